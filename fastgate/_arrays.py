@@ -1,0 +1,102 @@
+"""From whatever the user has to an array in a layer's dtype, or a clear error."""
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgate import _errors
+
+Array = npt.NDArray[Any]
+DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+
+
+def as_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """float32 or float64, however it is named."""
+    try:
+        return DTYPES[np.dtype(dtype).name]
+    except (KeyError, TypeError):
+        raise _errors.wrong_value("dtype", "'float32' or 'float64'", dtype) from None
+
+
+def as_size(name: str, value: Any, *, least: int = 1) -> int:
+    """An integer of at least `least`."""
+    if isinstance(value, (bool, np.bool_)):
+        raise _errors.wrong_type(name, "an integer", repr(value))
+    try:
+        size = operator.index(value)
+    except TypeError:
+        raise _errors.wrong_type(name, "an integer", repr(value)) from None
+    if size < least:
+        raise _errors.wrong_value(name, f"an integer of at least {least}", size)
+    return size
+
+
+def as_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
+    """One of `choices`, by value and type (1 is not True)."""
+    for choice in choices:
+        if type(value) is type(choice) and value == choice:
+            return choice
+    raise _errors.wrong_value(name, " or ".join(map(repr, choices)), value)
+
+
+def as_real(name: str, value: Any) -> Array:
+    """Any real, integer or boolean array, not yet converted: foreign arrays by DLPack or the array protocol."""
+    if type(value) is not np.ndarray:
+        if isinstance(value, np.ma.MaskedArray):
+            raise _errors.wrong_type(name, "an array without a mask (fill it, or use lengths)", "a masked array")
+        if hasattr(value, "__dlpack__") and not isinstance(value, (np.ndarray, np.generic)):
+            value = np.from_dlpack(value)
+        try:
+            value = np.asarray(value)
+        except ValueError:
+            raise _errors.wrong_type(name, "an array of numbers", "nested sequences of unequal length") from None
+    if value.dtype.kind not in "fiub":
+        raise _errors.wrong_type(name, "an array of real numbers", f"dtype {value.dtype}")
+    return value
+
+
+def as_floating(name: str, value: Any, dtype: np.dtype[Any], valid: Array | None = None) -> Array:
+    """A C-contiguous array in `dtype`, for reading. Only entries where `valid` may not overflow."""
+    if type(value) is np.ndarray and value.dtype is dtype and value.flags.carray:
+        return value
+    array = as_real(name, value)
+    if array.dtype == dtype and array.dtype.isnative:
+        contiguous = np.ascontiguousarray(array).reshape(array.shape)
+        return contiguous if contiguous.flags.writeable else _unlocked(contiguous)
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted = array.astype(dtype, order="C")
+    if array.dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
+        lost = np.isinf(converted) & np.isfinite(array)
+        if lost.any() and (valid is None or lost[valid].any()):
+            raise _errors.overflow(name, dtype)
+    return converted
+
+
+class _Interface:
+    """A description of memory that NumPy can make an array of."""
+
+    def __init__(self, array: Array) -> None:
+        interface = dict(array.__array_interface__)
+        interface["data"] = (interface["data"][0], False)
+        self.__array_interface__, self._owner = interface, array
+
+
+def _unlocked(array: Array) -> Array:
+    """The same memory not marked read-only: kernels only read it, and Numba would compile them once more."""
+    return np.asarray(_Interface(array))
+
+
+def as_lengths(lengths: Any, batch: int, steps: int) -> npt.NDArray[np.int64]:
+    """(B,) integers from 0 to T."""
+    array = np.asarray(lengths)
+    if isinstance(lengths, np.ma.MaskedArray) or array.dtype.kind not in "iu":
+        if not (array.size == 0 and batch == 0):
+            raise _errors.wrong_type("lengths", "integers", f"dtype {array.dtype}")
+    if array.shape != (batch,):
+        raise _errors.wrong_shape("lengths", f"(batch,) = ({batch},)", array.shape)
+    if batch and (array.min() < 0 or array.max() > steps):
+        raise _errors.wrong_value("lengths", f"values from 0 to {steps}", f"{array.min()} to {array.max()}")
+    return array.astype(np.int64)

@@ -1,0 +1,50 @@
+"""Every sentence that fastgate says about a wrong argument: which one, what was expected, what came."""
+
+from collections.abc import Iterable
+
+
+def wrong_type(name: str, expected: str, got: object) -> TypeError:
+    return TypeError(f"{name}: expected {expected}, got {got}")
+
+
+def wrong_shape(name: str, expected: str, got: tuple[int, ...]) -> ValueError:
+    return ValueError(f"{name}: expected shape {expected}, got {got}")
+
+
+def wrong_value(name: str, expected: str, got: object) -> ValueError:
+    return ValueError(f"{name}: expected {expected}, got {got!r}")
+
+
+def overflow(name: str, dtype: object) -> ValueError:
+    return ValueError(f"{name}: holds finite values that would become infinite in {dtype}, the layer's dtype")
+
+
+def no_such_parameter(name: object, names: Iterable[str]) -> KeyError:
+    return KeyError(f"params: no parameter {name!r}; there are {', '.join(names)}")
+
+
+def foreign_tape(layer: object) -> ValueError:
+    return ValueError(f"tape: was made by another layer than this {layer}")
+
+
+def stale_tape() -> ValueError:
+    return ValueError("tape: the parameters have been written since forward made it; run forward again")
+
+
+def nothing_to_propagate() -> ValueError:
+    return ValueError("backward: expected dy, dstate or both, got neither")
+
+
+def key_needed(dropout: float) -> ValueError:
+    return ValueError(
+        f"rng_key: expected an integer (the number of the training step, say), because dropout is {dropout} and the"
+        " same key draws the same mask; got None"
+    )
+
+
+def no_single_step() -> ValueError:
+    return ValueError("step: a bidirectional layer needs the whole sequence; it cannot run step by step")
+
+
+def missing_extra(package: str, extra: str, purpose: str) -> ImportError:
+    return ImportError(f"{package} is needed {purpose}: pip install 'fastgate[{extra}]'")

@@ -1,0 +1,4 @@
+"""The one place where fastgate imports its kernels."""
+
+from fastgate.kernels import cpu as cpu
+from fastgate.kernels import memory as memory

@@ -1,0 +1,151 @@
+"""Named arrays that are views of one vector: parameters, and gradients in the same shape."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fastgate import _errors
+from fastgate._arrays import Array, as_floating
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def split(flat: Array, shapes: Shapes) -> dict[str, Array]:
+    """Name -> view of `flat`, one after the other."""
+    views, start = {}, 0
+    for name, shape in shapes.items():
+        size = prod(shape)
+        views[name] = flat[start : start + size].reshape(shape)
+        start += size
+    return views
+
+
+def total_size(shapes: Shapes) -> int:
+    return sum(map(prod, shapes.values()))
+
+
+class NamedArrays(Mapping[str, Array]):
+    """Name -> array, all of them views of the vector `flat`."""
+
+    def __init__(self, flat: Array, shapes: Shapes) -> None:
+        self.flat = flat
+        self._views = split(flat, shapes)
+
+    def __getitem__(self, name: str) -> Array:
+        try:
+            return self._views[name]
+        except KeyError:
+            raise _errors.no_such_parameter(name, self._views) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{name} {view.shape}" for name, view in self._views.items())
+        return f"{type(self).__name__}({inside}; {self.flat.dtype})"
+
+
+class Snapshot:
+    """One state of the parameters; whatever is derived from them (packed weights) is kept with it."""
+
+    def __init__(self, flat: Array, shapes: Shapes, version: int) -> None:
+        self.version = version
+        self.arrays = split(flat, shapes)  # for kernels: Numba would compile once more for read-only arrays
+        self.flat = flat.view()
+        self.flat.flags.writeable = False
+        self.public = split(self.flat, shapes)
+        self.derived: dict[Any, Any] = {}
+
+
+class Params(Mapping[str, Array]):
+    """A layer's parameters: a mapping from name to *read-only* array, all of them views of the vector `flat`.
+
+    Write by ``params[name] = value``, ``params.update({...})``, ``params.flat = vector``, or::
+
+        with layer.params.edit() as p:
+            p["weight_hh_l0"] *= 0.9
+
+    A write takes effect all at once and raises `version` by one. Arrays read earlier keep the values they had.
+    """
+
+    def __init__(self, shapes: Shapes, dtype: np.dtype[Any]) -> None:
+        self._shapes = shapes
+        self._snapshot = Snapshot(np.zeros(total_size(shapes), dtype), shapes, 0)
+
+    @property
+    def version(self) -> int:
+        """How often the parameters have been written."""
+        return self._snapshot.version
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._snapshot.flat.dtype
+
+    @property
+    def flat(self) -> Array:
+        """All parameters, one after the other: a read-only vector."""
+        return self._snapshot.flat
+
+    @flat.setter
+    def flat(self, value: Any) -> None:
+        vector = as_floating("params.flat", value, self.dtype)
+        if vector.shape != self.flat.shape:
+            raise _errors.wrong_shape("params.flat", f"{self.flat.shape}", vector.shape)
+        self._publish(vector.copy())
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Write several parameters at once: all of them, or none if one is wrong."""
+        flat = self.flat.copy()
+        views = split(flat, self._shapes)
+        for name, value in values.items():
+            target = self._find(views, name)
+            array = as_floating(f"params[{name!r}]", value, self.dtype)
+            if array.shape != target.shape:
+                raise _errors.wrong_shape(f"params[{name!r}]", f"{target.shape}", array.shape)
+            target[...] = array
+        self._publish(flat)
+
+    @contextmanager
+    def edit(self) -> Iterator[NamedArrays]:
+        """Writable arrays inside the ``with``; an exception leaves the parameters as they were."""
+        views = NamedArrays(self.flat.copy(), self._shapes)
+        yield views
+        self._publish(views.flat.copy())
+
+    def _publish(self, flat: Array) -> None:
+        self._snapshot = Snapshot(flat, self._shapes, self.version + 1)
+
+    @staticmethod
+    def _find(views: Mapping[str, Array], name: Any) -> Array:
+        if name not in views:
+            raise _errors.no_such_parameter(name, views)
+        return views[name]
+
+    def __getitem__(self, name: str) -> Array:
+        return self._find(self._snapshot.public, name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.update({name: value})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shapes)
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{name} {shape}" for name, shape in self._shapes.items())
+        return f"Params({inside}; {self.dtype}, version {self.version})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"shapes": self._shapes, "flat": self.flat.copy(), "version": self.version}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._shapes = state["shapes"]
+        self._snapshot = Snapshot(state["flat"], self._shapes, state["version"])

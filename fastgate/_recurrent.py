@@ -1,0 +1,291 @@
+"""What LSTM, GRU and RNN have in common: options, parameters, and the calls a user makes."""
+
+import threading
+import warnings
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgate import _border, _errors, _stack
+from fastgate._arrays import Array, as_choice, as_dtype, as_floating, as_size
+from fastgate._kernels import cpu, memory
+from fastgate._params import NamedArrays, Params, total_size
+from fastgate._tape import Gradients, Record, State, Tape
+from fastgate._weights import INITIALIZERS, Initialization, Layout, Place
+
+
+class Recurrent:
+    """Base of the recurrent layers; see `LSTM`, `GRU` and `RNN`."""
+
+    _gates: ClassVar[int]
+    _forget_gate: ClassVar[int | None] = None
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        *,
+        cell: str,
+        options: dict[str, Any],
+        bias: bool | str,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        dtype: npt.DTypeLike,
+        device: str,
+        seed: int | None,
+        init: str,
+    ) -> None:
+        self.input_size = as_size("input_size", input_size)
+        self.hidden_size = as_size("hidden_size", hidden_size)
+        self.num_layers = as_size("num_layers", num_layers)
+        self.bias = as_choice("bias", bias, (True, False, "single"))
+        self.batch_first = as_choice("batch_first", batch_first, (True, False))
+        self.bidirectional = as_choice("bidirectional", bidirectional, (True, False))
+        self.dropout = _as_probability("dropout", dropout)
+        self.dtype = as_dtype(dtype)
+        self.device = as_choice("device", device, ("cpu",))
+        self.init = as_choice("init", init, tuple(INITIALIZERS))
+        if self.dropout and self.num_layers == 1:
+            warnings.warn("dropout acts between layers and does nothing in a layer of num_layers=1", stacklevel=3)
+        if seed is None:
+            seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+        self.seed = as_size("seed", seed, least=0)
+
+        self._options = options
+        self._cell_name = cell
+        always_single = cell == "gru_reset_before"
+        kind = {True: "single" if always_single else "double", False: "none", "single": "single"}[self.bias]
+        self._layout = Layout(
+            self.input_size, self.hidden_size, self.num_layers, 1 + self.bidirectional, self._gates, kind, cell == "gru"
+        )
+        self.params = Params(self._layout.shapes(), self.dtype)
+        with self.params.edit() as arrays:
+            INITIALIZERS[self.init](
+                np.random.default_rng(self.seed), Initialization(arrays, self._layout, self._forget_gate)
+            )
+        self._make_transient()
+
+    def _multiply_adds_per_step(self) -> int:
+        """Of one sequence, roughly: what the choice of a number of threads goes by."""
+        layout = self._layout
+        inputs = sum(layout.input_size_of(place.layer) + self.hidden_size for place in layout.places())
+        return inputs * self._gates * self.hidden_size
+
+    def _make_transient(self) -> None:
+        self._cell = cpu.CELLS[self._cell_name]
+        self._local = threading.local()
+
+    # ---------------------------------------------------------------------------------------------- forward
+
+    def __call__(self, x: npt.ArrayLike, state: Any = None, *, lengths: npt.ArrayLike | None = None) -> tuple[Array, State]:
+        """Run the layer for inference: no dropout, nothing is kept.
+
+        Parameters
+        ----------
+        x : array_like, (B, T, I), or (T, B, I) with ``batch_first=False``, or unbatched (T, I)
+        state : array_like or pair of array_like, (num_layers * D, B, H); unbatched (num_layers * D, H)
+            The start: ``(h, c)`` for an LSTM, ``h`` otherwise. Zeros by default.
+        lengths : array_like of int, (B,), optional
+            Steps of each sequence, 0 to T, in any order. What lies beyond is never read, `y` is 0 there, and the
+            state stays as it was after the sequence's last step.
+
+        Returns
+        -------
+        y : ndarray, (B, T, D * H), or as `x` is laid out
+            The top layer's output, in the layer's dtype.
+        state : as the argument
+            Each sequence's final state.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type, shape or range; the message names it.
+        """
+        y, end, _ = self._forward(x, state, lengths, keep=False, copy=False, dropout_key=None)
+        return y, end
+
+    def forward(
+        self,
+        x: npt.ArrayLike,
+        state: Any = None,
+        *,
+        lengths: npt.ArrayLike | None = None,
+        training: bool = True,
+        rng_key: int | None = None,
+        copy: bool = True,
+    ) -> tuple[Array, State, Tape]:
+        """Run the layer and keep what `backward` needs.
+
+        Parameters
+        ----------
+        x, state, lengths
+            As in calling the layer.
+        training : bool
+            Apply dropout between layers.
+        rng_key : int, 0 to 2**64 - 1
+            Names the dropout mask, which is a pure function of (seed, rng_key, layer, time, row, unit): the same key
+            draws the same mask. Needed when dropout is applied; the number of the training step is a good choice.
+        copy : bool
+            False lets the tape refer to `x` itself where its layout allows; then it must not change until `backward`.
+
+        Returns
+        -------
+        y : ndarray, (B, T, D * H)
+            Read-only.
+        state : as the argument
+        tape : Tape
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type, shape or range; the message names it.
+        """
+        dropout_key = None
+        if as_choice("training", training, (True, False)) and self.dropout and self.num_layers > 1:
+            if rng_key is None:
+                raise _errors.key_needed(self.dropout)
+            dropout_key = as_size("rng_key", rng_key, least=0) % 2**64
+        y, end, tape = self._forward(x, state, lengths, keep=True, copy=copy, dropout_key=dropout_key)
+        assert tape is not None
+        y.flags.writeable = False
+        return y, end, tape
+
+    def _forward(
+        self, x: Any, state: Any, lengths: Any, *, keep: bool, copy: bool, dropout_key: int | None
+    ) -> tuple[Array, State, Tape | None]:
+        batch = _border.read_batch(self, x, lengths)
+        unbatched = len(batch.shape) == 2
+        start = _border.read_states(self, "state", state, batch.sequences, unbatched=unbatched)
+        end = [np.empty_like(part) for part in start]
+        if keep and copy and not batch.is_copy:
+            batch = batch._replace(rows=batch.rows.copy())
+        snapshot = self.params._snapshot
+        records: dict[Place, Record] | None = {} if keep else None
+        outputs = _stack.forward(self, snapshot, batch, start, end, dropout_key, records)
+        y = _border.write_output(self, outputs, batch)
+        tape = None
+        if records is not None:
+            tape = Tape(self.params, snapshot, batch.schedule, records, batch.shape, y.shape, dropout_key)
+        return y, _border.write_states(end, unbatched=unbatched), tape
+
+    # ---------------------------------------------------------------------------------------------- backward
+
+    def backward(self, tape: Tape, dy: npt.ArrayLike | None = None, dstate: Any = None) -> Gradients:
+        """Back-propagation through time.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward` of this layer, whose parameters have not been written since. It can be used again.
+        dy : array_like, the shape of y, optional
+            Gradient of the loss in `y`; never read beyond a sequence's length.
+        dstate : array_like or pair, the shape of the state, optional
+            Gradient of the loss in the final state. For an LSTM either of the pair may be None.
+
+        Returns
+        -------
+        Gradients
+            ``x``, ``state`` and ``params`` (a mapping with a vector ``flat`` behind it), all of them fresh arrays.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or shape, neither `dy` nor `dstate` is given, the tape is of another
+            layer, or the parameters have been written since.
+        """
+        self._check_tape(tape)
+        if dy is None and dstate is None:
+            raise _errors.nothing_to_propagate()
+        shapes, unbatched = self._layout.shapes(), len(tape.x_shape) == 2
+        end = _border.read_states(self, "dstate", dstate, tape.schedule.order.size, unbatched=unbatched)
+        start = [np.empty_like(part) for part in end]
+        gradients = NamedArrays(np.empty(total_size(shapes), self.dtype), shapes)
+        rows = _stack.backward(self, tape, _border.read_output_gradient(self, dy, tape), end, start, gradients)
+        dx = _border.write_input_gradient(self, rows, tape)
+        return Gradients(dx, _border.write_states(start, unbatched=unbatched), gradients)
+
+    def _check_tape(self, tape: Any) -> None:
+        if not isinstance(tape, Tape):
+            raise _errors.wrong_type("tape", "the tape that forward returned", type(tape).__name__)
+        if tape.params is not self.params:
+            raise _errors.foreign_tape(self)
+        if tape.snapshot is not self.params._snapshot:
+            raise _errors.stale_tape()
+
+    # ---------------------------------------------------------------------------------------------- one step
+
+    def step(self, x: npt.ArrayLike, state: Any = None) -> tuple[Array, State]:
+        """Advance by one time step.
+
+        Parameters
+        ----------
+        x : array_like, (B, I) or (I,)
+        state : as returned by `step` or by calling the layer, (num_layers, B, H) or unbatched (num_layers, H)
+
+        Returns
+        -------
+        y : ndarray, (B, H) or (H,)
+        state : as the argument
+            Fresh arrays; the same bits as running the whole sequence at once.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or shape, or the layer is bidirectional.
+        """
+        if self.bidirectional:
+            raise _errors.no_single_step()
+        x = as_floating("x", x, self.dtype)
+        unbatched = x.ndim == 1
+        if unbatched:
+            x = x.reshape(1, -1)
+        if x.ndim != 2 or x.shape[1] != self.input_size:
+            raise _errors.wrong_shape("x", f"(batch, {self.input_size}) or ({self.input_size},)", np.shape(x))
+        B, L, H = x.shape[0], self.num_layers, self.hidden_size
+        start = _border.read_states(self, "state", state, B, unbatched=unbatched)
+        end = [np.empty((L, B, H), self.dtype) for _ in start]
+        c, c_end = (start[1], end[1]) if self._cell.has_memory else (start[0][:, :0], end[0][:, :0])
+        snapshot = self.params._snapshot
+        for depth in range(L):
+            weights = _stack.packed(self, snapshot, Place(depth, 0))
+            cpu.step(self._cell, weights, x, start[0], c, depth, self._scratch(B), end[0], c_end)
+            x = end[0][depth]
+        y = x.copy()
+        return (y[0] if unbatched else y), _border.write_states(end, unbatched=unbatched)
+
+    def _scratch(self, B: int) -> Array:
+        """Working memory of `step`, one per thread."""
+        kept = getattr(self._local, "scratch", None)
+        if kept is None or kept[0] != B:
+            width = cpu.features.padded(self.hidden_size, self.dtype)
+            kept = self._local.scratch = (B, memory.empty((B * (3 + self._cell.places), width), self.dtype))
+        return kept[1]
+
+    # --------------------------------------------------------------------------------------- copies and printing
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_cell", "_local")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._make_transient()
+
+    def __repr__(self) -> str:
+        defaults = {"num_layers": 1, "bias": True, "batch_first": True, "dropout": 0.0, "bidirectional": False}
+        options = {name: getattr(self, name) for name, usual in defaults.items() if getattr(self, name) != usual}
+        options |= self._options | ({"dtype": self.dtype.name} if self.dtype != np.float32 else {})
+        inside = [str(self.input_size), str(self.hidden_size), *(f"{name}={value!r}" for name, value in options.items())]
+        return f"{type(self).__name__}({', '.join(inside)})"
+
+
+def _as_probability(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise _errors.wrong_type(name, "a number", repr(value)) from None
+    if not 0.0 <= number < 1.0:
+        raise _errors.wrong_value(name, "a probability from 0 to below 1", value)
+    return number

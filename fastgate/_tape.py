@@ -1,0 +1,52 @@
+"""What a forward pass keeps for the backward pass, and what the backward pass returns."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from fastgate._arrays import Array
+from fastgate._params import NamedArrays, Params, Snapshot
+from fastgate._weights import Place
+
+State = Array | tuple[Array, Array]
+
+
+class Record(NamedTuple):
+    """One direction of one layer: its input rows (P,I), and the kernel's trace (states and gates)."""
+
+    x: Array
+    trace: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Tape:
+    """The memory of one `forward`; give it to `backward` of the same layer, as often as you like.
+
+    It is valid until the layer's parameters are written. `nbytes` is the memory it holds.
+    """
+
+    params: Params = field(repr=False)
+    snapshot: Snapshot = field(repr=False)
+    schedule: Any = field(repr=False)
+    records: dict[Place, Record] = field(repr=False)
+    x_shape: tuple[int, ...]
+    y_shape: tuple[int, ...]
+    dropout_key: int | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all the arrays that the tape keeps alive, each counted once."""
+        kept = {}
+        for x, trace in self.records.values():
+            for array in (x, *trace):
+                if array is not None:
+                    base = array if array.base is None else array.base
+                    kept[id(base)] = array.nbytes
+        return sum(kept.values())
+
+
+class Gradients(NamedTuple):
+    """What `backward` returns: every array is fresh and yours."""
+
+    x: Array
+    state: State
+    params: NamedArrays

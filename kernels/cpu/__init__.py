@@ -1,0 +1,18 @@
+"""LSTM, GRU and RNN on the CPU."""
+
+from fastgate.kernels.cpu import features as features
+from fastgate.kernels.cpu import team as team
+from fastgate.kernels.cpu.cells import CELLS as CELLS
+from fastgate.kernels.cpu.direction import backward as backward
+from fastgate.kernels.cpu.direction import forward as forward
+from fastgate.kernels.cpu.direction import pack_backward_weights as pack_backward_weights
+from fastgate.kernels.cpu.direction import pack_weights as pack_weights
+from fastgate.kernels.cpu.direction import parts_for as parts_for
+from fastgate.kernels.cpu.direction import step as step
+from fastgate.kernels.cpu.direction import weight_gradients as weight_gradients
+from fastgate.kernels.cpu.dropout import dropout as dropout
+from fastgate.kernels.cpu.rows import gather as gather
+from fastgate.kernels.cpu.rows import scatter as scatter
+from fastgate.kernels.cpu.rows import scatter_add as scatter_add
+from fastgate.kernels.cpu.schedule import Schedule as Schedule
+from fastgate.kernels.cpu.schedule import uniform_schedule as uniform_schedule

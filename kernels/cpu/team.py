@@ -1,0 +1,71 @@
+"""Threads: a pool of Python threads for kernels that release the interpreter lock.
+
+Tasks never wait for one another, so that any number of callers can share a pool of any size. The caller works too, and
+takes back what no thread has started.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+_threads = 1
+_pool = None
+
+
+def available_cpus():
+    """CPUs this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_threads(count):
+    global _threads, _pool
+    _threads, old, _pool = count, _pool, None
+    if old is not None:
+        old.shutdown(wait=False)  # running tasks end as usual
+
+
+def get_threads():
+    return _threads
+
+
+def run(tasks):
+    """Call every task, on as many threads as there are; an exception of any is raised after all have ended."""
+    global _pool
+    if _threads == 1 or len(tasks) == 1:
+        for task in tasks:
+            task()
+        return
+    pool = _pool
+    if pool is None:
+        pool = _pool = ThreadPoolExecutor(_threads - 1, thread_name_prefix="fastgate")
+    waiting = [(task, _submit(pool, task)) for task in tasks[1:]]
+    errors = [_attempt(tasks[0])]
+    for task, future in reversed(waiting):
+        started = future is not None and not future.cancel()
+        errors.append(future.exception() if started else _attempt(task))
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+def _submit(pool, task):
+    try:
+        return pool.submit(task)
+    except RuntimeError:  # the pool was replaced, or the interpreter is shutting down
+        return None
+
+
+def _attempt(task):
+    try:
+        task()
+    except BaseException as error:
+        return error
+    return None
+
+
+def _after_fork():
+    global _pool
+    _pool = None  # its threads exist in the parent only
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

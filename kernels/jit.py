@@ -1,0 +1,90 @@
+"""How every kernel is compiled and cached: the one place that knows Numba's options.
+
+No fastmath flags: a fused multiply-add happens only where `fma` is written, so that the bits of a result depend
+neither on how a batch was split nor on the height of a tile.
+"""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+from numba import njit
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache
+from numba.core.extending import register_jitable
+
+OPTIONS = {"nogil": True, "error_model": "numpy"}
+
+# Numba's own inlining would type every copy again, which made compilation five times slower.
+INLINED = {"forceinline": True, "error_model": "numpy"}
+
+# Numba's own cache does not notice an edit in a callee of another file; every kernel source is in the key instead.
+SOURCE_HASH = hashlib.sha256(
+    b"\0".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
+).hexdigest()[:12]
+
+CACHE_ENABLED = os.environ.get("FASTGATE_CACHE", "1") != "0"
+
+
+def jit(function=None, *, variant=""):
+    """Compile a kernel. `variant` tells apart closures made by one factory."""
+    if function is None:
+        return lambda f: jit(f, variant=variant)
+    dispatcher = njit(**OPTIONS)(function)
+    dispatcher._cache = _open_cache(function, variant)
+    return dispatcher
+
+
+def equation(function):
+    """A plain Python function that compiled code on any device can call too, at no cost: LLVM inlines it."""
+    return register_jitable(**INLINED)(function)
+
+
+def cache_directory():
+    """Where compiled kernels are kept, or None when caching is off or nothing is writable."""
+    cache = _open_cache(jit, "")
+    return cache.cache_path if isinstance(cache, FunctionCache) else None
+
+
+def _open_cache(function, variant):
+    if CACHE_ENABLED:
+        try:
+            return _SourceCache(function, variant)
+        except RuntimeError:  # nowhere to write: compile in every process
+            pass
+    return _NoCache()
+
+
+class _Announcement:
+    """One line on stderr when the process compiles for the first time."""
+
+    made = False
+
+    def load_overload(self, sig, target_context):
+        found = super().load_overload(sig, target_context)
+        if found is None and not _Announcement.made:
+            _Announcement.made = True
+            kept = "once, then cached" if CACHE_ENABLED else "FASTGATE_CACHE=0: in every process"
+            print(f"fastgate: compiling kernels for this CPU, some seconds ({kept}) ...", file=sys.stderr)
+        return found
+
+
+class _SourceCacheImpl(CompileResultCacheImpl):
+    def get_filename_base(self, fullname, abiflags):
+        return f"{super().get_filename_base(fullname, abiflags)}.{SOURCE_HASH}"
+
+
+class _SourceCache(_Announcement, FunctionCache):
+    _impl_class = _SourceCacheImpl
+
+    def __init__(self, function, variant):
+        super().__init__(function)
+        self._variant = variant
+
+    def _index_key(self, sig, codegen):
+        # Numba would hash the closure's cells, in which a dispatcher differs in every process.
+        return sig, codegen.magic_tuple(), self._variant
+
+
+class _NoCache(_Announcement, NullCache):
+    pass
