@@ -1,7 +1,4 @@
-"""The border between the user's arrays and the rows that kernels work on.
-
-A row is one sequence at one time step; rows lie in the order of a schedule (see `fastgate.kernels.cpu.schedule`).
-"""
+"""The border between a user's arrays and the kernels: what did the user mean, and is it right?"""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,7 +6,7 @@ import numpy as np
 
 from fastgate import _errors
 from fastgate._arrays import Array, as_floating, as_lengths, as_real
-from fastgate._kernels import cpu, memory
+from fastgate._kernels import cpu
 from fastgate._tape import State, Tape
 
 if TYPE_CHECKING:
@@ -19,43 +16,37 @@ if TYPE_CHECKING:
 class Batch(NamedTuple):
     """A checked input."""
 
-    rows: Array  # (P,I)
+    x: Array  # as the user laid it out, contiguous and in the layer's dtype
     schedule: Any
-    shape: tuple[int, ...]  # of x as it was given
     sequences: int
-    is_copy: bool  # rows are not the user's memory
+    is_copy: bool  # x is not the user's memory
 
 
 def read_batch(layer: "Recurrent", x: Any, lengths: Any) -> Batch:
     x = as_real("x", x)
-    I = layer.input_size
-    if x.ndim not in (2, 3) or x.shape[-1] != I:
+    if x.ndim not in (2, 3) or x.shape[-1] != layer.input_size:
         order = "batch, time" if layer.batch_first else "time, batch"
-        raise _errors.wrong_shape("x", f"({order}, {I}) or (time, {I})", x.shape)
-    batch_first = layer.batch_first or x.ndim == 2
+        raise _errors.wrong_shape("x", f"({order}, {layer.input_size}) or (time, {layer.input_size})", x.shape)
     if x.ndim == 2:
-        if lengths is not None:
-            raise _errors.wrong_shape("x", "of 3 dimensions beside lengths", x.shape)
-        B, T = 1, x.shape[0]
+        batch_first, B, T = True, 1, x.shape[0]
     else:
+        batch_first = layer.batch_first
         B, T = x.shape[:2] if batch_first else (x.shape[1], x.shape[0])
-    valid = None
-    if lengths is not None:
-        lengths = as_lengths(lengths, B, T)
-        valid = np.arange(T) < lengths[:, None]
-        valid = valid if batch_first else valid.T
-    own = as_floating("x", x, layer.dtype, valid).reshape(B * T, I)
-    steps = B * T if lengths is None else int(lengths.sum())
-    parts = cpu.parts_for(steps, B, layer._multiply_adds_per_step())
     if lengths is None:
-        schedule = cpu.uniform_schedule(B, T, batch_first, parts)
-    else:
-        schedule = cpu.Schedule(lengths, T, batch_first, parts)
-    rows = own
-    if not schedule.in_user_order:
-        rows = memory.empty((schedule.rows, I), layer.dtype)
-        cpu.gather(own, 0, schedule.user, I, rows, 0)
-    return Batch(rows, schedule, x.shape, B, is_copy=not np.may_share_memory(rows, x))
+        own = as_floating("x", x, layer.dtype)
+        schedule = cpu.uniform_schedule(B, T, batch_first, _parts(layer, B, B * T))
+        return Batch(own, schedule, B, own is not x)
+    if x.ndim == 2:
+        raise _errors.wrong_shape("x", "of 3 dimensions beside lengths", x.shape)
+    lengths = as_lengths(lengths, B, T)
+    valid = np.arange(T) < lengths[:, None]
+    own = as_floating("x", x, layer.dtype, valid if batch_first else valid.T)
+    schedule = cpu.Schedule(lengths, T, batch_first, _parts(layer, B, int(lengths.sum())))
+    return Batch(own, schedule, B, own is not x)
+
+
+def _parts(layer: "Recurrent", B: int, rows: int) -> int:
+    return int(cpu.parts_for(rows, B, layer._multiply_adds_per_step()))
 
 
 def read_states(layer: "Recurrent", name: str, state: Any, B: int, *, unbatched: bool) -> list[Array]:
@@ -88,35 +79,13 @@ def write_states(parts: list[Array], *, unbatched: bool) -> State:
     return (shaped[0], shaped[1]) if len(shaped) == 2 else shaped[0]
 
 
-def write_output(layer: "Recurrent", outputs: list[Array], batch: Batch) -> Array:
-    """Each direction's rows (P,Hp) -> y as x is laid out, zero beyond each length."""
-    schedule, H = batch.schedule, layer.hidden_size
-    shape = (*batch.shape[:-1], len(outputs) * H)
-    y = (np.zeros if schedule.is_ragged else np.empty)(shape, layer.dtype)
-    for direction, rows in enumerate(outputs):
-        index = schedule.user[schedule.reverse] if direction else schedule.user
-        cpu.scatter(rows, 0, index, H, y.reshape(-1, shape[-1]), direction * H)
-    return y
-
-
 def read_output_gradient(layer: "Recurrent", dy: Any, tape: Tape) -> Array:
-    """dy -> rows (P,D*H), zeros where there is none."""
-    schedule, shape = tape.schedule, tape.y_shape
+    """As dy is laid out, zeros where there is none."""
     if dy is None:
-        return memory.zeros((schedule.rows, shape[-1]), layer.dtype)
+        return np.zeros(tape.y_shape, layer.dtype)
     dy = as_real("dy", dy)
-    if dy.shape != shape:
-        raise _errors.wrong_shape("dy", f"that of y, {shape}", dy.shape)
-    valid = np.zeros(shape[:-1], bool)
-    valid.reshape(-1)[schedule.user] = True
-    own = as_floating("dy", dy, layer.dtype, valid).reshape(valid.size, shape[-1])
-    rows = memory.empty((schedule.rows, shape[-1]), layer.dtype)
-    cpu.gather(own, 0, schedule.user, shape[-1], rows, 0)
-    return rows
-
-
-def write_input_gradient(layer: "Recurrent", rows: Array, tape: Tape) -> Array:
-    """Rows (P,I) -> dx as x was laid out, zero beyond each length."""
-    dx = np.zeros(tape.x_shape, layer.dtype)
-    cpu.scatter(rows, 0, tape.schedule.user, layer.input_size, dx.reshape(-1, layer.input_size), 0)
-    return dx
+    if dy.shape != tape.y_shape:
+        raise _errors.wrong_shape("dy", f"that of y, {tape.y_shape}", dy.shape)
+    valid = np.zeros(tape.y_shape[:-1], bool)
+    valid.reshape(-1)[tape.schedule.user_rows(0)] = True
+    return as_floating("dy", dy, layer.dtype, valid)

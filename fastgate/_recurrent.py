@@ -157,18 +157,18 @@ class Recurrent:
         self, x: Any, state: Any, lengths: Any, *, keep: bool, copy: bool, dropout_key: int | None
     ) -> tuple[Array, State, Tape | None]:
         batch = _border.read_batch(self, x, lengths)
-        unbatched = len(batch.shape) == 2
+        unbatched = batch.x.ndim == 2
         start = _border.read_states(self, "state", state, batch.sequences, unbatched=unbatched)
         end = [np.empty_like(part) for part in start]
         if keep and copy and not batch.is_copy:
-            batch = batch._replace(rows=batch.rows.copy())
+            batch = batch._replace(x=batch.x.copy())
         snapshot = self.params._snapshot
         records: dict[Place, Record] | None = {} if keep else None
-        outputs = _stack.forward(self, snapshot, batch, start, end, dropout_key, records)
-        y = _border.write_output(self, outputs, batch)
+        y = _stack.forward(self, snapshot, batch, start, end, dropout_key, records)
         tape = None
         if records is not None:
-            tape = Tape(self.params, snapshot, batch.schedule, records, batch.shape, y.shape, dropout_key)
+            shapes = batch.x.shape, y.shape
+            tape = Tape(self.params, snapshot, batch.schedule, records, *shapes, dropout_key)
         return y, _border.write_states(end, unbatched=unbatched), tape
 
     # ---------------------------------------------------------------------------------------------- backward
@@ -203,8 +203,7 @@ class Recurrent:
         end = _border.read_states(self, "dstate", dstate, tape.schedule.order.size, unbatched=unbatched)
         start = [np.empty_like(part) for part in end]
         gradients = NamedArrays(np.empty(total_size(shapes), self.dtype), shapes)
-        rows = _stack.backward(self, tape, _border.read_output_gradient(self, dy, tape), end, start, gradients)
-        dx = _border.write_input_gradient(self, rows, tape)
+        dx = _stack.backward(self, tape, _border.read_output_gradient(self, dy, tape), end, start, gradients)
         return Gradients(dx, _border.write_states(start, unbatched=unbatched), gradients)
 
     def _check_tape(self, tape: Any) -> None:

@@ -1,5 +1,6 @@
 """One direction of one layer: packed weights, forward, backward, a single step. All of a schedule's parts at once."""
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from fastgate.kernels.cpu.features import TILE_COLUMNS, lanes, padded
 from fastgate.kernels.cpu.gradients import CHUNK, accumulate_outer, accumulate_rows
 from fastgate.kernels.cpu.matmul import accumulate
 from fastgate.kernels.cpu.pack import pack_backward, pack_forward, unpack_gradient
+from fastgate.kernels.cpu.rows import gather, scatter_add
 
 PROJECTED_BYTES = 1 << 18  # gates computed from the input ahead of the recurrence: they should stay in the cache
 PROJECTED_ROWS = 24  # fewer would read the input's weights too often
@@ -30,7 +32,7 @@ class BackwardWeights(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What forward leaves for backward: states (B+P,Hp) with the start in the first B rows, and gates (P,places*Hp)."""
+    """What forward leaves for backward: states (B+P,Hp) and gates (P,places*Hp), each empty if the cell has none."""
 
     h: np.ndarray
     c: np.ndarray
@@ -77,44 +79,67 @@ def parts_for(rows, ranks, multiply_adds_per_row):
     return max(1, min(team.get_threads(), ranks, worth))
 
 
-def forward(cell, weights, x, h, c, schedule, keep):
-    """x (P,I)  h (B+P,Hp), c (B+P,Hp) or, without keep, (B,Hp) holding the start in rows [0, B) -> Trace"""
-    dtype, M = x.dtype, weights.bias.shape[1]
-    keep = keep and cell.keeps_gates
-    chunk = max(PROJECTED_ROWS, PROJECTED_BYTES // (M * dtype.itemsize))
-    gates = memory.empty((schedule.rows, M), dtype) if keep else None
+def forward(cell, weights, x, y, direction, start, end, schedule, keep):
+    """x (R,I) -> y (R,D*H), its columns of this direction; states start -> end (each (B,H)); a Trace if keep, else None
 
-    def run(part):
-        own = gates
-        if own is None:
-            own = memory.empty((min(part.rows, max(chunk, part.ranks)), M), dtype)
-        cell.forward(x, h, c, own, *weights, part.active, part.first, part.row, chunk, keep)
-
-    team.run([lambda part=part: run(part) for part in schedule.parts])
-    return Trace(h, c, gates)
-
-
-def backward(cell, weights, trace, dh, dc, schedule):
-    """dh (B+P,Hp) holding dy, and at each final state its gradient  dc (B,Hp) by rank -> da (P,places*Hp), dx (P,Ip)
-
-    Afterwards rows [0, B) of dh, and dc, hold the gradient in the initial state.
+    x and y have the user's rows.
     """
-    width = lanes(dh.dtype)
-    da = memory.empty((schedule.rows, cell.places * dh.shape[1]), dh.dtype)
-    dx = memory.zeros((schedule.rows, weights.W_ih.shape[0] * width), dh.dtype)
-    gates = da if trace.gates is None else trace.gates
+    dtype, (B, H), M = x.dtype, start[0].shape, weights.bias.shape[1]
+    states = B + schedule.rows if keep else B
+    h = memory.empty((states if keep else 2 * B, padded(H, dtype)), dtype)
+    c = memory.empty((states if cell.has_memory else 0, h.shape[1]), dtype)
+    for first, inside in zip(start, (h, c), strict=False):
+        gather(first, 0, schedule.order, 0, B, H, inside, 0)
+    keep_gates = keep and cell.keeps_gates
+    chunk = max(PROJECTED_ROWS, PROJECTED_BYTES // (M * dtype.itemsize))
+    gates = memory.empty((schedule.rows if keep_gates else 0, M), dtype)
+    index = schedule.user_rows(direction)
 
     def run(part):
-        cell.backward(dh, dc, gates, trace.h, trace.c, da, weights.W_hh, part.active, part.first, part.row)
-        blocks, depth, _ = weights.W_ih.shape
-        accumulate(dx, part.row, 0, da, part.row, 0, weights.W_ih, 0, blocks, 0, depth, part.rows)
+        room = min(part.rows, max(chunk, part.ranks))
+        x_rows = memory.empty((room, x.shape[1]), dtype)
+        own = gates if keep_gates else memory.empty((room, M), dtype)
+        cell.forward(
+            x, y, direction * H, H, index, h, c, own, x_rows, *weights,
+            part.active, part.first, part.row, chunk, keep, keep_gates,
+        )  # fmt: skip
 
-    team.run([lambda part=part: run(part) for part in schedule.parts])
-    return da, dx
+    team.run([partial(run, part) for part in schedule.parts])
+    finals = (schedule.final, schedule.final) if keep else (schedule.final_of_two, schedule.rank_of)
+    for inside, last, final in zip((h, c), end, finals, strict=False):
+        gather(inside, 0, final, 0, B, H, last, 0)
+    return Trace(h, c, gates) if keep else None
 
 
-def weight_gradients(cell, trace, x, da, schedule, gradients):
-    """x (P,I)  da (P,places*Hp) -> gradients: W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (G*H), overwritten"""
+def backward(cell, weights, trace, dy, direction, d_end, d_start, dx, schedule):
+    """dy (R,D*H), its columns of this direction  d_end, d_start of the states (each (B,H)) -> dx (R,I) +=  da (P,M)"""
+    dtype, (B, H), index = dy.dtype, d_end[0].shape, schedule.user_rows(direction)
+    dh = memory.empty(trace.h.shape, dtype)
+    dh[:B] = 0
+    dc = memory.empty((B if cell.has_memory else 0, dh.shape[1]), dtype)
+    da = memory.empty((schedule.rows, cell.places * dh.shape[1]), dtype)
+    for last, inside in zip(d_end[1:], (dc,), strict=False):
+        gather(last, 0, schedule.order, 0, B, H, inside, 0)
+    gather(dy, direction * H, index, 0, schedule.rows, H, dh, B)
+    dh[schedule.final, :H] += d_end[0]
+    panels, depth, width = weights.W_ih.shape
+
+    def run(part):
+        cell.backward(dh, dc, trace.gates, trace.h, trace.c, da, weights.W_hh, part.active, part.first, part.row)
+        for row in range(part.row, part.row + part.rows, CHUNK):
+            rows = min(CHUNK, part.row + part.rows - row)
+            d_rows = memory.zeros((rows, panels * width), dtype)
+            accumulate(d_rows, 0, 0, da, row, 0, weights.W_ih, 0, panels, 0, depth, rows)
+            scatter_add(d_rows, index, row, rows, dx.shape[1], dx)
+
+    team.run([partial(run, part) for part in schedule.parts])
+    for inside, first in zip((dh, dc), d_start, strict=False):
+        gather(inside, 0, schedule.rank_of, 0, B, H, first, 0)
+    return da
+
+
+def weight_gradients(cell, trace, x, da, direction, schedule, gradients):
+    """x (R,I)  da (P,places*Hp) -> gradients: W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (G*H), overwritten"""
     dW_ih, dW_hh, db_ih, db_hh = gradients
     dtype, (I, H) = da.dtype, (dW_ih.shape[1], dW_hh.shape[1])
     Hp = da.shape[1] // cell.places
@@ -123,7 +148,7 @@ def weight_gradients(cell, trace, x, da, schedule, gradients):
     bias_total = memory.zeros((1, da.shape[1]), dtype)
     index = schedule.canonical
 
-    _outer(input_total, 0, x, index, 0, da, index, 0, input_total.shape[1])
+    _outer(input_total, 0, x, schedule.user_rows(direction)[index], 0, da, index, 0, input_total.shape[1])
     for product in cell.recurrent_products:
         a, a_index = (trace.gates, index) if product.of_gates else (trace.h, schedule.canonical_before)
         places = (product.total_place * Hp, product.place * Hp, product.da_place * Hp, product.count * Hp)
@@ -154,7 +179,7 @@ def _outer(total, total_column, a, a_index, a_column, d, d_index, d_column, colu
             total, total_column, a, a_index, a_column, d, d_index, d_column, first, last, a_chunk, d_chunk
         )
 
-    team.run([lambda cut=cut: run(*cut) for cut in zip(cuts, cuts[1:], strict=False)])
+    team.run([partial(run, *cut) for cut in zip(cuts, cuts[1:], strict=False)])
 
 
 def step(cell, weights, x, h, c, layer, scratch, h_end, c_end):

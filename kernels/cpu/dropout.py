@@ -26,18 +26,20 @@ def philox(c0, c1, c2, c3, key0, key1):
 
 
 @jit
-def _scale_rows(rows, time, sequence, layer, key0, key1, threshold, scale):
-    """rows (P,N)  time, sequence (P) -> rows, zero where the random number is below `threshold`, else times `scale`"""
+def _scale_rows(rows, inner, batch_first, layer, key0, key1, threshold, scale):
+    """rows (B*T,N), T or B of them to each `inner` -> zero where the random number is below `threshold`, else scaled"""
     for p in range(rows.shape[0]):
+        sequence, time = (p // inner, p % inner) if batch_first else (p % inner, p // inner)
         for block in range(0, rows.shape[1], 4):
-            random = philox(np.uint64(block // 4), np.uint64(sequence[p]), np.uint64(time[p]), layer, key0, key1)
+            random = philox(np.uint64(block // 4), np.uint64(sequence), np.uint64(time), layer, key0, key1)
             for j in range(min(4, rows.shape[1] - block)):
                 rows[p, block + j] *= scale if random[j] >= threshold else rows.dtype.type(0)
 
 
-def dropout(rows, time, sequence, probability, seed, key, layer):
-    """Drop entries of rows (P,N) in place with `probability` and scale the others by 1 / (1 - probability)."""
+def dropout(rows, schedule, probability, seed, key, layer):
+    """Drop entries of rows (B*T,N) in place with `probability` and scale the others by 1 / (1 - probability)."""
     mixed = np.random.SeedSequence((seed, key)).generate_state(2, np.uint32).astype(np.uint64)
+    inner = schedule.steps if schedule.batch_first else schedule.order.size
     threshold = np.uint64(round(probability * 2**32))
     scale = rows.dtype.type(1.0 / (1.0 - probability))
-    _scale_rows(rows, time, sequence, np.uint64(layer), mixed[0], mixed[1], threshold, scale)
+    _scale_rows(rows, inner, schedule.batch_first, np.uint64(layer), mixed[0], mixed[1], threshold, scale)

@@ -1,39 +1,39 @@
 """The border between the user's arrays and the internal ones: rows are picked by index and padded to whole vectors.
 
 Only here is a user's array touched, and only at rows that an index names: what lies beyond a sequence's length is
-never read, and no vector load can run over an end.
+never read, and no vector load can run over an end. All take index[first : first+rows].
 """
 
 from fastgate.kernels.jit import jit
 
 
 @jit
-def gather(source, column, index, columns, out, out_column):
-    """source (M,L)[index, column : column+columns] -> out (P,N)[:, out_column:]; zeros up to the end of each row"""
-    for p in range(index.size):
-        row = index[p]
+def gather(source, column, index, first, rows, columns, out, out_at):
+    """source (M,L)[index, column : column+columns] -> out (P,N)[out_at:]; zeros up to the end of each row"""
+    for p in range(rows):
+        row = index[first + p]
         for j in range(columns):
-            out[p, out_column + j] = source[row, column + j]
-        for j in range(out_column + columns, out.shape[1]):
-            out[p, j] = 0.0
+            out[out_at + p, j] = source[row, column + j]
+        for j in range(columns, out.shape[1]):
+            out[out_at + p, j] = 0.0
 
 
 @jit
-def scatter(source, column, index, columns, out, out_column):
-    """source (P,L)[:, column : column+columns] -> out (M,N)[index, out_column:]; other rows are left alone"""
-    for p in range(index.size):
-        row = index[p]
+def scatter(source, at, column, index, first, rows, columns, out, out_column):
+    """source (P,L)[at:, column : column+columns] -> out (M,N)[index, out_column:]; other rows are left alone"""
+    for p in range(rows):
+        row = index[first + p]
         for j in range(columns):
-            out[row, out_column + j] = source[p, column + j]
+            out[row, out_column + j] = source[at + p, column + j]
 
 
 @jit
-def scatter_add(source, index, columns, out, out_column):
-    """source (P,L)[:, :columns] -> out (M,N)[index, out_column:] += source"""
-    for p in range(index.size):
+def scatter_add(source, index, first, rows, columns, out):
+    """source (P,L)[first:, :columns] -> out (M,N)[index] += source"""
+    for p in range(first, first + rows):
         row = index[p]
         for j in range(columns):
-            out[row, out_column + j] += source[p, j]
+            out[row, j] += source[p, j]
 
 
 @jit

@@ -3,7 +3,7 @@
 Sequences are sorted by falling length (their place is the *rank*) and the ranks cut into parts, one per worker. The
 rows of a part lie one after the other, step by step, each step with the ranks still running: dense and time-major, with
 no padding, so kernels know neither lengths nor directions. A reverse direction runs each sequence from its own last
-element; `reverse` says which row that is.
+element.
 """
 
 from functools import cached_property, lru_cache
@@ -32,6 +32,7 @@ class Schedule:
         self.batch_stride, self.time_stride = (T, 1) if batch_first else (1, B)
         self.rows = int(self.lengths.sum())
         self.is_ragged = self.rows < B * T
+        self.batch_first, self.steps = batch_first, T
         self.parts = []
         ranks, times, rows = [], [], []
         row = 0
@@ -58,38 +59,18 @@ class Schedule:
             row[mine] = first_row + starts[time[mine]] + rank[mine] - part.first
         return row
 
-    @cached_property
-    def time(self):
-        """(P,) the step of each row."""
-        return self._time
-
-    @cached_property
-    def sequence(self):
-        """(P,) the user's sequence of each row."""
-        return self.order[self._rank]
-
-    @cached_property
-    def user(self):
-        """(P,) where each row lies among the user's B * T rows."""
-        return self.sequence * self.batch_stride + self._time * self.time_stride
-
-    @cached_property
-    def in_user_order(self):
-        """Whether the user's rows already lie as the kernels want them."""
-        return self.rows == self.user.size and bool((self.user == np.arange(self.rows)).all())
-
-    @cached_property
-    def reverse(self):
-        """(P,) the row that a reverse direction reads in place of each row; its own inverse."""
-        return self._row(self._rank, self.lengths[self._rank] - 1 - self._time)
+    def user_rows(self, direction):
+        """(P,) the user's row that each row reads and writes, in direction 0 (forward) or 1 (reverse)."""
+        return self._reverse if direction else self._forward
 
     @cached_property
     def _forward(self):
-        return np.arange(self.rows)
+        return self.order[self._rank] * self.batch_stride + self._time * self.time_stride
 
-    def in_direction(self, direction):
-        """(P,) the row that each row of a direction (0 forward, 1 reverse) stands for."""
-        return self.reverse if direction else self._forward
+    @cached_property
+    def _reverse(self):
+        time = self.lengths[self._rank] - 1 - self._time
+        return self.order[self._rank] * self.batch_stride + time * self.time_stride
 
     @cached_property
     def canonical(self):
@@ -115,6 +96,11 @@ class Schedule:
         by_sequence = np.empty_like(state)
         by_sequence[self.order] = state
         return by_sequence
+
+    @cached_property
+    def final_of_two(self):
+        """(B,) the same where states go to and fro between rows [0, B) and [B, 2B)."""
+        return self.rank_of + self.lengths[self.rank_of] % 2 * self.order.size
 
     @cached_property
     def rank_of(self):

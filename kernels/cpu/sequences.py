@@ -1,12 +1,13 @@
 """In which order the steps of a sequence run: the input's product over many steps at once, then step after step.
 
-Arrays are time-major and dense: P rows of input in the order of `schedule.py`, of which `active[s]` belong to step s.
-States have B rows more: rows [0, B) hold the state before the first step, row B + p the state after input row p. One
-worker owns the rows from `row` on (of x, gates, da) and from `first` on (of the initial states, of dc).
+Inside, rows are dense and time-major, P of them in the order of `schedule.py`, `active[s]` belonging to step s; `index`
+says where each lies in the user's x and y. Kept states have B rows more: [0, B) hold the state before the first step,
+row B + p the state after row p. States that are not kept go to and fro between [0, B) and [B, 2B). One worker owns the
+rows from `row` on and, of the initial states and of dc, those from `first` on.
 """
 
 from fastgate.kernels.cpu.matmul import project
-from fastgate.kernels.cpu.rows import copy_rows
+from fastgate.kernels.cpu.rows import copy_rows, gather, scatter
 from fastgate.kernels.cpu.simd import lanes_of, load, store
 from fastgate.kernels.jit import jit
 
@@ -23,27 +24,31 @@ def begin_gates(gates, at, x, row, W_ih, bias, rows):
 
 def make_forward(step_forward, variant):
     @jit(variant=variant)
-    def forward(x, h, c, gates, bias, W_ih, W_hh, active, first, row, chunk, keep):
-        """x (P,I)  h (B+P,Hp)[first:]  bias (1,M)  W_ih, W_hh panels  active (T) -> h[B+row:]  c  scratch gates
+    def forward(
+        x, y, y_column, units, index, h, c, gates, x_rows, bias, W_ih, W_hh, active, first, row, chunk, keep, keep_gates
+    ):
+        """x (R,I)[index]  h[first:], c[first:] holding the start -> y (R,L)[index, y_column : y_column+units]  h  c  gates
 
-        With `keep`, gates (P,M) and c (B+P,Hp) hold every step; without, gates is reused after `chunk` rows (or one
-        step, if that has more) and c (B,Hp) is overwritten.
+        keep: h, c (B+P,Hp) keep every state, else h (2B,Hp), c (B,Hp).  keep_gates: gates (P,M), else used again after
+        `chunk` rows (or one step, if that has more).  scratch x_rows (as many rows,I)
         """
-        B = h.shape[0] - x.shape[0]
-        before = first
-        step = 0
+        B = h.shape[0] - index.size if keep else h.shape[0] // 2
+        before, step = first, 0
         while step < active.size:
             stop, rows = step + 1, active[step]
             while stop < active.size and rows + active[stop] <= chunk:
                 rows += active[stop]
                 stop += 1
-            at = row if keep else 0
-            begin_gates(gates, at, x, row, W_ih, bias, rows)
+            gather(x, 0, index, row, rows, x.shape[1], x_rows, 0)
+            at = row if keep_gates else 0
+            begin_gates(gates, at, x_rows, 0, W_ih, bias, rows)
             for s in range(step, stop):
-                after = B + row
-                memory_before = before if keep else first
-                memory_after = after if keep else first
-                step_forward(gates, at, h, before, after, c, memory_before, memory_after, W_hh, active[s], keep)
+                after = B + row if keep else (first if before > first else B + first)
+                memory_before, memory_after = (before, after) if keep else (first, first)
+                step_forward(
+                    gates, at, h, before, after, c, memory_before, memory_after, W_hh, active[s], keep_gates
+                )  # fmt: skip
+                scatter(h, after, 0, index, row, active[s], units, y, y_column)
                 before = after
                 row += active[s]
                 at += active[s]
