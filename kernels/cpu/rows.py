@@ -29,9 +29,9 @@ def scatter(source, at, column, index, first, rows, columns, out, out_column):
 
 @jit
 def scatter_add(source, index, first, rows, columns, out):
-    """source (P,L)[first:, :columns] -> out (M,N)[index] += source"""
-    for p in range(first, first + rows):
-        row = index[p]
+    """source (P,L)[:, :columns] -> out (M,N)[index] += source"""
+    for p in range(rows):
+        row = index[first + p]
         for j in range(columns):
             out[row, j] += source[p, j]
 
