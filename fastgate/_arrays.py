@@ -10,15 +10,18 @@ import numpy.typing as npt
 from fastgate import _errors
 
 Array = npt.NDArray[Any]
-DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 
 
 def as_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     """float32 or float64, however it is named."""
     try:
-        return DTYPES[np.dtype(dtype).name]
-    except (KeyError, TypeError):
-        raise _errors.wrong_value("dtype", "'float32' or 'float64'", dtype) from None
+        found = DTYPES.get(np.dtype(dtype).name) if dtype is not None else None
+    except TypeError:
+        found = None
+    if found is None:
+        raise _errors.wrong_value("dtype", "'float32' or 'float64'", dtype)
+    return found
 
 
 def as_size(name: str, value: Any, *, least: int = 1) -> int:
@@ -32,6 +35,11 @@ def as_size(name: str, value: Any, *, least: int = 1) -> int:
     if size < least:
         raise _errors.wrong_value(name, f"an integer of at least {least}", size)
     return size
+
+
+def new_seed() -> int:
+    """A seed that nobody chose."""
+    return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
 
 
 def as_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
@@ -53,9 +61,10 @@ def as_real(name: str, value: Any) -> Array:
             value = np.asarray(value)
         except ValueError:
             raise _errors.wrong_type(name, "an array of numbers", "nested sequences of unequal length") from None
-    if value.dtype.kind not in "fiub":
-        raise _errors.wrong_type(name, "an array of real numbers", f"dtype {value.dtype}")
-    return value
+    array: Array = value
+    if array.dtype.kind not in "fiub":
+        raise _errors.wrong_type(name, "an array of real numbers", f"dtype {array.dtype}")
+    return array
 
 
 def as_floating(name: str, value: Any, dtype: np.dtype[Any], valid: Array | None = None) -> Array:

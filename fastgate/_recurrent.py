@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastgate import _border, _errors, _stack
-from fastgate._arrays import Array, as_choice, as_dtype, as_floating, as_size
-from fastgate._kernels import cpu, memory
+from fastgate import _border, _errors, _stack, _step
+from fastgate._arrays import Array, as_choice, as_dtype, as_size, new_seed
+from fastgate._kernels import cpu
 from fastgate._params import NamedArrays, Params, total_size
-from fastgate._tape import Gradients, Record, State, Tape
+from fastgate._tape import Gradients, Record, State, Tape, check_tape
 from fastgate._weights import INITIALIZERS, Initialization, Layout, Place
 
 
@@ -50,9 +50,7 @@ class Recurrent:
         self.init = as_choice("init", init, tuple(INITIALIZERS))
         if self.dropout and self.num_layers == 1:
             warnings.warn("dropout acts between layers and does nothing in a layer of num_layers=1", stacklevel=3)
-        if seed is None:
-            seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-        self.seed = as_size("seed", seed, least=0)
+        self.seed = new_seed() if seed is None else as_size("seed", seed, least=0)
 
         self._options = options
         self._cell_name = cell
@@ -80,7 +78,9 @@ class Recurrent:
 
     # ---------------------------------------------------------------------------------------------- forward
 
-    def __call__(self, x: npt.ArrayLike, state: Any = None, *, lengths: npt.ArrayLike | None = None) -> tuple[Array, State]:
+    def __call__(
+        self, x: npt.ArrayLike, state: Any = None, *, lengths: npt.ArrayLike | None = None
+    ) -> tuple[Array, State]:
         """Run the layer for inference: no dropout, nothing is kept.
 
         Parameters
@@ -196,7 +196,7 @@ class Recurrent:
             If an argument has the wrong type or shape, neither `dy` nor `dstate` is given, the tape is of another
             layer, or the parameters have been written since.
         """
-        self._check_tape(tape)
+        check_tape(tape, Tape, self)
         if dy is None and dstate is None:
             raise _errors.nothing_to_propagate()
         shapes, unbatched = self._layout.shapes(), len(tape.x_shape) == 2
@@ -205,14 +205,6 @@ class Recurrent:
         gradients = NamedArrays(np.empty(total_size(shapes), self.dtype), shapes)
         dx = _stack.backward(self, tape, _border.read_output_gradient(self, dy, tape), end, start, gradients)
         return Gradients(dx, _border.write_states(start, unbatched=unbatched), gradients)
-
-    def _check_tape(self, tape: Any) -> None:
-        if not isinstance(tape, Tape):
-            raise _errors.wrong_type("tape", "the tape that forward returned", type(tape).__name__)
-        if tape.params is not self.params:
-            raise _errors.foreign_tape(self)
-        if tape.snapshot is not self.params._snapshot:
-            raise _errors.stale_tape()
 
     # ---------------------------------------------------------------------------------------------- one step
 
@@ -235,33 +227,7 @@ class Recurrent:
         TypeError, ValueError
             If an argument has the wrong type or shape, or the layer is bidirectional.
         """
-        if self.bidirectional:
-            raise _errors.no_single_step()
-        x = as_floating("x", x, self.dtype)
-        unbatched = x.ndim == 1
-        if unbatched:
-            x = x.reshape(1, -1)
-        if x.ndim != 2 or x.shape[1] != self.input_size:
-            raise _errors.wrong_shape("x", f"(batch, {self.input_size}) or ({self.input_size},)", np.shape(x))
-        B, L, H = x.shape[0], self.num_layers, self.hidden_size
-        start = _border.read_states(self, "state", state, B, unbatched=unbatched)
-        end = [np.empty((L, B, H), self.dtype) for _ in start]
-        c, c_end = (start[1], end[1]) if self._cell.has_memory else (start[0][:, :0], end[0][:, :0])
-        snapshot = self.params._snapshot
-        for depth in range(L):
-            weights = _stack.packed(self, snapshot, Place(depth, 0))
-            cpu.step(self._cell, weights, x, start[0], c, depth, self._scratch(B), end[0], c_end)
-            x = end[0][depth]
-        y = x.copy()
-        return (y[0] if unbatched else y), _border.write_states(end, unbatched=unbatched)
-
-    def _scratch(self, B: int) -> Array:
-        """Working memory of `step`, one per thread."""
-        kept = getattr(self._local, "scratch", None)
-        if kept is None or kept[0] != B:
-            width = cpu.features.padded(self.hidden_size, self.dtype)
-            kept = self._local.scratch = (B, memory.empty((B * (3 + self._cell.places), width), self.dtype))
-        return kept[1]
+        return _step.step(self, x, state)
 
     # --------------------------------------------------------------------------------------- copies and printing
 
@@ -276,7 +242,11 @@ class Recurrent:
         defaults = {"num_layers": 1, "bias": True, "batch_first": True, "dropout": 0.0, "bidirectional": False}
         options = {name: getattr(self, name) for name, usual in defaults.items() if getattr(self, name) != usual}
         options |= self._options | ({"dtype": self.dtype.name} if self.dtype != np.float32 else {})
-        inside = [str(self.input_size), str(self.hidden_size), *(f"{name}={value!r}" for name, value in options.items())]
+        inside = [
+            str(self.input_size),
+            str(self.hidden_size),
+            *(f"{name}={value!r}" for name, value in options.items()),
+        ]
         return f"{type(self).__name__}({', '.join(inside)})"
 
 

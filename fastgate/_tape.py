@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from fastgate import _errors
 from fastgate._arrays import Array
 from fastgate._params import NamedArrays, Params, Snapshot
 from fastgate._weights import Place
@@ -50,3 +51,30 @@ class Gradients(NamedTuple):
     x: Array
     state: State
     params: NamedArrays
+
+
+class LayerGradients(NamedTuple):
+    """What `backward` of a layer without state returns; `x` is None where the input has no gradient."""
+
+    x: Array | None
+    params: NamedArrays
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTape:
+    """The memory of one `forward` of a layer without state."""
+
+    params: Params = field(repr=False)
+    snapshot: Snapshot = field(repr=False)
+    x: Array = field(repr=False)
+    y_shape: tuple[int, ...]
+
+
+def check_tape(tape: Any, kind: type, layer: Any) -> None:
+    """Raise unless the tape is of this layer, and of the parameters it has now."""
+    if not isinstance(tape, kind):
+        raise _errors.wrong_type("tape", "the tape that forward returned", type(tape).__name__)
+    if tape.params is not layer.params:  # type: ignore[attr-defined]
+        raise _errors.foreign_tape(layer)
+    if tape.snapshot is not layer.params._snapshot:  # type: ignore[attr-defined]
+        raise _errors.stale_tape()

@@ -131,7 +131,8 @@ def _is_of(name: str, place: Place) -> bool:
 def orthogonal(rng: np.random.Generator, rows: int, columns: int) -> Array:
     """A random matrix with orthonormal columns (rows >= columns), uniform over all of them (Mezzadri 2007)."""
     q, r = np.linalg.qr(rng.standard_normal((rows, columns)))
-    return q * np.sign(np.diagonal(r))
+    signed: Array = q * np.sign(np.diagonal(r))
+    return signed
 
 
 INITIALIZERS: dict[str, Any] = {"pytorch": initialize_pytorch, "keras": initialize_keras}

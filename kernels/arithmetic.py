@@ -81,7 +81,9 @@ def _emit_clip(builder, x, low, high):
 
 
 def _emit_indicator(builder, x):
-    return builder.select(builder.fcmp_ordered("<=", x, constant(x.type, 0.0)), constant(x.type, 0.0), constant(x.type, 1.0))
+    return builder.select(
+        builder.fcmp_ordered("<=", x, constant(x.type, 0.0)), constant(x.type, 0.0), constant(x.type, 1.0)
+    )
 
 
 def _emit_magnitude(builder, x):

@@ -65,7 +65,7 @@ class _Announcement:
         if found is None and not _Announcement.made:
             _Announcement.made = True
             kept = "once, then cached" if CACHE_ENABLED else "FASTGATE_CACHE=0: in every process"
-            print(f"fastgate: compiling kernels for this CPU, some seconds ({kept}) ...", file=sys.stderr)
+            sys.stderr.write(f"fastgate: compiling kernels for this CPU, some seconds ({kept}) ...\n")
         return found
 
 

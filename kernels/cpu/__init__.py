@@ -8,8 +8,8 @@ from fastgate.kernels.cpu.direction import forward as forward
 from fastgate.kernels.cpu.direction import pack_backward_weights as pack_backward_weights
 from fastgate.kernels.cpu.direction import pack_weights as pack_weights
 from fastgate.kernels.cpu.direction import parts_for as parts_for
-from fastgate.kernels.cpu.direction import step as step
 from fastgate.kernels.cpu.direction import weight_gradients as weight_gradients
+from fastgate.kernels.cpu import dense as dense
 from fastgate.kernels.cpu.dropout import dropout as dropout
 from fastgate.kernels.cpu.schedule import Schedule as Schedule
 from fastgate.kernels.cpu.schedule import uniform_schedule as uniform_schedule

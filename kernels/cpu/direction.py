@@ -1,6 +1,7 @@
-"""One direction of one layer: packed weights, forward, backward, a single step. All of a schedule's parts at once."""
+"""One direction of one layer: packed weights, forward, backward, gradients of weights; all workers of a schedule."""
 
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -48,12 +49,12 @@ def pack_weights(cell, W_ih, W_hh, b_ih, b_hh):
         (b_ih, cell.input_order, 0),
         (b_hh, cell.recurrent_order, cell.recurrent_place),
     ):
-        packed = _pack(pack_forward, vector[:, None], H, order, (len(order) * blocks, 1, lanes(dtype)))
+        packed = pack(pack_forward, vector[:, None], H, order, (len(order) * blocks, 1, lanes(dtype)))
         bias[0, place * Hp : (place + len(order)) * Hp] += packed.reshape(-1)
     return Weights(
         bias,
-        _pack(pack_forward, W_ih, H, cell.input_order, (len(cell.input_order) * blocks, W_ih.shape[1], lanes(dtype))),
-        _pack(pack_forward, W_hh, H, cell.recurrent_order, (len(cell.recurrent_order) * blocks, H, lanes(dtype))),
+        pack(pack_forward, W_ih, H, cell.input_order, (len(cell.input_order) * blocks, W_ih.shape[1], lanes(dtype))),
+        pack(pack_forward, W_hh, H, cell.recurrent_order, (len(cell.recurrent_order) * blocks, H, lanes(dtype))),
     )
 
 
@@ -62,12 +63,12 @@ def pack_backward_weights(cell, W_ih, W_hh):
     dtype, (_, I), H = W_hh.dtype, W_ih.shape, W_hh.shape[1]
     width, Hp = lanes(dtype), padded(H, dtype)
     return BackwardWeights(
-        _pack(pack_backward, W_ih, H, cell.input_order, (padded(I, dtype) // width, len(cell.input_order) * Hp, width)),
-        _pack(pack_backward, W_hh, H, cell.recurrent_order, (Hp // width, len(cell.recurrent_order) * Hp, width)),
+        pack(pack_backward, W_ih, H, cell.input_order, (padded(I, dtype) // width, len(cell.input_order) * Hp, width)),
+        pack(pack_backward, W_hh, H, cell.recurrent_order, (Hp // width, len(cell.recurrent_order) * Hp, width)),
     )
 
 
-def _pack(pack, weight, units, order, shape):
+def pack(pack, weight, units, order, shape):
     panels = memory.empty(shape, weight.dtype)
     pack(weight, units, np.array(order), panels)
     return panels
@@ -148,12 +149,12 @@ def weight_gradients(cell, trace, x, da, direction, schedule, gradients):
     bias_total = memory.zeros((1, da.shape[1]), dtype)
     index = schedule.canonical
 
-    _outer(input_total, 0, x, schedule.user_rows(direction)[index], 0, da, index, 0, input_total.shape[1])
+    outer(input_total, 0, x, schedule.user_rows(direction)[index], 0, da, index, 0, input_total.shape[1])
     for product in cell.recurrent_products:
         a, a_index = (trace.gates, index) if product.of_gates else (trace.h, schedule.canonical_before)
         places = (product.total_place * Hp, product.place * Hp, product.da_place * Hp, product.count * Hp)
         total_column, a_column, d_column, columns = places
-        _outer(recurrent_total, total_column, a, a_index, a_column, da, index, d_column, columns)
+        outer(recurrent_total, total_column, a, a_index, a_column, da, index, d_column, columns)
     accumulate_rows(bias_total, da, index)
 
     input_order, recurrent_order = np.array(cell.input_order), np.array(cell.recurrent_order)
@@ -164,7 +165,7 @@ def weight_gradients(cell, trace, x, da, direction, schedule, gradients):
     unpack_gradient(recurrent_bias.copy(), H, recurrent_order, db_hh[:, None])
 
 
-def _outer(total, total_column, a, a_index, a_column, d, d_index, d_column, columns):
+def outer(total, total_column, a, a_index, a_column, d, d_index, d_column, columns):
     """total[:, total_column:] += a[a_index, a_column:].T @ d[d_index, d_column:], its columns cut for the threads."""
     width = lanes(total.dtype)
     vectors = columns // width
@@ -175,13 +176,6 @@ def _outer(total, total_column, a, a_index, a_column, d, d_index, d_column, colu
     def run(first, last):
         a_chunk = memory.empty((CHUNK, total.shape[0]), total.dtype)
         d_chunk = memory.empty((TILE_COLUMNS, CHUNK * width), total.dtype)
-        accumulate_outer(
-            total, total_column, a, a_index, a_column, d, d_index, d_column, first, last, a_chunk, d_chunk
-        )
+        accumulate_outer(total, total_column, a, a_index, a_column, d, d_index, d_column, first, last, a_chunk, d_chunk)
 
-    team.run([partial(run, *cut) for cut in zip(cuts, cuts[1:], strict=False)])
-
-
-def step(cell, weights, x, h, c, layer, scratch, h_end, c_end):
-    """x (B,I)  h, c (L,B,H)[layer] -> h_end, c_end (L,B,H)[layer]; see `make_step`"""
-    cell.step(x, h, c, layer, *weights, scratch, h_end, c_end)
+    team.run([partial(run, *cut) for cut in pairwise(cuts)])

@@ -13,9 +13,7 @@ CHUNK = 256  # rows packed at a time: a chunk of both operands stays in the seco
 
 
 @jit
-def accumulate_outer(
-    total, total_column, a, a_index, a_column, d, d_index, d_column, first, last, a_chunk, d_chunk
-):
+def accumulate_outer(total, total_column, a, a_index, a_column, d, d_index, d_column, first, last, a_chunk, d_chunk):
     """a (Q,L)[a_index, a_column:]  d (R,N)[d_index, d_column:] -> total (K,M)[:, total_column:] += a.T @ d
 
     Only vectors [first, last) of the columns.  scratch a_chunk (CHUNK,K), d_chunk (TILE_COLUMNS,CHUNK,lanes)

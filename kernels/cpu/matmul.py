@@ -19,7 +19,9 @@ def project(out, out_at, x, x_at, panels, bias, rows):
 @jit
 def accumulate(out, out_at, out_column, a, a_at, a_column, panels, panel, count, k, depth, rows):
     """out (P,M)[out_at:, out_column:] += a (Q,L)[a_at:, a_column:] @ panels[panel : panel+count, k : k+depth]"""
-    _multiply(out, out_at, out_column, out, out_at, out.shape[1], a, a_at, a_column, panels, panel, count, k, depth, rows)
+    _multiply(
+        out, out_at, out_column, out, out_at, out.shape[1], a, a_at, a_column, panels, panel, count, k, depth, rows
+    )
 
 
 @jit

@@ -27,7 +27,7 @@ def make_forward(step_forward, variant):
     def forward(
         x, y, y_column, units, index, h, c, gates, x_rows, bias, W_ih, W_hh, active, first, row, chunk, keep, keep_gates
     ):
-        """x (R,I)[index]  h[first:], c[first:] holding the start -> y (R,L)[index, y_column : y_column+units]  h  c  gates
+        """x (R,I)[index]  h[first:], c[first:] holding the start -> y (R,L)[index, y_column:]  h  c  gates
 
         keep: h, c (B+P,Hp) keep every state, else h (2B,Hp), c (B,Hp).  keep_gates: gates (P,M), else used again after
         `chunk` rows (or one step, if that has more).  scratch x_rows (as many rows,I)

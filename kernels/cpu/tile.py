@@ -19,7 +19,23 @@ INT64 = ir.IntType(64)
 
 @intrinsic
 def multiply_tile(
-    typingctx, rows, columns, depth, out, out_at, out_row, start, start_at, start_row, a, a_at, a_row, a_k, w, w_at, w_column
+    typingctx,
+    rows,
+    columns,
+    depth,
+    out,
+    out_at,
+    out_row,
+    start,
+    start_at,
+    start_row,
+    a,
+    a_at,
+    a_row,
+    a_k,
+    w,
+    w_at,
+    w_column,
 ):
     """Compute one tile of `rows` x `columns` vectors; `*_at` are offsets and the others strides, in elements.
 

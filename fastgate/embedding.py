@@ -1,0 +1,94 @@
+"""A table of vectors, looked up by integers."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgate import _errors
+from fastgate._arrays import Array, as_dtype, as_floating, as_size, new_seed
+from fastgate._params import NamedArrays, Params, Shapes
+from fastgate._tape import LayerGradients, LayerTape, check_tape
+
+
+class Embedding:
+    """One vector for each of `num_embeddings` integers.
+
+    Parameters
+    ----------
+    num_embeddings, embedding_dim : int
+    dtype : "float32" or "float64"
+    seed : int, optional
+        For the initial vectors, which are standard normal; drawn at random if None.
+
+    Attributes
+    ----------
+    params : Params
+        ``weight`` (num_embeddings, embedding_dim).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option has a wrong type or value; the message names it.
+    """
+
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, *, dtype: npt.DTypeLike = "float32", seed: int | None = None
+    ) -> None:
+        self.num_embeddings = as_size("num_embeddings", num_embeddings)
+        self.embedding_dim = as_size("embedding_dim", embedding_dim)
+        self.dtype = as_dtype(dtype)
+        self.seed = new_seed() if seed is None else as_size("seed", seed, least=0)
+        self.params = Params({"weight": (self.num_embeddings, self.embedding_dim)}, self.dtype)
+        with self.params.edit() as arrays:
+            arrays["weight"][...] = np.random.default_rng(self.seed).standard_normal(arrays["weight"].shape)
+
+    def __call__(self, x: npt.ArrayLike) -> Array:
+        """x (...), integers from 0 to num_embeddings - 1 -> y (..., embedding_dim)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If x holds no integers, or one out of range.
+        """
+        return np.asarray(self.params["weight"][self._read(x)])
+
+    def forward(self, x: npt.ArrayLike) -> tuple[Array, LayerTape]:
+        """As calling the layer, and the tape for `backward`."""
+        indices = self._read(x).copy()
+        y = np.asarray(self.params["weight"][indices])
+        return y, LayerTape(self.params, self.params._snapshot, indices, y.shape)
+
+    def backward(self, tape: LayerTape, dy: npt.ArrayLike) -> LayerGradients:
+        """Gradient in the vectors, given that in y: `x` of the result is None.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If dy is not shaped as y, or the tape is of another layer or of parameters written since.
+        """
+        check_tape(tape, LayerTape, self)
+        own = as_floating("dy", dy, self.dtype)
+        if own.shape != tape.y_shape:
+            raise _errors.wrong_shape("dy", f"that of y, {tape.y_shape}", own.shape)
+        shapes: Shapes = {"weight": (self.num_embeddings, self.embedding_dim)}
+        gradients = NamedArrays(np.zeros(self.num_embeddings * self.embedding_dim, self.dtype), shapes)
+        np.add.at(gradients["weight"], tape.x.reshape(-1), own.reshape(-1, self.embedding_dim))
+        return LayerGradients(None, gradients)
+
+    def _read(self, x: Any) -> npt.NDArray[np.int64]:
+        if isinstance(x, np.ma.MaskedArray):
+            raise _errors.wrong_type("x", "an array without a mask", "a masked array")
+        array = np.asarray(x)
+        if array.size == 0:
+            return array.astype(np.int64)
+        if array.dtype.kind not in "iu":
+            raise _errors.wrong_type("x", "integers", f"dtype {array.dtype}")
+        if array.min() < 0 or array.max() >= self.num_embeddings:
+            expected = f"values from 0 to {self.num_embeddings - 1}"
+            raise _errors.wrong_value("x", expected, f"{array.min()} to {array.max()}")
+        return array.astype(np.int64)
+
+    def __repr__(self) -> str:
+        options = "" if self.dtype == np.float32 else f", dtype={self.dtype.name!r}"
+        return f"Embedding({self.num_embeddings}, {self.embedding_dim}{options})"

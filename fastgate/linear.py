@@ -1,0 +1,117 @@
+"""A dense layer."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgate import _errors
+from fastgate._arrays import Array, as_choice, as_dtype, as_floating, as_real, as_size, new_seed
+from fastgate._kernels import cpu
+from fastgate._params import NamedArrays, Params, Shapes, total_size
+from fastgate._tape import LayerGradients, LayerTape, check_tape
+
+
+class Linear:
+    """``y = x W^T + b`` on the last axis, whatever the others are.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    bias : bool
+    dtype : "float32" or "float64"
+    seed : int, optional
+        For the initial parameters; drawn at random if None.
+    init : "pytorch" or "keras"
+        Weight and bias uniform in +-1/sqrt(in_features); or Glorot uniform and zero. For a layer with few outputs at
+        the end of a network the second often learns faster.
+
+    Attributes
+    ----------
+    params : Params
+        ``weight`` (out_features, in_features), ``bias`` (out_features).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option has a wrong type or value; the message names it.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        dtype: npt.DTypeLike = "float32",
+        seed: int | None = None,
+        init: str = "pytorch",
+    ) -> None:
+        self.in_features = as_size("in_features", in_features)
+        self.out_features = as_size("out_features", out_features)
+        self.bias = as_choice("bias", bias, (True, False))
+        self.dtype = as_dtype(dtype)
+        self.init = as_choice("init", init, ("pytorch", "keras"))
+        self.seed = new_seed() if seed is None else as_size("seed", seed, least=0)
+        shapes: Shapes = {"weight": (self.out_features, self.in_features)}
+        if self.bias:
+            shapes["bias"] = (self.out_features,)
+        self.params = Params(shapes, self.dtype)
+        rng = np.random.default_rng(self.seed)
+        with self.params.edit() as arrays:
+            if self.init == "pytorch":
+                bound = 1.0 / np.sqrt(self.in_features)
+                for array in arrays.values():
+                    array[...] = rng.uniform(-bound, bound, array.shape)
+            else:
+                bound = np.sqrt(6.0 / (self.in_features + self.out_features))
+                arrays["weight"][...] = rng.uniform(-bound, bound, arrays["weight"].shape)
+
+    def __call__(self, x: npt.ArrayLike) -> Array:
+        """x (..., in_features) -> y (..., out_features)"""
+        return self._forward(self._read("x", x, self.in_features))
+
+    def forward(self, x: npt.ArrayLike) -> tuple[Array, LayerTape]:
+        """As calling the layer, and the tape for `backward`, which keeps a copy of `x`."""
+        own = self._read("x", x, self.in_features)
+        y = self._forward(own)
+        own = own.copy() if np.may_share_memory(own, np.asarray(x)) else own
+        return y, LayerTape(self.params, self.params._snapshot, own, y.shape)
+
+    def backward(self, tape: LayerTape, dy: npt.ArrayLike) -> LayerGradients:
+        """Gradients in x and the parameters, given that in y; the tape can be used again.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If dy is not shaped as y, or the tape is of another layer or of parameters written since.
+        """
+        check_tape(tape, LayerTape, self)
+        d_rows = self._read("dy", dy, self.out_features)
+        if d_rows.shape != tape.y_shape:
+            raise _errors.wrong_shape("dy", f"that of y, {tape.y_shape}", d_rows.shape)
+        shapes = {name: array.shape for name, array in self.params.items()}
+        gradients = NamedArrays(np.empty(total_size(shapes), self.dtype), shapes)
+        db = gradients["bias"] if self.bias else np.empty(self.out_features, self.dtype)
+        W = tape.snapshot.arrays["weight"]
+        x, d_rows = tape.x.reshape(-1, self.in_features), d_rows.reshape(-1, self.out_features)
+        dx = cpu.dense.backward(x, W, d_rows, gradients["weight"], db)
+        return LayerGradients(dx.reshape(tape.x.shape), gradients)
+
+    def _read(self, name: str, value: Any, features: int) -> Array:
+        array = as_real(name, value)
+        if array.ndim == 0 or array.shape[-1] != features:
+            raise _errors.wrong_shape(name, f"(..., {features})", array.shape)
+        return as_floating(name, array, self.dtype)
+
+    def _forward(self, x: Array) -> Array:
+        arrays = self.params._snapshot.arrays
+        b = arrays["bias"] if self.bias else np.zeros(self.out_features, self.dtype)
+        y = cpu.dense.forward(x.reshape(-1, self.in_features), arrays["weight"], b)
+        shaped: Array = y.reshape(*x.shape[:-1], self.out_features)
+        return shaped
+
+    def __repr__(self) -> str:
+        options = "" if self.bias else ", bias=False"
+        options += "" if self.dtype == np.float32 else f", dtype={self.dtype.name!r}"
+        return f"Linear({self.in_features}, {self.out_features}{options})"

@@ -1,0 +1,97 @@
+"""Optimisers: from gradients to new parameters."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastgate import _errors
+from fastgate._arrays import Array
+from fastgate._params import NamedArrays, Params
+
+
+def clip_gradient_norm(gradients: Sequence[NamedArrays], max_norm: float) -> float:
+    """Scale all gradients in place so that their common Euclidean norm is at most `max_norm` (Pascanu et al. 2013).
+
+    Returns
+    -------
+    float
+        The norm before.
+
+    Raises
+    ------
+    ValueError
+        If `max_norm` is not positive.
+    """
+    if not max_norm > 0:
+        raise _errors.wrong_value("max_norm", "a positive number", max_norm)
+    norm = float(np.sqrt(sum(float(np.dot(g.flat, g.flat)) for g in gradients)))
+    if norm > max_norm:
+        for gradient in gradients:
+            gradient.flat *= gradient.flat.dtype.type(max_norm / norm)
+    return norm
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015), with both moments corrected for their start at zero.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate.
+    betas : pair of float, 0 to below 1
+        Decay of the running mean and of the running mean square.
+    eps : float
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    """
+
+    def __init__(self, lr: float = 1e-3, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
+        if not lr > 0:
+            raise _errors.wrong_value("lr", "a positive number", lr)
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise _errors.wrong_value("betas", "two numbers from 0 to below 1", betas)
+        if not eps > 0:
+            raise _errors.wrong_value("eps", "a positive number", eps)
+        self.lr, self.betas, self.eps = lr, betas, eps
+        self.steps = 0
+        self._moments: list[tuple[Array, Array]] = []
+
+    def step(self, params: Sequence[Params], gradients: Sequence[NamedArrays]) -> None:
+        """Write new parameters.
+
+        Parameters
+        ----------
+        params : sequence of Params
+            ``[layer.params for layer in layers]``, the same at every step.
+        gradients : sequence of mappings as `backward` returns, one for each
+
+        Raises
+        ------
+        ValueError
+            If the numbers of parameters and gradients differ, or have changed since the first step.
+        """
+        vectors = [gradient.flat for gradient in gradients]
+        if [v.shape for v in vectors] != [p.flat.shape for p in params]:
+            raise _errors.wrong_value("gradients", "one for each of params, as large as it", [v.shape for v in vectors])
+        if not self._moments:
+            self._moments = [(np.zeros_like(v), np.zeros_like(v)) for v in vectors]
+        if [v.shape for v in vectors] != [m.shape for m, _ in self._moments]:
+            raise _errors.wrong_value("params", "the same layers as at the first step", [v.shape for v in vectors])
+        self.steps += 1
+        beta1, beta2 = self.betas
+        rate = self.lr / (1.0 - beta1**self.steps)
+        correction = 1.0 / np.sqrt(1.0 - beta2**self.steps)
+        for owner, g, (m, v) in zip(params, vectors, self._moments, strict=True):
+            number: Any = g.dtype.type
+            m *= number(beta1)
+            m += number(1.0 - beta1) * g
+            v *= number(beta2)
+            v += number(1.0 - beta2) * (g * g)
+            owner.flat = owner.flat - number(rate) * m / (np.sqrt(v) * number(correction) + number(self.eps))
+
+    def __repr__(self) -> str:
+        return f"Adam(lr={self.lr}, betas={self.betas}, eps={self.eps})"
