@@ -1,5 +1,6 @@
 """LSTM, GRU and RNN on the CPU."""
 
+from fastgate.kernels.cpu import dense as dense
 from fastgate.kernels.cpu import features as features
 from fastgate.kernels.cpu import team as team
 from fastgate.kernels.cpu.cells import CELLS as CELLS
@@ -9,7 +10,6 @@ from fastgate.kernels.cpu.direction import pack_backward_weights as pack_backwar
 from fastgate.kernels.cpu.direction import pack_weights as pack_weights
 from fastgate.kernels.cpu.direction import parts_for as parts_for
 from fastgate.kernels.cpu.direction import weight_gradients as weight_gradients
-from fastgate.kernels.cpu import dense as dense
 from fastgate.kernels.cpu.dropout import dropout as dropout
 from fastgate.kernels.cpu.schedule import Schedule as Schedule
 from fastgate.kernels.cpu.schedule import uniform_schedule as uniform_schedule
