@@ -101,9 +101,9 @@ def _unlocked(array: Array) -> Array:
 def as_lengths(lengths: Any, batch: int, steps: int) -> npt.NDArray[np.int64]:
     """(B,) integers from 0 to T."""
     array = np.asarray(lengths)
-    if isinstance(lengths, np.ma.MaskedArray) or array.dtype.kind not in "iu":
-        if not (array.size == 0 and batch == 0):
-            raise _errors.wrong_type("lengths", "integers", f"dtype {array.dtype}")
+    is_empty = array.size == 0 and batch == 0  # an empty list has no integer type
+    if isinstance(lengths, np.ma.MaskedArray) or (array.dtype.kind not in "iu" and not is_empty):
+        raise _errors.wrong_type("lengths", "integers", f"dtype {array.dtype}")
     if array.shape != (batch,):
         raise _errors.wrong_shape("lengths", f"(batch,) = ({batch},)", array.shape)
     if batch and (array.min() < 0 or array.max() > steps):

@@ -1,8 +1,13 @@
-"""One time step from Python: as little work as possible before the kernel, about a microsecond."""
+"""One time step from Python: as little work as possible before the kernel, about a microsecond.
+
+The first step of a thread checks and converts like every other call, and leaves a `Ready`. Later ones let the compiled
+kernel judge: it refuses types it was not sealed for, and shapes that do not fit; then the step is checked again.
+"""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy import ndarray
 
 from fastgate import _border, _errors, _stack
 from fastgate._arrays import Array, as_floating
@@ -19,59 +24,63 @@ class Ready(NamedTuple):
     """Everything that does not change from step to step; each thread has its own, with its own scratch memory."""
 
     snapshot: Snapshot
-    x_shape: tuple[int, ...]
     state_shape: tuple[int, int, int]
     kernel: Any
-    weights: tuple[Any, ...]  # of each layer
-    scratch: Array
+    layers: tuple[tuple[int, Any, Any, Any, Array, Array], ...]  # number, packed weights, scratch states and gates
     no_memory: Array  # stands for c where a cell has none
 
 
 def step(layer: "Recurrent", x: Any, state: Any) -> tuple[Array, State]:
-    dtype, has_memory = layer.dtype, layer._cell.has_memory
-    x = as_floating("x", x, dtype)
     ready = getattr(layer._local, "ready", None)
-    if ready is None or ready.snapshot is not layer.params._snapshot or ready.x_shape != x.shape:
-        ready = layer._local.ready = _prepare(layer, x)
-    _, x_shape, shape, kernel, weights, scratch, no_memory = ready
-
-    unbatched = len(x_shape) == 1
-    if unbatched:
-        x = x.reshape(1, x_shape[0])
+    if ready is None or ready.snapshot is not layer.params._snapshot:
+        return _first_step(layer, x, state)
+    _, shape, kernel, layers, no_memory = ready
     h_start = c_start = no_memory
-    if has_memory and type(state) is tuple and len(state) == 2:
-        h_start, c_start = state
-    elif not has_memory:
+    has_memory = layer._cell.has_memory
+    if not has_memory:
         h_start = state
-    if not (_fits(h_start, shape, dtype) and (_fits(c_start, shape, dtype) or not has_memory)):
-        parts = _border.read_states(layer, "state", state, shape[1], unbatched=unbatched)
-        h_start, c_start = parts if has_memory else (parts[0], no_memory)
+    elif type(state) is tuple and len(state) == 2:
+        h_start, c_start = state
+    if not (type(x) is ndarray and type(h_start) is ndarray and type(c_start) is ndarray):
+        return _first_step(layer, x, state)
 
-    h_end = np.empty(shape, dtype)
-    c_end = np.empty(shape, dtype) if has_memory else no_memory
-    for depth, packed in enumerate(weights):
-        kernel(x, h_start, c_start, depth, *packed, scratch, h_end, c_end)
-        x = h_end[depth]
-    if unbatched:
-        return x[0].copy(), _border.write_states([h_end, c_end] if has_memory else [h_end], unbatched=True)
+    h_end = np.empty(shape, layer.dtype)
+    c_end = np.empty(shape, layer.dtype) if has_memory else no_memory
+    try:
+        for own in layers:
+            if not kernel(x, h_start, c_start, *own, h_end, c_end):
+                return _first_step(layer, x, state)
+            x = h_end[own[0]]
+    except TypeError:
+        return _first_step(layer, x, state)
     return x.copy(), (h_end, c_end) if has_memory else h_end
 
 
-def _fits(array: Any, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> bool:
-    """Whether a kernel can read the array as it is."""
-    return type(array) is np.ndarray and array.dtype is dtype and array.shape == shape and array.flags.carray
-
-
-def _prepare(layer: "Recurrent", x: Array) -> Ready:
+def _first_step(layer: "Recurrent", x: Any, state: Any) -> tuple[Array, State]:
+    """A step of anything that a step can be of; or the error."""
     if layer.bidirectional:
         raise _errors.no_single_step()
-    I, H = layer.input_size, layer.hidden_size
-    if x.ndim not in (1, 2) or x.shape[-1] != I:
-        raise _errors.wrong_shape("x", f"(batch, {I}) or ({I},)", x.shape)
-    B = 1 if x.ndim == 1 else x.shape[0]
-    snapshot = layer.params._snapshot
-    weights = tuple(_stack.packed(layer, snapshot, Place(depth, 0)) for depth in range(layer.num_layers))
-    scratch = memory.empty((B * (3 + layer._cell.places), cpu.features.padded(H, layer.dtype)), layer.dtype)
-    shape = (layer.num_layers, B, H)
-    no_memory = np.empty((layer.num_layers, 0, H), layer.dtype)
-    return Ready(snapshot, x.shape, shape, layer._cell.step, weights, scratch, no_memory)
+    x = as_floating("x", x, layer.dtype)
+    if x.ndim not in (1, 2) or x.shape[-1] != layer.input_size:
+        raise _errors.wrong_shape("x", f"(batch, {layer.input_size}) or ({layer.input_size},)", x.shape)
+    unbatched = x.ndim == 1
+    x = x.reshape(-1, layer.input_size)
+    start = _border.read_states(layer, "state", state, x.shape[0], unbatched=unbatched)
+    _, shape, kernel, layers, no_memory = layer._local.ready = _prepare(layer, x.shape[0])
+    end = [np.empty(shape, layer.dtype) for _ in start]
+    h_start, c_start = start if len(start) == 2 else (start[0], no_memory)
+    h_end, c_end = end if len(end) == 2 else (end[0], no_memory)
+    for own in layers:
+        cpu.seal(kernel, x, h_start, c_start, *own, h_end, c_end)
+        x = h_end[own[0]]
+    y = x.copy()
+    return (y[0] if unbatched else y), _border.write_states(end, unbatched=unbatched)
+
+
+def _prepare(layer: "Recurrent", B: int) -> Ready:
+    snapshot, cell = layer.params._snapshot, layer._cell
+    width = cpu.features.padded(layer.hidden_size, layer.dtype)
+    scratch = memory.empty((3 * B, width), layer.dtype), memory.empty((B, cell.places * width), layer.dtype)
+    layers = tuple((i, *_stack.packed(layer, snapshot, Place(i, 0)), *scratch) for i in range(layer.num_layers))
+    no_memory = np.empty((layer.num_layers, 0, layer.hidden_size), layer.dtype)
+    return Ready(snapshot, (layer.num_layers, B, layer.hidden_size), cell.step, layers, no_memory)

@@ -44,8 +44,9 @@ class LSTM(Recurrent):
     Attributes
     ----------
     params : Params
-        ``weight_ih_l0`` (4H, I), ``weight_hh_l0`` (4H, H), ``bias_ih_l0`` (4H), ``bias_hh_l0`` (4H), then ``..._reverse``
-        and further layers; gates in the order i, f, g, o. With ``bias="single"`` there is one ``bias_l0`` (4H).
+        ``weight_ih_l0`` (4H, I), ``weight_hh_l0`` (4H, H), ``bias_ih_l0`` (4H), ``bias_hh_l0`` (4H), then those of
+        ``l0_reverse`` and of further layers; gates in the order i, f, g, o. With ``bias="single"`` there is one
+        ``bias_l0`` (4H).
 
     Raises
     ------

@@ -7,6 +7,7 @@ neither on how a batch was split nor on the height of a tile.
 import hashlib
 import os
 import sys
+import threading
 from pathlib import Path
 
 from numba import njit
@@ -38,6 +39,19 @@ def jit(function=None, *, variant=""):
 def equation(function):
     """A plain Python function that compiled code on any device can call too, at no cost: LLVM inlines it."""
     return register_jitable(**INLINED)(function)
+
+
+_sealing = threading.Lock()
+
+
+def seal(kernel, *arguments):
+    """Call a kernel, compiling it for arguments of these types if need be; any others are then a TypeError."""
+    with _sealing:
+        kernel.disable_compile(False)
+        try:
+            return kernel(*arguments)
+        finally:
+            kernel.disable_compile()
 
 
 def cache_directory():

@@ -13,3 +13,4 @@ from fastgate.kernels.cpu.direction import weight_gradients as weight_gradients
 from fastgate.kernels.cpu.dropout import dropout as dropout
 from fastgate.kernels.cpu.schedule import Schedule as Schedule
 from fastgate.kernels.cpu.schedule import uniform_schedule as uniform_schedule
+from fastgate.kernels.jit import seal as seal

@@ -7,7 +7,7 @@ rows from `row` on and, of the initial states and of dc, those from `first` on.
 """
 
 from fastgate.kernels.cpu.matmul import project
-from fastgate.kernels.cpu.rows import copy_rows, gather, scatter
+from fastgate.kernels.cpu.rows import gather, scatter
 from fastgate.kernels.cpu.simd import lanes_of, load, store
 from fastgate.kernels.jit import jit
 
@@ -74,19 +74,36 @@ def make_backward(step_backward, variant):
 
 def make_step(step_forward, variant):
     @jit(variant=variant)
-    def step(x, h_start, c_start, layer, bias, W_ih, W_hh, scratch, h_end, c_end):
-        """x (B,I)  h_start, c_start (L,B,H)[layer]  scratch (3B+B*G,Hp) -> h_end, c_end (L,B,H)[layer]
+    def step(x, h_start, c_start, layer, bias, W_ih, W_hh, states, gates, h_end, c_end):
+        """x (B,I)  h_start, c_start (L,B,H)[layer] -> h_end, c_end (L,B,H)[layer]  scratch states (3B,Hp)  gates (B,M)
 
-        A cell without c has c_start and c_end of shape (L,0,H).
+        A cell without c has c_start and c_end of shape (L,0,H). States lie in one array: h before, h after, c.
+        Unlike all other kernels this one looks at shapes, which costs nothing here and a microsecond in Python: if they
+        do not fit to each other, nothing is done and False returned.
         """
-        B, H = x.shape[0], h_start.shape[2]
-        h, c = scratch[: 2 * B], scratch[2 * B : 3 * B]
-        gates = scratch[3 * B :].reshape((B, bias.shape[1]))
-        copy_rows(h_start[layer], 0, h, 0, H, B)
-        copy_rows(c_start[layer], 0, c, 0, H, c_start.shape[1])
+        B, H = gates.shape[0], h_end.shape[2]
+        if x.shape != (B, W_ih.shape[1]) or h_start.shape != h_end.shape or c_start.shape != c_end.shape:
+            return False
+        _pad(h_start, layer, states, 0)
+        _pad(c_start, layer, states, 2 * B)
         begin_gates(gates, 0, x, 0, W_ih, bias, B)
-        step_forward(gates, 0, h, 0, B, c, 0, 0, W_hh, B, False)
-        copy_rows(h, B, h_end[layer], 0, H, B)
-        copy_rows(c, 0, c_end[layer], 0, H, c_end.shape[1])
+        step_forward(gates, 0, states, 0, B, states, 2 * B, 2 * B, W_hh, B, False)
+        for n in range(B):
+            for u in range(H):
+                h_end[layer, n, u] = states[B + n, u]
+        for n in range(c_end.shape[1]):
+            for u in range(H):
+                c_end[layer, n, u] = states[2 * B + n, u]
+        return True
 
     return step
+
+
+@jit
+def _pad(state, layer, states, at):
+    """state (L,B,H)[layer] -> states (3B,Hp)[at:], padded with zeros"""
+    for n in range(state.shape[1]):
+        for u in range(state.shape[2]):
+            states[at + n, u] = state[layer, n, u]
+        for u in range(state.shape[2], states.shape[1]):
+            states[at + n, u] = 0.0
