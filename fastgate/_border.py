@@ -46,7 +46,7 @@ def read_batch(layer: "Recurrent", x: Any, lengths: Any) -> Batch:
 
 
 def _parts(layer: "Recurrent", B: int, rows: int) -> int:
-    return int(cpu.parts_for(rows, B, layer._multiply_adds_per_step()))
+    return int(cpu.parts_for(rows, B, layer._multiply_adds))
 
 
 def read_states(layer: "Recurrent", name: str, state: Any, B: int, *, unbatched: bool) -> list[Array]:

@@ -66,14 +66,9 @@ class Recurrent:
             )
         self._make_transient()
 
-    def _multiply_adds_per_step(self) -> int:
-        """Of one sequence, roughly: what the choice of a number of threads goes by."""
-        layout = self._layout
-        inputs = sum(layout.input_size_of(place.layer) + self.hidden_size for place in layout.places())
-        return inputs * self._gates * self.hidden_size
-
     def _make_transient(self) -> None:
         self._cell = cpu.CELLS[self._cell_name]
+        self._multiply_adds = self._layout.multiply_adds()
         self._local = threading.local()
 
     # ---------------------------------------------------------------------------------------------- forward
@@ -232,7 +227,7 @@ class Recurrent:
     # --------------------------------------------------------------------------------------- copies and printing
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_cell", "_local")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_cell", "_local", "_multiply_adds")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -50,6 +50,11 @@ class Layout:
     def input_size_of(self, layer: int) -> int:
         return self.input_size if layer == 0 else self.directions * self.hidden_size
 
+    def multiply_adds(self) -> int:
+        """Of one step of one sequence: what the choice of a number of threads goes by."""
+        inputs = sum(self.input_size_of(place.layer) + self.hidden_size for place in self.places())
+        return inputs * self.gates * self.hidden_size
+
     def shapes(self) -> Shapes:
         rows, H = self.gates * self.hidden_size, self.hidden_size
         shapes: Shapes = {}
