@@ -50,6 +50,17 @@ def as_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
     raise _errors.wrong_value(name, " or ".join(map(repr, choices)), value)
 
 
+def as_probability(name: str, value: Any) -> float:
+    """A number from 0 to below 1."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise _errors.wrong_type(name, "a number", repr(value)) from None
+    if not 0.0 <= number < 1.0:
+        raise _errors.wrong_value(name, "a probability from 0 to below 1", value)
+    return number
+
+
 def as_real(name: str, value: Any) -> Array:
     """Any real, integer or boolean array, not yet converted: foreign arrays by DLPack or the array protocol."""
     if type(value) is not np.ndarray:

@@ -1,16 +1,14 @@
 """The border between a user's arrays and the kernels: what did the user mean, and is it right?"""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastgate import _errors
 from fastgate._arrays import Array, as_floating, as_lengths, as_real
+from fastgate._configuration import Configured
 from fastgate._kernels import cpu
 from fastgate._tape import State, Tape
-
-if TYPE_CHECKING:
-    from fastgate._recurrent import Recurrent
 
 
 class Batch(NamedTuple):
@@ -22,7 +20,7 @@ class Batch(NamedTuple):
     is_copy: bool  # x is not the user's memory
 
 
-def read_batch(layer: "Recurrent", x: Any, lengths: Any) -> Batch:
+def read_batch(layer: Configured, x: Any, lengths: Any) -> Batch:
     x = as_real("x", x)
     if x.ndim not in (2, 3) or x.shape[-1] != layer.input_size:
         order = "batch, time" if layer.batch_first else "time, batch"
@@ -35,21 +33,21 @@ def read_batch(layer: "Recurrent", x: Any, lengths: Any) -> Batch:
     if lengths is None:
         own = as_floating("x", x, layer.dtype)
         schedule = cpu.uniform_schedule(B, T, batch_first, _parts(layer, B, B * T))
-        return Batch(own, schedule, B, own is not x)
+        return Batch(own, schedule, B, not np.may_share_memory(own, x))
     if x.ndim == 2:
         raise _errors.wrong_shape("x", "of 3 dimensions beside lengths", x.shape)
     lengths = as_lengths(lengths, B, T)
     valid = np.arange(T) < lengths[:, None]
     own = as_floating("x", x, layer.dtype, valid if batch_first else valid.T)
     schedule = cpu.Schedule(lengths, T, batch_first, _parts(layer, B, int(lengths.sum())))
-    return Batch(own, schedule, B, own is not x)
+    return Batch(own, schedule, B, not np.may_share_memory(own, x))
 
 
-def _parts(layer: "Recurrent", B: int, rows: int) -> int:
+def _parts(layer: Configured, B: int, rows: int) -> int:
     return int(cpu.parts_for(rows, B, layer._multiply_adds))
 
 
-def read_states(layer: "Recurrent", name: str, state: Any, B: int, *, unbatched: bool) -> list[Array]:
+def read_states(layer: Configured, name: str, state: Any, B: int, *, unbatched: bool) -> list[Array]:
     """One or two arrays (num_layers * D, B, H), zeros by default."""
     shape = (layer.num_layers * layer._layout.directions, B, layer.hidden_size)
     if not layer._cell.has_memory:
@@ -64,7 +62,7 @@ def read_states(layer: "Recurrent", name: str, state: Any, B: int, *, unbatched:
     return [_read_state(layer, *pair, shape, unbatched) for pair in zip(names, state, strict=True)]
 
 
-def _read_state(layer: "Recurrent", name: str, value: Any, shape: tuple[int, int, int], unbatched: bool) -> Array:
+def _read_state(layer: Configured, name: str, value: Any, shape: tuple[int, int, int], unbatched: bool) -> Array:
     if value is None:
         return np.zeros(shape, layer.dtype)
     array = as_floating(name, value, layer.dtype)
@@ -79,7 +77,7 @@ def write_states(parts: list[Array], *, unbatched: bool) -> State:
     return (shaped[0], shaped[1]) if len(shaped) == 2 else shaped[0]
 
 
-def read_output_gradient(layer: "Recurrent", dy: Any, tape: Tape) -> Array:
+def read_output_gradient(layer: Configured, dy: Any, tape: Tape) -> Array:
     """As dy is laid out, zeros where there is none."""
     if dy is None:
         return np.zeros(tape.y_shape, layer.dtype)

@@ -1,77 +1,20 @@
-"""What LSTM, GRU and RNN have in common: options, parameters, and the calls a user makes."""
+"""The calls that LSTM, GRU and RNN share."""
 
-import threading
-import warnings
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastgate import _border, _errors, _stack, _step
-from fastgate._arrays import Array, as_choice, as_dtype, as_size, new_seed
-from fastgate._kernels import cpu
-from fastgate._params import NamedArrays, Params, total_size
+from fastgate._arrays import Array, as_choice, as_size
+from fastgate._configuration import Configured
+from fastgate._params import NamedArrays, total_size
 from fastgate._tape import Gradients, Record, State, Tape, check_tape
-from fastgate._weights import INITIALIZERS, Initialization, Layout, Place
+from fastgate._weights import Place
 
 
-class Recurrent:
+class Recurrent(Configured):
     """Base of the recurrent layers; see `LSTM`, `GRU` and `RNN`."""
-
-    _gates: ClassVar[int]
-    _forget_gate: ClassVar[int | None] = None
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int,
-        *,
-        cell: str,
-        options: dict[str, Any],
-        bias: bool | str,
-        batch_first: bool,
-        dropout: float,
-        bidirectional: bool,
-        dtype: npt.DTypeLike,
-        device: str,
-        seed: int | None,
-        init: str,
-    ) -> None:
-        self.input_size = as_size("input_size", input_size)
-        self.hidden_size = as_size("hidden_size", hidden_size)
-        self.num_layers = as_size("num_layers", num_layers)
-        self.bias = as_choice("bias", bias, (True, False, "single"))
-        self.batch_first = as_choice("batch_first", batch_first, (True, False))
-        self.bidirectional = as_choice("bidirectional", bidirectional, (True, False))
-        self.dropout = _as_probability("dropout", dropout)
-        self.dtype = as_dtype(dtype)
-        self.device = as_choice("device", device, ("cpu",))
-        self.init = as_choice("init", init, tuple(INITIALIZERS))
-        if self.dropout and self.num_layers == 1:
-            warnings.warn("dropout acts between layers and does nothing in a layer of num_layers=1", stacklevel=3)
-        self.seed = new_seed() if seed is None else as_size("seed", seed, least=0)
-
-        self._options = options
-        self._cell_name = cell
-        always_single = cell == "gru_reset_before"
-        kind = {True: "single" if always_single else "double", False: "none", "single": "single"}[self.bias]
-        self._layout = Layout(
-            self.input_size, self.hidden_size, self.num_layers, 1 + self.bidirectional, self._gates, kind, cell == "gru"
-        )
-        self.params = Params(self._layout.shapes(), self.dtype)
-        with self.params.edit() as arrays:
-            INITIALIZERS[self.init](
-                np.random.default_rng(self.seed), Initialization(arrays, self._layout, self._forget_gate)
-            )
-        self._make_transient()
-
-    def _make_transient(self) -> None:
-        self._cell = cpu.CELLS[self._cell_name]
-        self._multiply_adds = self._layout.multiply_adds()
-        self._local = threading.local()
-
-    # ---------------------------------------------------------------------------------------------- forward
 
     def __call__(
         self, x: npt.ArrayLike, state: Any = None, *, lengths: npt.ArrayLike | None = None
@@ -166,8 +109,6 @@ class Recurrent:
             tape = Tape(self.params, snapshot, batch.schedule, records, *shapes, dropout_key)
         return y, _border.write_states(end, unbatched=unbatched), tape
 
-    # ---------------------------------------------------------------------------------------------- backward
-
     def backward(self, tape: Tape, dy: npt.ArrayLike | None = None, dstate: Any = None) -> Gradients:
         """Back-propagation through time.
 
@@ -201,8 +142,6 @@ class Recurrent:
         dx = _stack.backward(self, tape, _border.read_output_gradient(self, dy, tape), end, start, gradients)
         return Gradients(dx, _border.write_states(start, unbatched=unbatched), gradients)
 
-    # ---------------------------------------------------------------------------------------------- one step
-
     def step(self, x: npt.ArrayLike, state: Any = None) -> tuple[Array, State]:
         """Advance by one time step.
 
@@ -223,33 +162,3 @@ class Recurrent:
             If an argument has the wrong type or shape, or the layer is bidirectional.
         """
         return _step.step(self, x, state)
-
-    # --------------------------------------------------------------------------------------- copies and printing
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_cell", "_local", "_multiply_adds")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._make_transient()
-
-    def __repr__(self) -> str:
-        defaults = {"num_layers": 1, "bias": True, "batch_first": True, "dropout": 0.0, "bidirectional": False}
-        options = {name: getattr(self, name) for name, usual in defaults.items() if getattr(self, name) != usual}
-        options |= self._options | ({"dtype": self.dtype.name} if self.dtype != np.float32 else {})
-        inside = [
-            str(self.input_size),
-            str(self.hidden_size),
-            *(f"{name}={value!r}" for name, value in options.items()),
-        ]
-        return f"{type(self).__name__}({', '.join(inside)})"
-
-
-def _as_probability(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise _errors.wrong_type(name, "a number", repr(value)) from None
-    if not 0.0 <= number < 1.0:
-        raise _errors.wrong_value(name, "a probability from 0 to below 1", value)
-    return number

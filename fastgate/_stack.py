@@ -1,22 +1,20 @@
 """A stack of layers and directions: in which order they run, forward and backward."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastgate._arrays import Array
 from fastgate._border import Batch
+from fastgate._configuration import Configured
 from fastgate._kernels import cpu
 from fastgate._params import NamedArrays, Snapshot
 from fastgate._tape import Record, Tape
 from fastgate._weights import Place
 
-if TYPE_CHECKING:
-    from fastgate._recurrent import Recurrent
-
 
 def forward(
-    layer: "Recurrent",
+    layer: Configured,
     snapshot: Snapshot,
     batch: Batch,
     start: list[Array],
@@ -45,7 +43,7 @@ def forward(
 
 
 def backward(
-    layer: "Recurrent", tape: Tape, dy: Array, end: list[Array], start: list[Array], gradients: NamedArrays
+    layer: Configured, tape: Tape, dy: Array, end: list[Array], start: list[Array], gradients: NamedArrays
 ) -> Array:
     """dy, `end` of the final states -> gradients, `start` of the initial states; dx returned, laid out as x"""
     layout, schedule = layer._layout, tape.schedule
@@ -75,7 +73,7 @@ def _rows(array: Array) -> Array:
 # Weights are packed once for every version of the parameters; if two threads both do it, the results are equal.
 
 
-def packed(layer: "Recurrent", snapshot: Snapshot, place: Place) -> Any:
+def packed(layer: Configured, snapshot: Snapshot, place: Place) -> Any:
     weights = snapshot.derived.get(place)
     if weights is None:
         arrays = layer._layout.kernel_arrays(snapshot.arrays, place)
@@ -83,7 +81,7 @@ def packed(layer: "Recurrent", snapshot: Snapshot, place: Place) -> Any:
     return weights
 
 
-def packed_backward(layer: "Recurrent", snapshot: Snapshot, place: Place) -> Any:
+def packed_backward(layer: Configured, snapshot: Snapshot, place: Place) -> Any:
     weights = snapshot.derived.get(("backward", place))
     if weights is None:
         W_ih, W_hh, _, _ = layer._layout.kernel_arrays(snapshot.arrays, place)

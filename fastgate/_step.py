@@ -4,20 +4,18 @@ The first step of a thread checks and converts like every other call, and leaves
 kernel judge: it refuses types it was not sealed for, and shapes that do not fit; then the step is checked again.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray
 
 from fastgate import _border, _errors, _stack
 from fastgate._arrays import Array, as_floating
+from fastgate._configuration import Configured
 from fastgate._kernels import cpu, memory
 from fastgate._params import Snapshot
 from fastgate._tape import State
 from fastgate._weights import Place
-
-if TYPE_CHECKING:
-    from fastgate._recurrent import Recurrent
 
 
 class Ready(NamedTuple):
@@ -30,7 +28,7 @@ class Ready(NamedTuple):
     no_memory: Array  # stands for c where a cell has none
 
 
-def step(layer: "Recurrent", x: Any, state: Any) -> tuple[Array, State]:
+def step(layer: Configured, x: Any, state: Any) -> tuple[Array, State]:
     ready = getattr(layer._local, "ready", None)
     if ready is None or ready.snapshot is not layer.params._snapshot:
         return _first_step(layer, x, state)
@@ -56,7 +54,7 @@ def step(layer: "Recurrent", x: Any, state: Any) -> tuple[Array, State]:
     return x.copy(), (h_end, c_end) if has_memory else h_end
 
 
-def _first_step(layer: "Recurrent", x: Any, state: Any) -> tuple[Array, State]:
+def _first_step(layer: Configured, x: Any, state: Any) -> tuple[Array, State]:
     """A step of anything that a step can be of; or the error."""
     if layer.bidirectional:
         raise _errors.no_single_step()
@@ -77,7 +75,7 @@ def _first_step(layer: "Recurrent", x: Any, state: Any) -> tuple[Array, State]:
     return (y[0] if unbatched else y), _border.write_states(end, unbatched=unbatched)
 
 
-def _prepare(layer: "Recurrent", B: int) -> Ready:
+def _prepare(layer: Configured, B: int) -> Ready:
     snapshot, cell = layer.params._snapshot, layer._cell
     width = cpu.features.padded(layer.hidden_size, layer.dtype)
     scratch = memory.empty((3 * B, width), layer.dtype), memory.empty((B, cell.places * width), layer.dtype)

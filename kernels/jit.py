@@ -27,11 +27,15 @@ SOURCE_HASH = hashlib.sha256(
 CACHE_ENABLED = os.environ.get("FASTGATE_CACHE", "1") != "0"
 
 
-def jit(function=None, *, variant=""):
-    """Compile a kernel. `variant` tells apart closures made by one factory."""
+def jit(function=None, *, variant="", inline=False):
+    """Compile a kernel. `variant` tells apart closures made by one factory.
+
+    With `inline` it becomes part of the kernels that call it: for a thin layer over a large callee, which LLVM would
+    otherwise optimise again at every level.
+    """
     if function is None:
-        return lambda f: jit(f, variant=variant)
-    dispatcher = njit(**OPTIONS)(function)
+        return lambda f: jit(f, variant=variant, inline=inline)
+    dispatcher = njit(inline="always" if inline else "never", **OPTIONS)(function)
     dispatcher._cache = _open_cache(function, variant)
     return dispatcher
 

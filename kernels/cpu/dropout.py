@@ -38,7 +38,7 @@ def _scale_rows(rows, inner, batch_first, layer, key0, key1, threshold, scale):
 
 def dropout(rows, schedule, probability, seed, key, layer):
     """Drop entries of rows (B*T,N) in place with `probability` and scale the others by 1 / (1 - probability)."""
-    mixed = np.random.SeedSequence((seed, key)).generate_state(2, np.uint32).astype(np.uint64)
+    mixed = np.random.SeedSequence(seed, spawn_key=(key,)).generate_state(2, np.uint32).astype(np.uint64)
     inner = schedule.steps if schedule.batch_first else schedule.order.size
     threshold = np.uint64(round(probability * 2**32))
     scale = rows.dtype.type(1.0 / (1.0 - probability))

@@ -10,7 +10,7 @@ from fastgate.kernels.equations import gru_cell, gru_cell_vjp
 from fastgate.kernels.jit import jit
 
 
-@jit
+@jit(inline=True)
 def step_forward(gates, at, h, before, after, c, memory_before, memory_after, W_hh, rows, keep):
     """gates (P,4Hp) holding W_ih x + b in n, r, z and b_hn in q  h (S,Hp)[before]  W_hh panels r, z, n -> h[after]
 
@@ -32,7 +32,7 @@ def step_forward(gates, at, h, before, after, c, memory_before, memory_after, W_
                 store(gates, at + m, 2 * Hp + u, z)
 
 
-@jit
+@jit(inline=True)
 def step_backward(dh, dc, first, gates, at, h, before, after, c, da, W_hh, rows):
     """dh (S,Hp)[after]  gates holding n, r, z, q  h (S,Hp)  W_hh panels -> da (P,4Hp)[at]  dh[before] +="""
     Hp = dh.shape[1]

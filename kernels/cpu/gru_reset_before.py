@@ -10,7 +10,7 @@ from fastgate.kernels.equations import gru_reset, gru_reset_vjp, gru_update, gru
 from fastgate.kernels.jit import jit
 
 
-@jit
+@jit(inline=True)
 def step_forward(gates, at, h, before, after, c, memory_before, memory_after, W_hh, rows, keep):
     """gates (P,4Hp) holding W_ih x + b in n, r, z  h (S,Hp)[before]  W_hh panels r, z, n -> h[after]
 
@@ -39,7 +39,7 @@ def step_forward(gates, at, h, before, after, c, memory_before, memory_after, W_
                 store(gates, at + m, u, n)
 
 
-@jit
+@jit(inline=True)
 def step_backward(dh, dc, first, gates, at, h, before, after, c, da, W_hh, rows):
     """dh (S,Hp)[after]  gates holding n, r, z, h_reset  h (S,Hp)  W_hh panels -> da (P,4Hp)[at]  dh[before] +=
 

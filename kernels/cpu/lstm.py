@@ -10,7 +10,7 @@ from fastgate.kernels.equations import lstm_cell, lstm_cell_vjp
 from fastgate.kernels.jit import jit
 
 
-@jit
+@jit(inline=True)
 def step_forward(gates, at, h, before, after, c, memory_before, memory_after, W_hh, rows, keep):
     """gates (P,4Hp) holding W_ih x + b  h (S,Hp)[before]  c[memory_before]  W_hh panels -> h[after]  c[memory_after]
 
@@ -35,7 +35,7 @@ def step_forward(gates, at, h, before, after, c, memory_before, memory_after, W_
                 store(gates, at + n, 3 * Hp + u, o)
 
 
-@jit
+@jit(inline=True)
 def step_backward(dh, dc, first, gates, at, h, before, after, c, da, W_hh, rows):
     """dh (S,Hp)[after]  dc (B,Hp)[first]  gates holding i, f, g, o  W_hh panels -> da (P,4Hp)[at]  dc  dh[before] +="""
     Hp = dh.shape[1]

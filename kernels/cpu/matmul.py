@@ -9,14 +9,14 @@ from fastgate.kernels.cpu.tile import multiply_tile
 from fastgate.kernels.jit import jit
 
 
-@jit
+@jit(inline=True)
 def project(out, out_at, x, x_at, panels, bias, rows):
     """x (P,K)[x_at:]  panels (N,K,lanes)  bias (1,M)  rows -> out (P,M)[out_at:], its first N vectors of columns"""
     depth = panels.shape[1]
     _multiply(out, out_at, 0, bias, 0, 0, x, x_at, 0, panels, 0, panels.shape[0], 0, depth, rows)
 
 
-@jit
+@jit(inline=True)
 def accumulate(out, out_at, out_column, a, a_at, a_column, panels, panel, count, k, depth, rows):
     """out (P,M)[out_at:, out_column:] += a (Q,L)[a_at:, a_column:] @ panels[panel : panel+count, k : k+depth]"""
     _multiply(

@@ -7,7 +7,7 @@ from fastgate.kernels.jit import jit
 
 
 def make_steps(cell, cell_vjp, variant):
-    @jit(variant=variant)
+    @jit(variant=variant, inline=True)
     def step_forward(gates, at, h, before, after, c, memory_before, memory_after, W_hh, rows, keep):
         """gates (P,Hp) holding W_ih x + b  h (S,Hp)[before]  W_hh panels -> h[after]"""
         accumulate(gates, at, 0, h, before, 0, W_hh, 0, W_hh.shape[0], 0, W_hh.shape[1], rows)
@@ -15,7 +15,7 @@ def make_steps(cell, cell_vjp, variant):
             for u in range(0, h.shape[1], lanes_of(h)):
                 store(h, after + n, u, cell(load(gates, at + n, u)))
 
-    @jit(variant=variant)
+    @jit(variant=variant, inline=True)
     def step_backward(dh, dc, first, gates, at, h, before, after, c, da, W_hh, rows):
         """dh (S,Hp)[after]  h (S,Hp)[after]  W_hh panels -> da (P,Hp)[at]  dh[before] +="""
         for n in range(rows):

@@ -12,7 +12,7 @@ from fastgate.kernels.cpu.simd import lanes_of, load, store
 from fastgate.kernels.jit import jit
 
 
-@jit
+@jit(inline=True)
 def begin_gates(gates, at, x, row, W_ih, bias, rows):
     """x (P,I)[row:]  W_ih panels  bias (1,M) -> gates (P,M)[at:] holding W_ih x + b, and b where there is no W_ih"""
     project(gates, at, x, row, W_ih, bias, rows)

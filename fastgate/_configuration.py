@@ -1,0 +1,90 @@
+"""The options of a recurrent layer, checked, and what follows from them: parameters, layout, kernels."""
+
+import threading
+import warnings
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgate._arrays import as_choice, as_dtype, as_probability, as_size, new_seed
+from fastgate._kernels import cpu
+from fastgate._params import Params
+from fastgate._weights import INITIALIZERS, Initialization, Layout
+
+
+class Configured:
+    """Everything about a layer but its calls, for which see `Recurrent`."""
+
+    _gates: ClassVar[int]
+    _forget_gate: ClassVar[int | None] = None
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        *,
+        cell: str,
+        options: dict[str, Any],
+        bias: bool | str,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        dtype: npt.DTypeLike,
+        device: str,
+        seed: int | None,
+        init: str,
+    ) -> None:
+        self.input_size = as_size("input_size", input_size)
+        self.hidden_size = as_size("hidden_size", hidden_size)
+        self.num_layers = as_size("num_layers", num_layers)
+        self.bias = as_choice("bias", bias, (True, False, "single"))
+        self.batch_first = as_choice("batch_first", batch_first, (True, False))
+        self.bidirectional = as_choice("bidirectional", bidirectional, (True, False))
+        self.dropout = as_probability("dropout", dropout)
+        self.dtype = as_dtype(dtype)
+        self.device = as_choice("device", device, ("cpu",))
+        self.init = as_choice("init", init, tuple(INITIALIZERS))
+        if self.dropout and self.num_layers == 1:
+            warnings.warn("dropout acts between layers and does nothing in a layer of num_layers=1", stacklevel=3)
+        self.seed = new_seed() if seed is None else as_size("seed", seed, least=0)
+
+        self._options = options
+        self._cell_name = cell
+        always_single = cell == "gru_reset_before"
+        kind = {True: "single" if always_single else "double", False: "none", "single": "single"}[self.bias]
+        self._layout = Layout(
+            self.input_size, self.hidden_size, self.num_layers, 1 + self.bidirectional, self._gates, kind, cell == "gru"
+        )
+        self.params = Params(self._layout.shapes(), self.dtype)
+        with self.params.edit() as arrays:
+            INITIALIZERS[self.init](
+                np.random.default_rng(self.seed), Initialization(arrays, self._layout, self._forget_gate)
+            )
+        self._make_transient()
+
+    def _make_transient(self) -> None:
+        self._cell = cpu.CELLS[self._cell_name]
+        self._multiply_adds = self._layout.multiply_adds()
+        self._local = threading.local()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            name: value for name, value in self.__dict__.items() if name not in ("_cell", "_local", "_multiply_adds")
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._make_transient()
+
+    def __repr__(self) -> str:
+        defaults = {"num_layers": 1, "bias": True, "batch_first": True, "dropout": 0.0, "bidirectional": False}
+        options = {name: getattr(self, name) for name, usual in defaults.items() if getattr(self, name) != usual}
+        options |= self._options | ({"dtype": self.dtype.name} if self.dtype != np.float32 else {})
+        inside = [
+            str(self.input_size),
+            str(self.hidden_size),
+            *(f"{name}={value!r}" for name, value in options.items()),
+        ]
+        return f"{type(self).__name__}({', '.join(inside)})"
