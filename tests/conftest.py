@@ -1,0 +1,46 @@
+"""What all tests share: unset memory holds NaN, and PyTorch is optional."""
+
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from fastgate import _recurrent, _stack, _step, _weights, linear
+from fastgate.kernels import memory
+
+
+class _Poisoned(ModuleType):
+    """NumPy, except that memory nobody has written yet holds NaN."""
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+    @staticmethod
+    def empty(*args, **options):
+        return _fill(np.empty(*args, **options))
+
+    @staticmethod
+    def empty_like(*args, **options):
+        return _fill(np.empty_like(*args, **options))
+
+
+def _fill(array):
+    if array.dtype.kind == "f":
+        array[...] = np.nan
+    return array
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nan_in_unset_memory():
+    """Whatever is read before it is written, and whatever is never written, turns a comparison red."""
+    allocate = memory.empty
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "empty", lambda shape, dtype: _fill(allocate(shape, dtype)))
+        for module in (_recurrent, _stack, _step, _weights, linear):  # not np itself: Numba compiles calls of it
+            patch.setattr(module, "np", _Poisoned("numpy"))
+        yield
+
+
+@pytest.fixture(scope="session")
+def torch():
+    return pytest.importorskip("torch", reason="PyTorch is not installed: parity with it is not tested")
