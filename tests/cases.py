@@ -1,7 +1,5 @@
 """Layers and data for the tests, made from seeds."""
 
-import numpy as np
-
 import fastgate as fg
 
 CELLS = {

@@ -5,6 +5,8 @@ import pytest
 import reference
 from cases import CELLS, draw, in_double, join, make, split
 
+from fastgate.kernels.cpu import direction
+
 # Both sides do the same few hundred operations on numbers of size one, in another order: some 1e-15.
 FLOAT64 = {"rtol": 1e-12, "atol": 1e-12}
 # Units of float32's rounding (1.2e-7). An activation is good to a few, and the recurrence is no amplifier at this size.
@@ -117,11 +119,13 @@ def test_one_unbatched_sequence_is_a_batch_of_one(cell, dtype, batch_first):
 
 @cells
 @dtypes
-def test_many_rows_cross_every_internal_chunk(cell, dtype):
-    # More rows than are projected ahead of the recurrence at once, and a last chunk that is not full.
+@pytest.mark.parametrize("lengths", [None, [23, 11, 0, 22, 23]], ids=["full", "ragged"])
+def test_gates_projected_chunk_by_chunk(monkeypatch, cell, dtype, lengths):
+    # Chunks of 24 rows, which whole steps of five rows do not fill, instead of some thousand.
+    monkeypatch.setattr(direction, "PROJECTED_BYTES", 1)
     layer = make(cell, 2, 3, dtype=dtype)
-    x, start = draw(np.random.default_rng(5), layer, 3, 1501)
-    check(cell, layer, {}, x, start, [1501, 700, 1499], join(start))
+    x, start = draw(np.random.default_rng(5), layer, 5, 23)
+    check(cell, layer, {}, x, start, lengths, join(start))
 
 
 @cells

@@ -1,5 +1,6 @@
 """Every entry of every gradient by central differences, in float64, then directions at sizes too large for that."""
 
+import pickle
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -127,11 +128,17 @@ def test_every_entry_with_options(cell, case):
     check_every_entry(cell, 1 if case.unbatched else 4, 4, 2, 2, case)
 
 
+# Rows, inputs and units that fill several tiles and vectors and leave a rest; more rows than are summed at a time.
+LARGER = {
+    "wide": ((9, 11, 7, 33), Case({"num_layers": 2, "bidirectional": True}, [11, 0, 7, 11, 3, 1, 10, 2, 11])),
+    "long": ((4, 150, 2, 5), Case({"bidirectional": True}, [150, 149, 0, 75])),
+}
+
+
 @pytest.mark.parametrize("cell", CELLS)
-def test_directions_at_a_larger_size(cell):
-    # Rows, inputs and units that fill several tiles and vectors and leave a rest.
-    case = Case({"num_layers": 2, "bidirectional": True}, lengths=[11, 0, 7, 11, 3, 1, 10, 2, 11])
-    problem = Problem(cell, 9, 11, 7, 33, case)
+@pytest.mark.parametrize(("size", "case"), LARGER.values(), ids=LARGER)
+def test_directions_at_a_larger_size(cell, size, case):
+    problem = Problem(cell, *size, case)
     inputs, params = problem.gradients()
     named = {"x": problem.x, **dict(zip(("h0", "c0"), problem.start, strict=False))}
     rng = np.random.default_rng(5)
@@ -205,3 +212,48 @@ def test_a_tape_serves_twice_and_gradients_do_not_accumulate(cell):
     for name, array in first[0].items():
         np.testing.assert_array_equal(second[0][name], array)
         assert not np.may_share_memory(second[0][name], array)
+
+
+def read_only_view(x):
+    view = x.view()
+    view.flags.writeable = False
+    return view
+
+
+def unaligned(x):
+    memory = np.empty(x.nbytes + 1, np.uint8)
+    array = memory[1:].view(x.dtype).reshape(x.shape)
+    array[...] = x
+    return array
+
+
+# Each shares memory with an array that its owner may write to; an unpickled dtype equals float64 and is another object.
+OWNED_BY_OTHERS = {
+    "plain": lambda x: x,
+    "read_only_view": read_only_view,
+    "unpickled": lambda x: pickle.loads(pickle.dumps(x)),
+    "unaligned": unaligned,
+}
+
+
+@pytest.mark.parametrize("of_owner", OWNED_BY_OTHERS.values(), ids=OWNED_BY_OTHERS)
+def test_a_tape_keeps_its_own_x(of_owner):
+    layer = make("lstm", 3, 5)
+    owned = np.random.default_rng(9).standard_normal((2, 4, 3))
+    x = of_owner(owned)
+    y, _, tape = layer.forward(x)
+    before = layer.backward(tape, np.ones_like(y))
+    (x if x.flags.writeable else owned)[...] = 0
+    np.testing.assert_array_equal(layer.backward(tape, np.ones_like(y)).params.flat, before.params.flat)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_arguments_are_left_as_they_were(cell):
+    problem = Problem(cell, 3, 4, 2, 5, Case({"num_layers": 2, "bidirectional": True, "dropout": 0.5}))
+    given = [problem.x, *problem.start, problem.dy, *problem.dstate]
+    before = [array.copy() for array in given]
+    y, end, _ = problem.forward()
+    after_forward = [y.copy(), *[part.copy() for part in split(end)]]
+    problem.gradients()
+    for array, expected in zip([*given, y, *split(end)], [*before, *after_forward], strict=True):
+        np.testing.assert_array_equal(array, expected)

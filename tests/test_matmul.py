@@ -109,15 +109,21 @@ def test_bits_of_a_column_do_not_depend_on_the_columns_beside_it(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_product_is_one_chain_in_the_order_of_k(dtype):
-    """A step at a time gives the same bits as all at once: depth is never split into partial sums."""
+def test_a_product_is_one_chain_from_zero_to_which_the_start_is_added_last(dtype):
+    """In small integers every order gives the same; a start of 1e30 shows the one that is meant, by what it swallows."""
     rows, depth, M = 4, 23, 2 * lanes(dtype)
-    x, W = filled((rows, depth), dtype, 1), filled((depth, M), dtype, 2)
-    together, stepwise = np.zeros((rows, M), dtype), np.zeros((rows, M), dtype)
-    accumulate(together, 0, 0, x, 0, 0, panels_of(W), 0, 2, 0, depth, rows)
-    for k in range(depth):
-        accumulate(stepwise, 0, 0, x, 0, k, panels_of(W), 0, 2, k, 1, rows)
-    np.testing.assert_array_equal(bits(stepwise), bits(together))
+    x, W = filled((rows, depth), dtype, 1).round(), filled((depth, M), dtype, 2).round()
+    large = dtype.type(1e30)
+    sums = np.full((rows, M), large, dtype)
+    accumulate(sums, 0, 0, x, 0, 0, panels_of(W), 0, 2, 0, depth, rows)
+    accumulate(sums, 0, 0, np.full((rows, 1), -large), 0, 0, panels_of(np.ones((1, M), dtype)), 0, 2, 0, 1, rows)
+    np.testing.assert_array_equal(sums, 0)  # each whole product was small beside the start
+
+    x[:, -1], W[-1] = large, -1  # now the chain ends in -1e30, which the start takes back
+    x[:, 0], W[0] = 0, 0
+    sums = np.full((rows, M), large, dtype)
+    accumulate(sums, 0, 0, x, 0, 0, panels_of(W), 0, 2, 0, depth, rows)
+    np.testing.assert_array_equal(sums, 0)
 
 
 # ----------------------------------------------------------------------------------------------------- weight gradients

@@ -5,11 +5,13 @@ split themselves: workers share the columns. So the bits of a gradient are the s
 """
 
 from fastgate.kernels.cpu.features import TILE_COLUMNS, TILE_ROWS
-from fastgate.kernels.cpu.simd import lanes_of, load, store
+from fastgate.kernels.cpu.simd import lanes_of, load, store, zero_of
 from fastgate.kernels.cpu.tile import multiply_tile
 from fastgate.kernels.jit import jit
 
-CHUNK = 256  # rows packed at a time: a chunk of both operands stays in the second-level cache
+# Rows summed up at a time: a chunk of both operands stays in the second-level cache, and rounding errors grow with the
+# chunk and the number of chunks, not with the number of rows.
+CHUNK = 256
 
 
 @jit
@@ -47,6 +49,10 @@ def accumulate_outer(total, total_column, a, a_index, a_column, d, d_index, d_co
 @jit
 def accumulate_rows(total, d, d_index):
     """d (R,M)[d_index] -> total (1,M) += sum over rows"""
-    for p in range(d_index.size):
+    for begin in range(0, d_index.size, CHUNK):
+        end = min(begin + CHUNK, d_index.size)
         for u in range(0, total.shape[1], lanes_of(total)):
-            store(total, 0, u, load(total, 0, u) + load(d, d_index[p], u))
+            part = zero_of(total)
+            for p in range(begin, end):
+                part = part + load(d, d_index[p], u)
+            store(total, 0, u, load(total, 0, u) + part)

@@ -110,10 +110,20 @@ class Schedule:
         return rank
 
 
-@lru_cache(maxsize=16)
+LARGEST_CACHED = 1 << 16  # rows; making a larger schedule takes far less time than running it
+
+
 def uniform_schedule(B, T, batch_first, parts):
-    """The schedule of a batch in which every sequence has T steps."""
+    """The schedule of a batch in which every sequence has T steps; small ones are kept."""
+    make = _cached_schedule if B * T <= LARGEST_CACHED else _new_schedule
+    return make(B, T, batch_first, parts)
+
+
+def _new_schedule(B, T, batch_first, parts):
     return Schedule(np.full(B, T, np.int64), T, batch_first, parts)
+
+
+_cached_schedule = lru_cache(maxsize=16)(_new_schedule)
 
 
 def _cut(lengths, parts):

@@ -1,9 +1,10 @@
 """The register tile: up to TILE_ROWS x TILE_COLUMNS vectors that stay in registers over a whole inner product.
 
-    out[r, c] = start[r, c] + sum over k of a[r, k] * w[k, c]
+    out[r, c] = start[r, c] + (sum over k of a[r, k] * w[k, c])
 
 `r` is a row, `c` a vector of columns. Every element is one chain of multiply-adds in the order of k, whatever the size
-of the tile: this is what makes results independent of how rows are split.
+of the tile: this is what makes results independent of how rows are split. The chain begins at zero and `start` is added
+last, so that a long sum taken in chunks loses no more than each chunk does.
 """
 
 from llvmlite import ir
@@ -96,8 +97,8 @@ class _Operands:
 
 def _emit_tile(b, at, depth, rows, columns):
     cells = [(r, c) for r in range(rows) for c in range(columns)]
-    begin = [load_at(b, at.of_start(r, c), at.vector) for r, c in cells]
     a, w = [at.of_a(r) for r in range(rows)], [at.of_w(c) for c in range(columns)]
+    zero = ir.Constant(at.vector, None)
     entry = b.block
     loop, end = b.append_basic_block("products"), b.append_basic_block("store")
     b.cbranch(b.icmp_signed(">", depth, INT64(0)), loop, end)
@@ -114,15 +115,15 @@ def _emit_tile(b, at, depth, rows, columns):
     following = b.add(k, INT64(1))
     k.add_incoming(INT64(0), entry)
     k.add_incoming(following, loop)
-    for phi, first, later in zip(sums, begin, products, strict=True):
-        phi.add_incoming(first, entry)
+    for phi, later in zip(sums, products, strict=True):
+        phi.add_incoming(zero, entry)
         phi.add_incoming(later, loop)
     b.cbranch(b.icmp_signed("<", following, depth), loop, end)
 
     b.position_at_end(end)
-    results = [b.phi(at.vector) for _ in cells]
-    for phi, none, all_products in zip(results, begin, products, strict=True):
-        phi.add_incoming(none, entry)
+    totals = [b.phi(at.vector) for _ in cells]
+    for phi, all_products in zip(totals, products, strict=True):
+        phi.add_incoming(zero, entry)
         phi.add_incoming(all_products, loop)
-    for (r, c), result in zip(cells, results, strict=True):
-        store_at(b, result, at.of_out(r, c))
+    for (r, c), total in zip(cells, totals, strict=True):
+        store_at(b, b.fadd(load_at(b, at.of_start(r, c), at.vector), total), at.of_out(r, c))

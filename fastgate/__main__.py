@@ -1,0 +1,109 @@
+"""The command line: `python -m fastgate`, or `fastgate`."""
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import fastgate
+from fastgate import _demo, _info, _warmup
+from fastgate._arrays import DTYPES
+from fastgate._charlm import CELLS
+from fastgate._terminal import UserError, warn
+
+INTERRUPTED = 130  # what a shell says of a program ended by Ctrl-C
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code. Wrong arguments end the process with 2, as argparse does."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is not None and arguments[0] != options.command:
+        parser.error(f"{options.command} takes none of the demo's options")
+    try:
+        if options.command == "info":
+            return _info.run()
+        if options.command == "warmup":
+            cells = list(_warmup.LAYERS) if "all" in options.cells else options.cells
+            dtypes = list(DTYPES) if "all" in options.dtypes else options.dtypes
+            return _warmup.run(dict.fromkeys(cells), dict.fromkeys(dtypes))
+        return _demo.run(options)
+    except UserError as error:
+        warn(f"fastgate: error: {error}")
+        return 2
+    except MemoryError as error:
+        warn(f"fastgate: error: not enough memory: {error}")
+        return 2
+    except KeyboardInterrupt:
+        warn("fastgate: interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # as `fastgate | head` does; Python would complain once more when it flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastgate",
+        description="Without a command: a demo, in which a character-level language model learns a text.",
+        epilog="Ctrl-C ends the demo's training early and shows what it has learnt; the exit code is then 0.",
+    )
+    parser.add_argument("--version", action="version", version=f"fastgate {fastgate.__version__}")
+    demo = parser.add_argument_group("the demo")
+    demo.add_argument("--text", type=Path, metavar="FILE", help="what to learn (default: Python's standard library)")
+    demo.add_argument("--cell", choices=CELLS, default="lstm", help="default: %(default)s")
+    demo.add_argument("--hidden", type=_at_least(1), default=256, metavar="H", help="units (default: %(default)s)")
+    demo.add_argument("--layers", type=_at_least(1), default=1, metavar="N", help="default: %(default)s")
+    demo.add_argument("--batch", type=_at_least(1), default=32, metavar="B", help="default: %(default)s")
+    demo.add_argument(
+        "--seq-len", type=_at_least(1), default=64, metavar="T", help="characters of a training step (%(default)s)"
+    )
+    length = demo.add_mutually_exclusive_group()
+    length.add_argument(
+        "--seconds", type=_positive, default=40.0, metavar="S", help="of training (default: %(default)g)"
+    )
+    length.add_argument("--steps", type=_at_least(1), metavar="N", help="train so many steps, however long it takes")
+    demo.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="default: %(default)s")
+    demo.add_argument("--no-torch", action="store_true", help="do not compare with PyTorch")
+    demo.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the loss curves (needs matplotlib)")
+
+    commands = parser.add_subparsers(dest="command", title="other commands", metavar="")
+    commands.add_parser("info", help="versions, what the kernels are compiled for, where they are cached")
+    warmup = commands.add_parser(
+        "warmup",
+        help="compile all kernels now, so that no later process has to",
+        description="Compile all kernels now, so that no later process has to.",
+    )
+    warmup.add_argument(
+        "--cell", dest="cells", nargs="+", choices=[*_warmup.LAYERS, "all"], default=["all"], help="default: all"
+    )
+    warmup.add_argument(
+        "--dtype", dest="dtypes", nargs="+", choices=[*DTYPES, "all"], default=["float32"], help="default: float32"
+    )
+    return parser
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def integer(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected an integer of at least {least}, got {text!r}")
+        return int(text)
+
+    return integer
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0.0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""The demo: a character-level language model learns a text, then writes some; and the same training in PyTorch."""
+
+import importlib
+import importlib.util
+from argparse import Namespace
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import fastgate
+from fastgate import _info, _text, _training
+from fastgate._charlm import CharModel, Sizes
+from fastgate._charlm_torch import TorchCharModel
+from fastgate._errors import missing_extra
+from fastgate._terminal import Interruption, Progress, UserError, printable, say
+from fastgate._training import AVERAGED, Run
+
+SAMPLE = 400  # characters
+TEMPERATURE = 0.8
+PEER_PATIENCE = 1.4  # PyTorch may take so much longer than fastgate before it is stopped
+PLOT_FORMATS = (".png", ".svg", ".pdf")
+
+
+def run(options: Namespace) -> int:
+    """The exit code. Ctrl-C ends the training, not the demo, and is no failure."""
+    if options.plot is not None:
+        _check_plot(options.plot)
+    corpus = _text.read_standard_library() if options.text is None else _text.read_file(options.text)
+    data = _text.prepare(corpus, options.batch, options.seq_len)
+    sizes = Sizes(len(data.vocabulary), options.cell, options.hidden, options.layers, options.seed)
+    model = CharModel(sizes)
+    _introduce(corpus, data, model)
+
+    def batches() -> _training.Batches:
+        return _text.batches(data.training, options.batch, options.seq_len)
+
+    begin = perf_counter()
+    _rehearse(CharModel(sizes), batches(), data)
+    say(f"compiled   in {perf_counter() - begin:.1f} s, or read from the cache; not counted below\n")
+
+    plan = _training.by_time(options.seconds) if options.steps is None else _training.by_steps(options.steps)
+    initial = [dict(params) for params in model.params]
+    with Interruption() as ctrl_c:
+        ours = _training.learn(model, batches(), plan, Progress("fastgate"), ctrl_c, None)
+    if ours.steps == 0:
+        raise KeyboardInterrupt
+    _report(ours, data, model)
+    _write_sample(model, data, options.seed)
+
+    theirs = None
+    if ctrl_c.requested:
+        say("\nInterrupted: no comparison with PyTorch.")
+    elif not options.no_torch:
+        theirs = _train_torch(sizes, initial, batches, ours)
+    if options.plot is not None:
+        _plot(options.plot, data, ours, theirs)
+    return 0
+
+
+def _introduce(corpus: _text.Corpus, data: _text.Data, model: CharModel) -> None:
+    layers = " -> ".join(map(repr, (model.embedding, model.recurrent, model.output)))
+    size = sum(params.flat.size for params in model.params)
+    cut = f", its first {_text.MOST_BYTES // 1_000_000} MB" if corpus.is_cut else ""
+    say(f"fastgate {fastgate.__version__} learns to write, one character after the other\n")
+    say(f"text       {printable(corpus.name)}{cut}: {len(corpus.text):,} characters, the last")
+    say(f"           {len(data.held_out):,} of them held out; {len(data.vocabulary)} symbols")
+    say(f"model      {layers}: {size:,} parameters")
+    say(f"machine    {_info.cpu_name()}, {_info.instruction_set()}, {fastgate.get_num_threads()} threads")
+
+
+def _rehearse(model: CharModel, batches: _training.Batches, data: _text.Data) -> None:
+    _training.rehearse(model, batches)
+    model.bits(data.held_out[:2])
+    next(model.sample(0, never=data.vocabulary.unknown, temperature=TEMPERATURE, seed=0))
+
+
+def _report(ours: Run, data: _text.Data, model: CharModel) -> None:
+    speed = f"{ours.characters_per_second:,.0f} characters per second"
+    say(f"trained    {ours.steps:,} steps, {ours.characters:,} characters in {ours.seconds:.1f} s: {speed}\n")
+    say("bits per character of the held-out text (fewer is better)")
+    say(f"  {data.uniform_bits:5.2f}  every symbol equally likely")
+    say(f"  {data.unigram_bits:5.2f}  each as frequent as in the training text")
+    say(f"  {model.bits(data.held_out):5.2f}  {model.recurrent!r}\n")
+
+
+def _write_sample(model: CharModel, data: _text.Data, seed: int) -> None:
+    say(f"{SAMPLE} characters it writes, at temperature {TEMPERATURE}:\n")
+    vocabulary = data.vocabulary
+    start = vocabulary.characters.index("\n") if "\n" in vocabulary.characters else int(data.training[0])
+    codes = model.sample(start, never=vocabulary.unknown, temperature=TEMPERATURE, seed=seed)
+    for code in islice(codes, SAMPLE):
+        say(printable(vocabulary.characters[code]), end="")
+    say()
+
+
+def _train_torch(sizes: Sizes, initial: list[Any], batches: Any, ours: Run) -> Run | None:
+    torch = _import_torch()
+    if torch is None:
+        return None
+    threads = fastgate.get_num_threads()
+    torch.set_num_threads(threads)
+    say(f"\nThe same in PyTorch {torch.__version__}: initial weights, batches and learning rates; {threads} threads")
+    _training.rehearse(TorchCharModel(torch, sizes, initial), batches())
+    all_steps = _training.by_steps(ours.steps)
+    patience = _training.by_time(max(10.0, PEER_PATIENCE * ours.seconds))
+    with Interruption() as ctrl_c:
+        theirs = _training.learn(
+            TorchCharModel(torch, sizes, initial),
+            batches(),
+            lambda done: max(all_steps(done), patience(done)),
+            Progress("PyTorch"),
+            ctrl_c,
+            ours.rates,
+        )
+    if theirs.steps == 0:
+        say("Interrupted: nothing to compare.")
+        return None
+    if theirs.steps < ours.steps:
+        why = "interrupted" if ctrl_c.requested else "out of time"
+        say(f"  ({why} after {theirs.steps:,} of {ours.steps:,} steps; losses are those after {theirs.steps:,})")
+    averaged = f"mean of the last {min(AVERAGED, theirs.steps)} of {theirs.steps:,} steps"
+    say(f"            characters per second   training loss, bits ({averaged})")
+    for name, result in (("fastgate", ours), ("PyTorch", theirs)):
+        say(f"  {name:10}{result.characters_per_second:21,.0f}   {result.loss(theirs.steps):.3f}")
+    say(f"  ratio     {ours.characters_per_second / theirs.characters_per_second:20.2f}x")
+    say("  (measured one after the other: on a machine that is busy with other things, run it again)")
+    return theirs
+
+
+def _import_torch() -> Any:
+    if importlib.util.find_spec("torch") is None:
+        say("\n(with PyTorch installed, the demo trains the same model in it and compares)")
+        return None
+    try:
+        return importlib.import_module("torch")
+    except (ImportError, OSError) as error:
+        say(f"\nPyTorch does not load: {error}")
+        return None
+
+
+def _check_plot(path: Path) -> None:
+    """Before the training, not after it."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UserError(str(missing_extra("matplotlib", "demo", "for --plot")))
+    if path.suffix.lower() not in PLOT_FORMATS:
+        raise UserError(f"--plot {path}: expected a name that ends in {', '.join(PLOT_FORMATS)}")
+    if path.is_dir() or not path.parent.is_dir():
+        raise UserError(f"--plot {path}: expected a file in a folder that exists")
+
+
+def _plot(path: Path, data: _text.Data, ours: Run, theirs: Run | None) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for name, result in (("fastgate", ours), ("PyTorch", theirs)):
+        if result is not None:
+            smooth = [result.loss(step + 1) for step in range(result.steps)]
+            axes.plot(result.ends, smooth, label=f"{name}, {result.characters_per_second:,.0f} characters/s")
+    axes.axhline(data.unigram_bits, color="gray", linestyle=":", label="unigram baseline, held-out text")
+    axes.set(xlabel="seconds of training", ylabel=f"training loss, bits per character (mean of {AVERAGED} steps)")
+    axes.legend()
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    say(f"\nloss curves in {path}")

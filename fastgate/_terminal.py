@@ -1,0 +1,80 @@
+"""What the command line shows: lines, progress, and what becomes of Ctrl-C."""
+
+import importlib.util
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any, Self
+
+LINES = 10  # of progress, where there is no bar
+
+
+class UserError(Exception):
+    """One line that tells a user what is wrong with what they asked for."""
+
+
+def say(text: str = "", end: str = "\n") -> None:
+    """Print at once, whatever the terminal's encoding lacks."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write((text + end).encode(encoding, "replace").decode(encoding))
+    sys.stdout.flush()
+
+
+def warn(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def printable(text: str) -> str:
+    """Without the characters that could command a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+class Progress:
+    """A bar of tqdm's on a terminal that has it, else some lines; all on stderr."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._said = name, -1
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            if importlib.util.find_spec("tqdm"):
+                from tqdm import tqdm
+
+                layout = "{desc} {percentage:3.0f}% |{bar}| {elapsed}{postfix}"
+                self._bar = tqdm(total=1.0, desc=name, bar_format=layout, leave=False)
+            else:
+                warn("(for a progress bar: pip install 'fastgate[demo]')")
+
+    def update(self, fraction: float, steps: int, bits: float) -> None:
+        fraction = min(fraction, 1.0)
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"step {steps}, {bits:.3f} bits per character", refresh=False)
+            self._bar.update(fraction - self._bar.n)
+        elif int(fraction * LINES) > self._said:
+            self._said = int(fraction * LINES)
+            warn(f"{self._name:9}{fraction:5.0%}  step {steps}, {bits:.3f} bits per character")
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class Interruption:
+    """Inside the ``with`` the first Ctrl-C only sets `requested`; a second one interrupts as usual."""
+
+    requested = False
+
+    def __enter__(self) -> Self:
+        self._in_charge = threading.current_thread() is threading.main_thread()
+        if self._in_charge:
+            self._before = signal.signal(signal.SIGINT, self._request)
+        return self
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        signal.signal(signal.SIGINT, self._before)
+
+    def __exit__(self, *exception: object) -> None:
+        if self._in_charge:
+            signal.signal(signal.SIGINT, self._before)

@@ -1,0 +1,89 @@
+"""The demo's training loop, the same for every model, with its times."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Protocol
+
+import numpy as np
+
+from fastgate._arrays import Array
+from fastgate._charlm import LEARNING_RATE
+from fastgate._terminal import Interruption, Progress
+
+Batches = Iterable[tuple[bool, Array, Array]]
+AVERAGED = 50  # steps whose mean is called the loss
+
+
+class Trainable(Protocol):
+    def train(self, x: Array, target: Array, state: Any, rate: float) -> tuple[float, Any]: ...
+
+
+@dataclass
+class Run:
+    """What happened: of every step the loss in bits, the learning rate, and the seconds until its end."""
+
+    losses: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
+    characters: int = 0
+
+    @property
+    def steps(self) -> int:
+        return len(self.losses)
+
+    @property
+    def seconds(self) -> float:
+        """Spent in training steps alone."""
+        return self.ends[-1] if self.ends else 0.0
+
+    @property
+    def characters_per_second(self) -> float:
+        return self.characters / self.seconds
+
+    def loss(self, steps: int) -> float:
+        """After so many steps, the mean of the last ones."""
+        return float(np.mean(self.losses[max(0, steps - AVERAGED) : steps]))
+
+
+Plan = Callable[[Run], float]  # how much of the work is done: from 0 to 1, and over at 1
+
+
+def by_time(seconds: float) -> Plan:
+    return lambda run: run.seconds / seconds
+
+
+def by_steps(steps: int) -> Plan:
+    return lambda run: run.steps / steps
+
+
+def falling_rate(done: float) -> float:
+    """A straight line, almost to zero."""
+    return LEARNING_RATE * max(0.02, 1.0 - done)
+
+
+def rehearse(model: Trainable, batches: Batches) -> None:
+    """Two steps on a model that nobody keeps: whatever is slow the first time is not counted."""
+    for (_, x, target), _ in zip(batches, range(2), strict=False):
+        model.train(x, target, None, LEARNING_RATE)
+
+
+def learn(
+    model: Trainable, batches: Batches, plan: Plan, progress: Progress, ctrl_c: Interruption, rates: list[float] | None
+) -> Run:
+    """Train until the plan is done or Ctrl-C; with `rates`, at those learning rates, one a step."""
+    run, state = Run(), None
+    for is_start, x, target in batches:
+        done = plan(run)
+        if done >= 1.0 or ctrl_c.requested:
+            break
+        rate = falling_rate(done) if rates is None else rates[run.steps]
+        begin = perf_counter()
+        loss, state = model.train(x, target, None if is_start else state, rate)
+        run.ends.append(run.seconds + perf_counter() - begin)
+        run.losses.append(loss)
+        run.rates.append(rate)
+        run.characters += x.size
+        progress.update(plan(run), run.steps, run.loss(run.steps))
+    progress.close()
+    return run
