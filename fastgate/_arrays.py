@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ def as_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     """float32 or float64, however it is named."""
     try:
         found = DTYPES.get(np.dtype(dtype).name) if dtype is not None else None
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):
         found = None
     if found is None:
         raise _errors.wrong_value("dtype", "'float32' or 'float64'", dtype)
@@ -50,29 +51,46 @@ def as_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
     raise _errors.wrong_value(name, " or ".join(map(repr, choices)), value)
 
 
+def as_number(name: str, value: Any) -> float:
+    """A real number, but no boolean."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (Real, np.floating, np.integer)):
+        raise _errors.wrong_type(name, "a number", repr(value))
+    return float(value)
+
+
 def as_probability(name: str, value: Any) -> float:
     """A number from 0 to below 1."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise _errors.wrong_type(name, "a number", repr(value)) from None
+    number = as_number(name, value)
     if not 0.0 <= number < 1.0:
         raise _errors.wrong_value(name, "a probability from 0 to below 1", value)
     return number
 
 
-def as_real(name: str, value: Any) -> Array:
-    """Any real, integer or boolean array, not yet converted: foreign arrays by DLPack or the array protocol."""
-    if type(value) is not np.ndarray:
-        if isinstance(value, np.ma.MaskedArray):
-            raise _errors.wrong_type(name, "an array without a mask (fill it, or use lengths)", "a masked array")
+def as_positive(name: str, value: Any) -> float:
+    """A number above 0."""
+    number = as_number(name, value)
+    if not number > 0.0:
+        raise _errors.wrong_value(name, "a positive number", value)
+    return number
+
+
+def as_array(name: str, value: Any, expected: str = "an array of numbers") -> Array:
+    """Whatever NumPy can make an array of: foreign arrays by DLPack or the array protocol; none with a mask."""
+    if type(value) is np.ndarray:
+        return value
+    if isinstance(value, np.ma.MaskedArray):
+        raise _errors.wrong_type(name, f"{expected} without a mask (fill it, or use lengths)", "a masked array")
+    try:
         if hasattr(value, "__dlpack__") and not isinstance(value, (np.ndarray, np.generic)):
             value = np.from_dlpack(value)
-        try:
-            value = np.asarray(value)
-        except ValueError:
-            raise _errors.wrong_type(name, "an array of numbers", "nested sequences of unequal length") from None
-    array: Array = value
+        return np.asarray(value)
+    except (ValueError, TypeError, BufferError, RuntimeError) as error:
+        raise _errors.wrong_type(name, expected, f"what cannot be read as such: {error}") from None
+
+
+def as_real(name: str, value: Any) -> Array:
+    """Any real, integer or boolean array, not yet converted."""
+    array = as_array(name, value)
     if array.dtype.kind not in "fiub":
         raise _errors.wrong_type(name, "an array of real numbers", f"dtype {array.dtype}")
     return array
@@ -84,7 +102,7 @@ def as_floating(name: str, value: Any, dtype: np.dtype[Any], valid: Array | None
         return value
     array = as_real(name, value)
     if array.dtype == dtype and array.dtype.isnative:
-        contiguous = np.ascontiguousarray(array).reshape(array.shape)
+        contiguous = np.require(array, requirements=["C", "A"]).reshape(array.shape)
         return contiguous if contiguous.flags.writeable else _unlocked(contiguous)
     with np.errstate(over="ignore", invalid="ignore"):
         converted = array.astype(dtype, order="C")
@@ -111,9 +129,9 @@ def _unlocked(array: Array) -> Array:
 
 def as_lengths(lengths: Any, batch: int, steps: int) -> npt.NDArray[np.int64]:
     """(B,) integers from 0 to T."""
-    array = np.asarray(lengths)
+    array = as_array("lengths", lengths, "integers")
     is_empty = array.size == 0 and batch == 0  # an empty list has no integer type
-    if isinstance(lengths, np.ma.MaskedArray) or (array.dtype.kind not in "iu" and not is_empty):
+    if array.dtype.kind not in "iu" and not is_empty:
         raise _errors.wrong_type("lengths", "integers", f"dtype {array.dtype}")
     if array.shape != (batch,):
         raise _errors.wrong_shape("lengths", f"(batch,) = ({batch},)", array.shape)

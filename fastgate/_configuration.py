@@ -76,10 +76,12 @@ class Configured:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self.dtype = as_dtype(self.dtype)  # the very object: an unpickled one is merely equal
         self._make_transient()
 
     def __repr__(self) -> str:
-        defaults = {"num_layers": 1, "bias": True, "batch_first": True, "dropout": 0.0, "bidirectional": False}
+        defaults: dict[str, Any] = {"num_layers": 1, "bias": True, "batch_first": True, "dropout": 0.0}
+        defaults |= {"bidirectional": False, "init": "pytorch"}
         options = {name: getattr(self, name) for name, usual in defaults.items() if getattr(self, name) != usual}
         options |= self._options | ({"dtype": self.dtype.name} if self.dtype != np.float32 else {})
         inside = [

@@ -28,17 +28,26 @@ def total_size(shapes: Shapes) -> int:
 
 
 class NamedArrays(Mapping[str, Array]):
-    """Name -> array, all of them views of the vector `flat`."""
+    """Name -> array, all of them views of the vector `flat`; both can be written, by assignment too."""
 
     def __init__(self, flat: Array, shapes: Shapes) -> None:
-        self.flat = flat
+        self._flat, self._shapes = flat, shapes
         self._views = split(flat, shapes)
 
+    @property
+    def flat(self) -> Array:
+        return self._flat
+
+    @flat.setter
+    def flat(self, value: Any) -> None:
+        self._flat[...] = _as_shaped("flat", value, self._flat)
+
     def __getitem__(self, name: str) -> Array:
-        try:
-            return self._views[name]
-        except KeyError:
-            raise _errors.no_such_parameter(name, self._views) from None
+        return _find(self._views, name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        target = _find(self._views, name)
+        target[...] = _as_shaped(f"params[{name!r}]", value, target)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._views)
@@ -49,6 +58,25 @@ class NamedArrays(Mapping[str, Array]):
     def __repr__(self) -> str:
         inside = ", ".join(f"{name} {view.shape}" for name, view in self._views.items())
         return f"{type(self).__name__}({inside}; {self.flat.dtype})"
+
+    def __getstate__(self) -> tuple[Array, Shapes]:
+        return self._flat, self._shapes
+
+    def __setstate__(self, state: tuple[Array, Shapes]) -> None:
+        self.__init__(*state)  # type: ignore[misc]  # the views must be of the copied vector
+
+
+def _find(views: Mapping[str, Array], name: Any) -> Array:
+    if name not in views:
+        raise _errors.no_such_parameter(name, views)
+    return views[name]
+
+
+def _as_shaped(name: str, value: Any, like: Array) -> Array:
+    array = as_floating(name, value, like.dtype)
+    if array.shape != like.shape:
+        raise _errors.wrong_shape(name, f"{like.shape}", array.shape)
+    return array
 
 
 class Snapshot:
@@ -94,22 +122,13 @@ class Params(Mapping[str, Array]):
 
     @flat.setter
     def flat(self, value: Any) -> None:
-        vector = as_floating("params.flat", value, self.dtype)
-        if vector.shape != self.flat.shape:
-            raise _errors.wrong_shape("params.flat", f"{self.flat.shape}", vector.shape)
-        self._publish(vector.copy())
+        self._publish(_as_shaped("params.flat", value, self.flat).copy())
 
     def update(self, values: Mapping[str, Any]) -> None:
         """Write several parameters at once: all of them, or none if one is wrong."""
-        flat = self.flat.copy()
-        views = split(flat, self._shapes)
-        for name, value in values.items():
-            target = self._find(views, name)
-            array = as_floating(f"params[{name!r}]", value, self.dtype)
-            if array.shape != target.shape:
-                raise _errors.wrong_shape(f"params[{name!r}]", f"{target.shape}", array.shape)
-            target[...] = array
-        self._publish(flat)
+        with self.edit() as arrays:
+            for name, value in values.items():
+                arrays[name] = value
 
     @contextmanager
     def edit(self) -> Iterator[NamedArrays]:
@@ -121,14 +140,8 @@ class Params(Mapping[str, Array]):
     def _publish(self, flat: Array) -> None:
         self._snapshot = Snapshot(flat, self._shapes, self.version + 1)
 
-    @staticmethod
-    def _find(views: Mapping[str, Array], name: Any) -> Array:
-        if name not in views:
-            raise _errors.no_such_parameter(name, views)
-        return views[name]
-
     def __getitem__(self, name: str) -> Array:
-        return self._find(self._snapshot.public, name)
+        return _find(self._snapshot.public, name)
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.update({name: value})

@@ -63,7 +63,7 @@ class Recurrent(Configured):
             As in calling the layer.
         training : bool
             Apply dropout between layers.
-        rng_key : int, 0 to 2**64 - 1
+        rng_key : int, 0 or more
             Names the dropout mask, which is a pure function of (seed, rng_key, layer, time, row, unit): the same key
             draws the same mask. Needed when dropout is applied; the number of the training step is a good choice.
         copy : bool
@@ -82,10 +82,12 @@ class Recurrent(Configured):
             If an argument has the wrong type, shape or range; the message names it.
         """
         dropout_key = None
+        key = None if rng_key is None else as_size("rng_key", rng_key, least=0)
+        as_choice("copy", copy, (True, False))
         if as_choice("training", training, (True, False)) and self.dropout and self.num_layers > 1:
-            if rng_key is None:
+            if key is None:
                 raise _errors.key_needed(self.dropout)
-            dropout_key = as_size("rng_key", rng_key, least=0) % 2**64
+            dropout_key = key
         y, end, tape = self._forward(x, state, lengths, keep=True, copy=copy, dropout_key=dropout_key)
         assert tape is not None
         y.flags.writeable = False

@@ -33,12 +33,11 @@ def step(layer: Configured, x: Any, state: Any) -> tuple[Array, State]:
     if ready is None or ready.snapshot is not layer.params._snapshot:
         return _first_step(layer, x, state)
     _, shape, kernel, layers, no_memory = ready
-    h_start = c_start = no_memory
     has_memory = layer._cell.has_memory
-    if not has_memory:
-        h_start = state
-    elif type(state) is tuple and len(state) == 2:
-        h_start, c_start = state
+    pair = state if has_memory else (state, no_memory)
+    if type(pair) is not tuple or len(pair) != 2:
+        return _first_step(layer, x, state)
+    h_start, c_start = pair
     if not (type(x) is ndarray and type(h_start) is ndarray and type(c_start) is ndarray):
         return _first_step(layer, x, state)
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_dtype, as_floating, as_size, new_seed
+from fastgate._arrays import Array, as_array, as_dtype, as_floating, as_size, new_seed
 from fastgate._params import NamedArrays, Params, Shapes
 from fastgate._tape import LayerGradients, LayerTape, check_tape
 
@@ -77,9 +77,7 @@ class Embedding:
         return LayerGradients(None, gradients)
 
     def _read(self, x: Any) -> npt.NDArray[np.int64]:
-        if isinstance(x, np.ma.MaskedArray):
-            raise _errors.wrong_type("x", "an array without a mask", "a masked array")
-        array = np.asarray(x)
+        array = as_array("x", x, "integers")
         if array.size == 0:
             return array.astype(np.int64)
         if array.dtype.kind not in "iu":

@@ -73,9 +73,10 @@ class Linear:
 
     def forward(self, x: npt.ArrayLike) -> tuple[Array, LayerTape]:
         """As calling the layer, and the tape for `backward`, which keeps a copy of `x`."""
-        own = self._read("x", x, self.in_features)
+        given = as_real("x", x)
+        own = self._read("x", given, self.in_features)
         y = self._forward(own)
-        own = own.copy() if np.may_share_memory(own, np.asarray(x)) else own
+        own = own.copy() if np.may_share_memory(own, given) else own
         return y, LayerTape(self.params, self.params._snapshot, own, y.shape)
 
     def backward(self, tape: LayerTape, dy: npt.ArrayLike) -> LayerGradients:
@@ -113,5 +114,6 @@ class Linear:
 
     def __repr__(self) -> str:
         options = "" if self.bias else ", bias=False"
+        options += "" if self.init == "pytorch" else f", init={self.init!r}"
         options += "" if self.dtype == np.float32 else f", dtype={self.dtype.name!r}"
         return f"Linear({self.in_features}, {self.out_features}{options})"

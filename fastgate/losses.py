@@ -27,7 +27,7 @@ def mse(y: npt.ArrayLike, target: npt.ArrayLike) -> tuple[float, Array]:
     TypeError, ValueError
         If the shapes differ, or there is no entry.
     """
-    own = _predictions(y)
+    own = _predictions("y", y)
     wanted = as_floating("target", target, own.dtype)
     if wanted.shape != own.shape:
         raise _errors.wrong_shape("target", f"that of y, {own.shape}", wanted.shape)
@@ -55,7 +55,7 @@ def cross_entropy(logits: npt.ArrayLike, target: npt.ArrayLike) -> tuple[float, 
     TypeError, ValueError
         If the shapes do not match, a target is no class, or there is none.
     """
-    own = _predictions(logits)
+    own = _predictions("logits", logits)
     labels = as_real("target", target)
     if labels.dtype.kind not in "iu":
         raise _errors.wrong_type("target", "integers", f"dtype {labels.dtype}")
@@ -79,6 +79,6 @@ def cross_entropy(logits: npt.ArrayLike, target: npt.ArrayLike) -> tuple[float, 
     return loss, gradient.reshape(own.shape)
 
 
-def _predictions(y: Any) -> Array:
-    array = as_real("y", y)
-    return as_floating("y", array, np.dtype(np.float32) if array.dtype == np.float32 else np.dtype(np.float64))
+def _predictions(name: str, value: Any) -> Array:
+    array = as_real(name, value)
+    return as_floating(name, array, np.dtype(np.float32) if array.dtype == np.float32 else np.dtype(np.float64))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array
+from fastgate._arrays import Array, as_positive, as_probability
 from fastgate._params import NamedArrays, Params
 
 
@@ -20,12 +20,13 @@ def clip_gradient_norm(gradients: Sequence[NamedArrays], max_norm: float) -> flo
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If `max_norm` is not positive.
     """
-    if not max_norm > 0:
-        raise _errors.wrong_value("max_norm", "a positive number", max_norm)
-    norm = float(np.sqrt(sum(float(np.dot(g.flat, g.flat)) for g in gradients)))
+    max_norm = as_positive("max_norm", max_norm)
+    _check_sequence("gradients", gradients, NamedArrays)
+    # In float64: the squares of float32 gradients can be larger than float32 holds.
+    norm = float(np.linalg.norm([np.linalg.norm(gradient.flat.astype(np.float64)) for gradient in gradients]))
     if norm > max_norm:
         for gradient in gradients:
             gradient.flat *= gradient.flat.dtype.type(max_norm / norm)
@@ -45,18 +46,15 @@ class Adam:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If a value is out of range.
     """
 
     def __init__(self, lr: float = 1e-3, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
-        if not lr > 0:
-            raise _errors.wrong_value("lr", "a positive number", lr)
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise _errors.wrong_value("betas", "two numbers from 0 to below 1", betas)
-        if not eps > 0:
-            raise _errors.wrong_value("eps", "a positive number", eps)
-        self.lr, self.betas, self.eps = lr, betas, eps
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise _errors.wrong_type("betas", "two numbers from 0 to below 1", repr(betas))
+        self.lr, self.eps = as_positive("lr", lr), as_positive("eps", eps)
+        self.betas = as_probability("betas", betas[0]), as_probability("betas", betas[1])
         self.steps = 0
         self._moments: list[tuple[Array, Array]] = []
 
@@ -71,9 +69,11 @@ class Adam:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If the numbers of parameters and gradients differ, or have changed since the first step.
         """
+        _check_sequence("params", params, Params)
+        _check_sequence("gradients", gradients, NamedArrays)
         vectors = [gradient.flat for gradient in gradients]
         if [v.shape for v in vectors] != [p.flat.shape for p in params]:
             raise _errors.wrong_value("gradients", "one for each of params, as large as it", [v.shape for v in vectors])
@@ -95,3 +95,8 @@ class Adam:
 
     def __repr__(self) -> str:
         return f"Adam(lr={self.lr}, betas={self.betas}, eps={self.eps})"
+
+
+def _check_sequence(name: str, values: Any, kind: type) -> None:
+    if not isinstance(values, (list, tuple)) or not all(isinstance(value, kind) for value in values):
+        raise _errors.wrong_type(name, f"a list of {kind.__name__}, one for each layer", type(values).__name__)

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from kernel_tools import DTYPES, bits, filled, packed, panels_of
 
+from fastgate.kernels.arithmetic import fma
 from fastgate.kernels.cpu import features
 from fastgate.kernels.cpu.gradients import CHUNK, accumulate_outer, accumulate_rows
 from fastgate.kernels.cpu.matmul import accumulate, project
 from fastgate.kernels.cpu.pack import unpack_gradient
+from fastgate.kernels.cpu.simd import lanes_of, load, store, zero_of
+from fastgate.kernels.jit import jit
 
 ROWS = [1, 2, 3, 4, 5, 6, 7, 11, 12, 13]
 VECTORS = [1, 2, 3, 4, 5, 9]
@@ -108,22 +111,26 @@ def test_bits_of_a_column_do_not_depend_on_the_columns_beside_it(dtype):
     np.testing.assert_array_equal(bits(apart), bits(together))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_a_product_is_one_chain_from_zero_to_which_the_start_is_added_last(dtype):
-    """In small integers every order gives the same; a start of 1e30 shows the one that is meant, by what it swallows."""
-    rows, depth, M = 4, 23, 2 * lanes(dtype)
-    x, W = filled((rows, depth), dtype, 1).round(), filled((depth, M), dtype, 2).round()
-    large = dtype.type(1e30)
-    sums = np.full((rows, M), large, dtype)
-    accumulate(sums, 0, 0, x, 0, 0, panels_of(W), 0, 2, 0, depth, rows)
-    accumulate(sums, 0, 0, np.full((rows, 1), -large), 0, 0, panels_of(np.ones((1, M), dtype)), 0, 2, 0, 1, rows)
-    np.testing.assert_array_equal(sums, 0)  # each whole product was small beside the start
+@jit
+def chain(x, W, start, out):
+    """x (P,K)  W (K,M)  start (P,M) -> out (P,M)"""
+    for n in range(out.shape[0]):
+        for u in range(0, out.shape[1], lanes_of(out)):
+            total = zero_of(out)
+            for k in range(W.shape[0]):
+                total = fma(load(W, k, u), x[n, k], total)
+            store(out, n, u, load(start, n, u) + total)
 
-    x[:, -1], W[-1] = large, -1  # now the chain ends in -1e30, which the start takes back
-    x[:, 0], W[0] = 0, 0
-    sums = np.full((rows, M), large, dtype)
-    accumulate(sums, 0, 0, x, 0, 0, panels_of(W), 0, 2, 0, depth, rows)
-    np.testing.assert_array_equal(sums, 0)
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_product_is_one_chain_in_the_order_of_k(dtype):
+    """Of multiply-adds from zero on, added to the start at its end; never split into partial sums."""
+    rows, depth, M = 7, 301, 5 * lanes(dtype)
+    x, W, start = filled((rows, depth), dtype, 1), filled((depth, M), dtype, 2), filled((rows, M), dtype, 3)
+    found, expected = start.copy(), np.empty_like(start)
+    accumulate(found, 0, 0, x, 0, 0, panels_of(W), 0, 5, 0, depth, rows)
+    chain(x, W, start, expected)
+    np.testing.assert_array_equal(bits(found), bits(expected))
 
 
 # ----------------------------------------------------------------------------------------------------- weight gradients

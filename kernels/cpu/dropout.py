@@ -33,7 +33,7 @@ def _scale_rows(rows, inner, batch_first, layer, key0, key1, threshold, scale):
         for block in range(0, rows.shape[1], 4):
             random = philox(np.uint64(block // 4), np.uint64(sequence), np.uint64(time), layer, key0, key1)
             for j in range(min(4, rows.shape[1] - block)):
-                rows[p, block + j] *= scale if random[j] >= threshold else rows.dtype.type(0)
+                rows[p, block + j] = rows[p, block + j] * scale if random[j] >= threshold else 0.0
 
 
 def dropout(rows, schedule, probability, seed, key, layer):

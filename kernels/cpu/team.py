@@ -30,13 +30,13 @@ def get_threads():
 def run(tasks):
     """Call every task, on as many threads as there are; an exception of any is raised after all have ended."""
     global _pool
-    if _threads == 1 or len(tasks) == 1:
+    threads, pool = _threads, _pool
+    if threads == 1 or len(tasks) == 1:
         for task in tasks:
             task()
         return
-    pool = _pool
     if pool is None:
-        pool = _pool = ThreadPoolExecutor(_threads - 1, thread_name_prefix="fastgate")
+        pool = _pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="fastgate")
     waiting = [(task, _submit(pool, task)) for task in tasks[1:]]
     errors = [_attempt(tasks[0])]
     for task, future in reversed(waiting):
