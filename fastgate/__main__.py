@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import fastgate
-from fastgate import _demo, _info, _warmup
+from fastgate import _info, _warmup
 from fastgate._arrays import DTYPES
-from fastgate._charlm import CELLS
 from fastgate._terminal import UserError, warn
+from fastgate.demo import program
+from fastgate.demo.model import CELLS
 
 INTERRUPTED = 130  # what a shell says of a program ended by Ctrl-C
 
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             cells = list(_warmup.LAYERS) if "all" in options.cells else options.cells
             dtypes = list(DTYPES) if "all" in options.dtypes else options.dtypes
             return _warmup.run(dict.fromkeys(cells), dict.fromkeys(dtypes))
-        return _demo.run(options)
+        return program.run(options)
     except UserError as error:
         warn(f"fastgate: error: {error}")
         return 2

@@ -36,6 +36,7 @@ class NamedArrays(Mapping[str, Array]):
 
     @property
     def flat(self) -> Array:
+        """All of them, one after the other."""
         return self._flat
 
     @flat.setter
@@ -113,6 +114,7 @@ class Params(Mapping[str, Array]):
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """The dtype of all parameters."""
         return self._snapshot.flat.dtype
 
     @property

@@ -43,8 +43,9 @@ def relu_slope(y):
 
 def _tanh_float32(x):
     # Odd rational approximation of degree 13 / 6; coefficients: Eigen 3.4, generic_fast_tanh_float.
-    # The clamp is the smallest at which the quotient rounds to 1: a gate that is shut leaks nothing.
-    x = clip(x, f32(-7.99881172), f32(7.99881172))
+    # Beyond the first clamp the quotient is 1 or a rounding above it, with and without fused multiply-adds; the second
+    # makes it exactly 1: a gate that is shut leaks nothing.
+    x = clip(x, f32(-8.07809448), f32(8.07809448))
     s = x * x
     p = fma(s, f32(-2.76076847742355e-16), f32(2.00018790482477e-13))
     p = fma(p, s, f32(-8.60467152213735e-11))
@@ -55,7 +56,7 @@ def _tanh_float32(x):
     q = fma(s, f32(1.19825839466702e-06), f32(1.18534705686654e-04))
     q = fma(q, s, f32(2.26843463243900e-03))
     q = fma(q, s, f32(4.89352518554385e-03))
-    return x * p / q
+    return clip(x * p / q, f32(-1.0), f32(1.0))
 
 
 # ln 2 in two parts, the first with trailing zeros so that k * LN2_HIGH is exact (Cody and Waite 1980; values: fdlibm).

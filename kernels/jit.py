@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 from numba import njit
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.extending import register_jitable
 
 OPTIONS = {"nogil": True, "error_model": "numpy"}
@@ -82,7 +82,7 @@ class _Announcement:
         found = super().load_overload(sig, target_context)
         if found is None and not _Announcement.made:
             _Announcement.made = True
-            kept = "once, then cached" if CACHE_ENABLED else "FASTGATE_CACHE=0: in every process"
+            kept = "once, then cached" if self.cache_path else "in every process: there is no cache"
             sys.stderr.write(f"fastgate: compiling kernels for this CPU, some seconds ({kept}) ...\n")
         return found
 
@@ -92,12 +92,22 @@ class _SourceCacheImpl(CompileResultCacheImpl):
         return f"{super().get_filename_base(fullname, abiflags)}.{SOURCE_HASH}"
 
 
+class _KeyedFile(IndexDataCacheFile):
+    """Names a data file after its key. Numba counts, so that two processes can give two kernels the same name."""
+
+    def save(self, key, data):
+        name = self._data_name(int(hashlib.sha256(repr(key).encode()).hexdigest()[:12], 16))
+        self._save_data(name, data)
+        self._save_index(self._load_index() | {key: name})
+
+
 class _SourceCache(_Announcement, FunctionCache):
     _impl_class = _SourceCacheImpl
 
     def __init__(self, function, variant):
         super().__init__(function)
         self._variant = variant
+        self._cache_file = _KeyedFile(self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp())
 
     def _index_key(self, sig, codegen):
         # Numba would hash the closure's cells, in which a dispatcher differs in every process.

@@ -9,9 +9,10 @@ import pytest
 from command_line_tools import ROOT, TINY, finish, start, write_counting
 
 import fastgate
-from fastgate import _demo, _info, _warmup
+from fastgate import _info, _warmup
 from fastgate.__main__ import main
 from fastgate._kernels import cpu
+from fastgate.demo import program
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_plots_that_cannot_be_written_are_refused_before_the_training(tmp_path, 
 
 
 def test_plot_needs_matplotlib(counting, capsys, monkeypatch):
-    monkeypatch.setattr(_demo.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(program.importlib.util, "find_spec", lambda name: None)
     assert main(["--text", counting, *TINY, "--plot", "losses.png"]) == 2
     assert "pip install 'fastgate[demo]'" in capsys.readouterr().err
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from command_line_tools import ROOT, TINY, finish, held_out_bits, start, write_counting
 
-from fastgate import _demo, _info, _terminal, _training
+from fastgate import _info, _terminal
 from fastgate.__main__ import main
+from fastgate.demo import program, training
 
 SHAKESPEARE = ROOT.parent / "shared" / "data" / "tinyshakespeare.txt"
 
@@ -30,7 +31,7 @@ def test_demo_learns_what_can_be_learnt(counting, capsys, cell):
     assert model < 0.4 * unigram
     assert f"{250 * 8 * 16:,} characters in" in output
     sample = output.partition("temperature 0.8:\n\n")[2]
-    assert len(sample.rstrip("\n")) == _demo.SAMPLE
+    assert len(sample.rstrip("\n")) == program.SAMPLE
     assert re.search(r"\d, \d, \d, \d, ", sample), sample
 
 
@@ -93,13 +94,13 @@ def test_demo_compares_with_torch(counting, capsys, tmp_path):
 
 def test_torch_is_stopped_when_it_takes_too_long(counting, capsys, monkeypatch):
     pytest.importorskip("torch")
-    monkeypatch.setattr(_training, "by_time", lambda seconds: lambda run: run.steps / 7)
+    monkeypatch.setattr(training, "by_time", lambda seconds: lambda run: run.steps / 7)
     assert main(["--text", counting, *TINY[1:], "--steps", "20"]) == 0
     assert "(out of time after 7 of 20 steps; losses are those after 7)" in capsys.readouterr().out
 
 
 def test_demo_without_torch_says_what_it_would_do(counting, capsys, monkeypatch):
-    monkeypatch.setattr(_demo.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(program.importlib.util, "find_spec", lambda name: None)
     assert main(["--text", counting, *TINY[1:], "--steps", "5"]) == 0
     assert "with PyTorch installed" in capsys.readouterr().out
 
@@ -113,7 +114,7 @@ def test_ctrl_c_ends_with_what_was_learnt(counting):
     code, output, errors = finish(process)
     assert code == 0, errors
     assert len(held_out_bits(output)) == 3
-    assert len(output.partition("temperature 0.8:\n\n")[2].partition("\n\nInterrupted")[0]) == _demo.SAMPLE
+    assert len(output.partition("temperature 0.8:\n\n")[2].partition("\n\nInterrupted")[0]) == program.SAMPLE
     assert "Traceback" not in errors
 
 
@@ -134,7 +135,7 @@ def test_a_request_ends_the_training(counting, capsys, monkeypatch):
             if steps == 12:
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(_demo, "Progress", Impatient)
+    monkeypatch.setattr(program, "Progress", Impatient)
     assert main(["--text", counting, *TINY[1:], "--steps", "100"]) == 0
     output = capsys.readouterr().out
     assert "trained    12 steps" in output

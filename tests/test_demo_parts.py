@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from fastgate import _charlm, _charlm_torch, _terminal, _text, _training
+from fastgate import _terminal
+from fastgate.demo import model as models
+from fastgate.demo import text as texts
+from fastgate.demo import torch_model, training
 
 
 @pytest.mark.parametrize(
@@ -19,28 +22,28 @@ from fastgate import _charlm, _charlm_torch, _terminal, _text, _training
 def test_text_is_decoded(tmp_path, content, text):
     path = tmp_path / "text"
     path.write_bytes(content)
-    assert _text.read_file(path).text == text
+    assert texts.read_file(path).text == text
 
 
 def test_long_text_is_cut_between_characters(tmp_path, monkeypatch):
     path = tmp_path / "text"
     path.write_text("ééé", "utf-8")
-    monkeypatch.setattr(_text, "MOST_BYTES", 5)
-    assert _text.read_file(path) == ("text", "éé", True)
+    monkeypatch.setattr(texts, "MOST_BYTES", 5)
+    assert texts.read_file(path) == ("text", "éé", True)
 
 
 def test_rare_characters_are_one_symbol():
     text = "".join(chr(0x4E00 + n) * (n + 1) for n in range(300))
-    vocabulary = _text.Vocabulary(np.frombuffer(text.encode("utf-32-le"), np.uint32))
-    assert len(vocabulary) == _text.MOST_SYMBOLS
+    vocabulary = texts.Vocabulary(np.frombuffer(text.encode("utf-32-le"), np.uint32))
+    assert len(vocabulary) == texts.MOST_SYMBOLS
     codes = vocabulary.encode(np.array([0x4E00, 0x4E00 + 299, 0x4E00 + 101, 0x4E00 + 100, 0x10FFFF, 0], np.uint32))
     known = [vocabulary.characters[code] for code in codes]
-    assert known == [_text.UNKNOWN, chr(0x4E00 + 299), chr(0x4E00 + 101), *[_text.UNKNOWN] * 3]
+    assert known == [texts.UNKNOWN, chr(0x4E00 + 299), chr(0x4E00 + 101), *[texts.UNKNOWN] * 3]
 
 
 def test_batches_continue_one_another():
     codes = np.arange(53)
-    stream = _text.batches(codes, 4, 3)
+    stream = texts.batches(codes, 4, 3)
     taken = [next(stream) for _ in range(5)]
     assert [is_start for is_start, _, _ in taken] == [True, False, False, False, True]
     for _, x, target in taken:
@@ -53,19 +56,19 @@ def test_batches_continue_one_another():
 def test_the_shortest_text_that_is_accepted():
     needed = 3 * (4 + 1)
     text = "ab" * 100
-    held_out = len(text) // _text.HELD_OUT
-    _text.prepare(_text.Corpus("", text, False), 3, (len(text) - held_out) // 3 - 1)
+    held_out = len(text) // texts.HELD_OUT
+    texts.prepare(texts.Corpus("", text, False), 3, (len(text) - held_out) // 3 - 1)
     with pytest.raises(_terminal.UserError, match="too short"):
-        _text.prepare(_text.Corpus("", text, False), 3, (len(text) - held_out) // 3)
+        texts.prepare(texts.Corpus("", text, False), 3, (len(text) - held_out) // 3)
     with pytest.raises(_terminal.UserError, match="too short"):
-        _text.prepare(_text.Corpus("", "a" * needed, False), 3, 4)
+        texts.prepare(texts.Corpus("", "a" * needed, False), 3, 4)
 
 
 def test_bits_of_a_stream_do_not_depend_on_how_it_is_cut(monkeypatch):
-    model = _charlm.CharModel(_charlm.Sizes(7, "rnn", 16, 1, 0))
+    model = models.CharModel(models.Sizes(7, "rnn", 16, 1, 0))
     codes = np.random.default_rng(0).integers(0, 7, 50)
     whole = model.bits(codes)
-    monkeypatch.setattr(_charlm, "EVALUATED", 8)
+    monkeypatch.setattr(models, "EVALUATED", 8)
     # The float32 losses of the parts are averaged in another order.
     assert model.bits(codes) == pytest.approx(whole, rel=1e-5)
 
@@ -88,40 +91,40 @@ class Recorder:
 
 def test_training_carries_the_state_until_the_text_starts_again():
     model = Recorder()
-    stream = _text.batches(np.arange(53), 4, 3)
-    run = _training.learn(model, stream, _training.by_steps(6), model, _terminal.Interruption(), None)
+    stream = texts.batches(np.arange(53), 4, 3)
+    run = training.learn(model, stream, training.by_steps(6), model, _terminal.Interruption(), None)
     states, rates = zip(*model.calls, strict=True)
     assert states == (None, 1, 2, 3, None, 5)
     assert run.losses == [1, 2, 3, 4, 5, 6]
     assert run.characters == 6 * 4 * 3
     assert sorted(rates, reverse=True) == list(rates) == run.rates
-    assert rates[0] == _charlm.LEARNING_RATE > 5 * rates[5] > 0
+    assert rates[0] == models.LEARNING_RATE > 5 * rates[5] > 0
     assert sorted(run.ends) == run.ends
 
     peer = Recorder()
-    _training.learn(peer, stream, _training.by_steps(3), peer, _terminal.Interruption(), run.rates)
+    training.learn(peer, stream, training.by_steps(3), peer, _terminal.Interruption(), run.rates)
     assert [rate for _, rate in peer.calls] == run.rates[:3]
 
 
 def test_training_time_is_that_of_the_steps_alone(monkeypatch):
     clock = iter(range(0, 1000, 10))
-    monkeypatch.setattr(_training, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(training, "perf_counter", lambda: next(clock))
     model = Recorder()
-    stream = _text.batches(np.arange(53), 4, 3)
-    run = _training.learn(model, stream, _training.by_time(35), model, _terminal.Interruption(), None)
+    stream = texts.batches(np.arange(53), 4, 3)
+    run = training.learn(model, stream, training.by_time(35), model, _terminal.Interruption(), None)
     assert run.ends == [10, 20, 30, 40]
     assert run.characters_per_second == 4 * 12 / 40
 
 
 def test_loss_is_the_mean_of_the_last_steps():
-    run = _training.Run(losses=[float(n) for n in range(100)])
+    run = training.Run(losses=[float(n) for n in range(100)])
     assert run.loss(3) == 1.0
     assert run.loss(100) == np.mean(range(50, 100))
 
 
 def test_baselines():
     text = "aaab" * 100 + "abac" * 5
-    data = _text.prepare(_text.Corpus("", text, False), 1, 1)
+    data = texts.prepare(texts.Corpus("", text, False), 1, 1)
     assert len(data.held_out) == 21
     assert data.uniform_bits == np.log2(3)  # a, b and the unknown symbol
     # Training: 300 a and 99 b, each and the unknown symbol counted once more. Held out: 10 a, 6 b, 5 unknown.
@@ -131,9 +134,9 @@ def test_baselines():
 
 def test_torch_model_starts_where_ours_does():
     torch = pytest.importorskip("torch")
-    sizes = _charlm.Sizes(7, "rnn", 16, 1, 0)
-    ours = _charlm.CharModel(sizes)
-    theirs = _charlm_torch.TorchCharModel(torch, sizes, [dict(params) for params in ours.params])
+    sizes = models.Sizes(7, "rnn", 16, 1, 0)
+    ours = models.CharModel(sizes)
+    theirs = torch_model.TorchCharModel(torch, sizes, [dict(params) for params in ours.params])
     x, target = np.random.default_rng(0).integers(0, 7, (2, 3, 5))
     state, peer_state = None, None
     for rate in (1e-2, 1e-3):
@@ -144,7 +147,7 @@ def test_torch_model_starts_where_ours_does():
 
 
 def test_sample_avoids_the_unknown_symbol_and_follows_the_temperature():
-    model = _charlm.CharModel(_charlm.Sizes(5, "rnn", 16, 1, 0))
+    model = models.CharModel(models.Sizes(5, "rnn", 16, 1, 0))
     y, _ = model.recurrent.step(model.embedding(np.array(2)))
     logits = model.output(y).astype(float)
 

@@ -89,14 +89,14 @@ def torch_training_step(torch, cell, x, I, H):
 
 
 def torch_step(torch, cell, x, I, H):
-    layer, x = getattr(torch.nn, cell)(I, H).eval(), torch.from_numpy(x)[None]
+    layer, x = getattr(torch.nn, f"{cell}Cell")(I, H).eval(), torch.from_numpy(x)  # 2 to 4 times as fast as nn.LSTM
     state = None
 
     def run():
         nonlocal state
         with torch.inference_mode():
-            y, state = layer(x, state)
-        return y
+            state = layer(x, state)
+        return state[0] if cell == "LSTM" else state
 
     return run
 

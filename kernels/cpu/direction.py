@@ -126,7 +126,7 @@ def backward(cell, weights, trace, dy, direction, d_end, d_start, dx, schedule):
     panels, depth, width = weights.W_ih.shape
 
     def run(part):
-        cell.backward(dh, dc, trace.gates, trace.h, trace.c, da, weights.W_hh, part.active, part.first, part.row)
+        cell.backward(dh, dc, trace.gates, trace.h, trace.c, da, weights.W_hh, part.active, part.first, part.row, H)
         for row in range(part.row, part.row + part.rows, CHUNK):
             rows = min(CHUNK, part.row + part.rows - row)
             d_rows = memory.zeros((rows, panels * width), dtype)

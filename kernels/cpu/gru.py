@@ -5,6 +5,7 @@ last three. Names of rows are those of `lstm.py`; there is no c.
 """
 
 from fastgate.kernels.cpu.matmul import accumulate
+from fastgate.kernels.cpu.rows import clear_padding
 from fastgate.kernels.cpu.simd import lanes_of, load, store
 from fastgate.kernels.equations import gru_cell, gru_cell_vjp
 from fastgate.kernels.jit import jit
@@ -33,7 +34,7 @@ def step_forward(gates, at, h, before, after, c, memory_before, memory_after, W_
 
 
 @jit(inline=True)
-def step_backward(dh, dc, first, gates, at, h, before, after, c, da, W_hh, rows):
+def step_backward(dh, dc, first, gates, at, h, before, after, c, da, W_hh, rows, units):
     """dh (S,Hp)[after]  gates holding n, r, z, q  h (S,Hp)  W_hh panels -> da (P,4Hp)[at]  dh[before] +="""
     Hp = dh.shape[1]
     for m in range(rows):
@@ -48,4 +49,5 @@ def step_backward(dh, dc, first, gates, at, h, before, after, c, da, W_hh, rows)
             store(da, at + m, 2 * Hp + u, da_z)
             store(da, at + m, 3 * Hp + u, dq)
             store(dh, before + m, u, load(dh, before + m, u) + dh_prev)
+    clear_padding(da, at, rows, units, Hp)
     accumulate(dh, before, 0, da, at, Hp, W_hh, 0, W_hh.shape[0], 0, W_hh.shape[1], rows)

@@ -5,6 +5,7 @@ with h_reset = r * h, which the second product reads. Names of rows are those of
 """
 
 from fastgate.kernels.cpu.matmul import accumulate
+from fastgate.kernels.cpu.rows import clear_padding
 from fastgate.kernels.cpu.simd import lanes_of, load, store, zero_of
 from fastgate.kernels.equations import gru_reset, gru_reset_vjp, gru_update, gru_update_vjp
 from fastgate.kernels.jit import jit
@@ -40,7 +41,7 @@ def step_forward(gates, at, h, before, after, c, memory_before, memory_after, W_
 
 
 @jit(inline=True)
-def step_backward(dh, dc, first, gates, at, h, before, after, c, da, W_hh, rows):
+def step_backward(dh, dc, first, gates, at, h, before, after, c, da, W_hh, rows, units):
     """dh (S,Hp)[after]  gates holding n, r, z, h_reset  h (S,Hp)  W_hh panels -> da (P,4Hp)[at]  dh[before] +=
 
     The fourth place of da is scratch: first zero, then the gradient of h_reset.
@@ -57,6 +58,7 @@ def step_backward(dh, dc, first, gates, at, h, before, after, c, da, W_hh, rows)
             store(da, at + m, 3 * Hp + u, zero_of(da))
             store(dh, before + m, u, load(dh, before + m, u) + dh_prev)
 
+    clear_padding(da, at, rows, units, Hp)
     accumulate(da, at, 3 * Hp, da, at, 0, W_hh, 0, blocks, 2 * Hp, Hp, rows)
     for m in range(rows):
         for u in range(0, Hp, lanes_of(dh)):
@@ -68,4 +70,5 @@ def step_backward(dh, dc, first, gates, at, h, before, after, c, da, W_hh, rows)
             store(da, at + m, Hp + u, da_r)
             store(da, at + m, 2 * Hp + u, da_z)
             store(dh, before + m, u, load(dh, before + m, u) + dh_prev)
+    clear_padding(da, at, rows, units, Hp)
     accumulate(dh, before, 0, da, at, Hp, W_hh, 0, blocks, 0, 2 * Hp, rows)

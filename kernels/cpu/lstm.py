@@ -2,9 +2,11 @@
 
 Gates lie in PyTorch's order i, f, g, o, each padded to Hp. `before` and `after` are the first rows of the states
 before and after the step, `at` that of its gates; `memory_*` are the same for c, which inference overwrites in place.
+`first` is the first row of dc, `units` is H.
 """
 
 from fastgate.kernels.cpu.matmul import accumulate
+from fastgate.kernels.cpu.rows import clear_padding
 from fastgate.kernels.cpu.simd import lanes_of, load, store
 from fastgate.kernels.equations import lstm_cell, lstm_cell_vjp
 from fastgate.kernels.jit import jit
@@ -36,7 +38,7 @@ def step_forward(gates, at, h, before, after, c, memory_before, memory_after, W_
 
 
 @jit(inline=True)
-def step_backward(dh, dc, first, gates, at, h, before, after, c, da, W_hh, rows):
+def step_backward(dh, dc, first, gates, at, h, before, after, c, da, W_hh, rows, units):
     """dh (S,Hp)[after]  dc (B,Hp)[first]  gates holding i, f, g, o  W_hh panels -> da (P,4Hp)[at]  dc  dh[before] +="""
     Hp = dh.shape[1]
     for n in range(rows):
@@ -54,4 +56,5 @@ def step_backward(dh, dc, first, gates, at, h, before, after, c, da, W_hh, rows)
             store(da, at + n, 2 * Hp + u, da_g)
             store(da, at + n, 3 * Hp + u, da_o)
             store(dc, first + n, u, dc_prev)
+    clear_padding(da, at, rows, units, Hp)
     accumulate(dh, before, 0, da, at, 0, W_hh, 0, W_hh.shape[0], 0, W_hh.shape[1], rows)

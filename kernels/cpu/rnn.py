@@ -2,6 +2,7 @@
 
 from fastgate.kernels import equations
 from fastgate.kernels.cpu.matmul import accumulate
+from fastgate.kernels.cpu.rows import clear_padding
 from fastgate.kernels.cpu.simd import lanes_of, load, store
 from fastgate.kernels.jit import jit
 
@@ -16,11 +17,12 @@ def make_steps(cell, cell_vjp, variant):
                 store(h, after + n, u, cell(load(gates, at + n, u)))
 
     @jit(variant=variant, inline=True)
-    def step_backward(dh, dc, first, gates, at, h, before, after, c, da, W_hh, rows):
+    def step_backward(dh, dc, first, gates, at, h, before, after, c, da, W_hh, rows, units):
         """dh (S,Hp)[after]  h (S,Hp)[after]  W_hh panels -> da (P,Hp)[at]  dh[before] +="""
         for n in range(rows):
             for u in range(0, dh.shape[1], lanes_of(dh)):
                 store(da, at + n, u, cell_vjp(load(dh, after + n, u), load(h, after + n, u)))
+        clear_padding(da, at, rows, units, dh.shape[1])
         accumulate(dh, before, 0, da, at, 0, W_hh, 0, W_hh.shape[0], 0, W_hh.shape[1], rows)
 
     return step_forward, step_backward

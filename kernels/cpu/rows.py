@@ -44,3 +44,15 @@ def copy_rows(source, source_at, out, out_at, columns, rows):
             out[out_at + n, j] = source[source_at + n, j]
         for j in range(columns, out.shape[1]):
             out[out_at + n, j] = 0.0
+
+
+@jit
+def clear_padding(out, first, rows, units, padded):
+    """out (P,M)[first : first+rows], of places of `padded` columns -> zeros behind the first `units` of each place
+
+    Padding is finite by itself, but an infinite input or state times its zero weights is not.
+    """
+    for p in range(first, first + rows):
+        for place in range(0, out.shape[1], padded):
+            for j in range(place + units, place + padded):
+                out[p, j] = 0.0

@@ -59,7 +59,7 @@ def make_forward(step_forward, variant):
 
 def make_backward(step_backward, variant):
     @jit(variant=variant)
-    def backward(dh, dc, gates, h, c, da, W_hh, active, first, row):
+    def backward(dh, dc, gates, h, c, da, W_hh, active, first, row, units):
         """dh (B+P,Hp) holding dy  dc (B,Hp)  gates, h, c as kept  W_hh panels -> da (P,M)  dh[first:]  dc[first:]"""
         B = dh.shape[0] - da.shape[0]
         row += active.sum()
@@ -67,7 +67,7 @@ def make_backward(step_backward, variant):
             row -= active[s]
             after = B + row
             before = after - active[s - 1] if s > 0 else first
-            step_backward(dh, dc, first, gates, row, h, before, after, c, da, W_hh, active[s])
+            step_backward(dh, dc, first, gates, row, h, before, after, c, da, W_hh, active[s], units)
 
     return backward
 

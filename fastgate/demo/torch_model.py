@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastgate._arrays import Array
-from fastgate._charlm import MAX_NORM, Sizes
+from fastgate.demo.model import MAX_NORM, Sizes
 
 
 class TorchCharModel:

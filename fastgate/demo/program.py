@@ -9,12 +9,14 @@ from time import perf_counter
 from typing import Any
 
 import fastgate
-from fastgate import _info, _text, _training
-from fastgate._charlm import CharModel, Sizes
-from fastgate._charlm_torch import TorchCharModel
+from fastgate import _info
 from fastgate._errors import missing_extra
 from fastgate._terminal import Interruption, Progress, UserError, printable, say
-from fastgate._training import AVERAGED, Run
+from fastgate.demo import text as texts
+from fastgate.demo import training
+from fastgate.demo.model import CharModel, Sizes
+from fastgate.demo.torch_model import TorchCharModel
+from fastgate.demo.training import AVERAGED, Run
 
 SAMPLE = 400  # characters
 TEMPERATURE = 0.8
@@ -26,23 +28,23 @@ def run(options: Namespace) -> int:
     """The exit code. Ctrl-C ends the training, not the demo, and is no failure."""
     if options.plot is not None:
         _check_plot(options.plot)
-    corpus = _text.read_standard_library() if options.text is None else _text.read_file(options.text)
-    data = _text.prepare(corpus, options.batch, options.seq_len)
+    corpus = texts.read_standard_library() if options.text is None else texts.read_file(options.text)
+    data = texts.prepare(corpus, options.batch, options.seq_len)
     sizes = Sizes(len(data.vocabulary), options.cell, options.hidden, options.layers, options.seed)
     model = CharModel(sizes)
     _introduce(corpus, data, model)
 
-    def batches() -> _training.Batches:
-        return _text.batches(data.training, options.batch, options.seq_len)
+    def batches() -> training.Batches:
+        return texts.batches(data.training, options.batch, options.seq_len)
 
     begin = perf_counter()
     _rehearse(CharModel(sizes), batches(), data)
     say(f"compiled   in {perf_counter() - begin:.1f} s, or read from the cache; not counted below\n")
 
-    plan = _training.by_time(options.seconds) if options.steps is None else _training.by_steps(options.steps)
+    plan = training.by_time(options.seconds) if options.steps is None else training.by_steps(options.steps)
     initial = [dict(params) for params in model.params]
     with Interruption() as ctrl_c:
-        ours = _training.learn(model, batches(), plan, Progress("fastgate"), ctrl_c, None)
+        ours = training.learn(model, batches(), plan, Progress("fastgate"), ctrl_c, None)
     if ours.steps == 0:
         raise KeyboardInterrupt
     _report(ours, data, model)
@@ -58,10 +60,10 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _introduce(corpus: _text.Corpus, data: _text.Data, model: CharModel) -> None:
+def _introduce(corpus: texts.Corpus, data: texts.Data, model: CharModel) -> None:
     layers = " -> ".join(map(repr, (model.embedding, model.recurrent, model.output)))
     size = sum(params.flat.size for params in model.params)
-    cut = f", its first {_text.MOST_BYTES // 1_000_000} MB" if corpus.is_cut else ""
+    cut = f", its first {texts.MOST_BYTES // 1_000_000} MB" if corpus.is_cut else ""
     say(f"fastgate {fastgate.__version__} learns to write, one character after the other\n")
     say(f"text       {printable(corpus.name)}{cut}: {len(corpus.text):,} characters, the last")
     say(f"           {len(data.held_out):,} of them held out; {len(data.vocabulary)} symbols")
@@ -69,13 +71,13 @@ def _introduce(corpus: _text.Corpus, data: _text.Data, model: CharModel) -> None
     say(f"machine    {_info.cpu_name()}, {_info.instruction_set()}, {fastgate.get_num_threads()} threads")
 
 
-def _rehearse(model: CharModel, batches: _training.Batches, data: _text.Data) -> None:
-    _training.rehearse(model, batches)
+def _rehearse(model: CharModel, batches: training.Batches, data: texts.Data) -> None:
+    training.rehearse(model, batches)
     model.bits(data.held_out[:2])
     next(model.sample(0, never=data.vocabulary.unknown, temperature=TEMPERATURE, seed=0))
 
 
-def _report(ours: Run, data: _text.Data, model: CharModel) -> None:
+def _report(ours: Run, data: texts.Data, model: CharModel) -> None:
     speed = f"{ours.characters_per_second:,.0f} characters per second"
     say(f"trained    {ours.steps:,} steps, {ours.characters:,} characters in {ours.seconds:.1f} s: {speed}\n")
     say("bits per character of the held-out text (fewer is better)")
@@ -84,7 +86,7 @@ def _report(ours: Run, data: _text.Data, model: CharModel) -> None:
     say(f"  {model.bits(data.held_out):5.2f}  {model.recurrent!r}\n")
 
 
-def _write_sample(model: CharModel, data: _text.Data, seed: int) -> None:
+def _write_sample(model: CharModel, data: texts.Data, seed: int) -> None:
     say(f"{SAMPLE} characters it writes, at temperature {TEMPERATURE}:\n")
     vocabulary = data.vocabulary
     start = vocabulary.characters.index("\n") if "\n" in vocabulary.characters else int(data.training[0])
@@ -101,11 +103,11 @@ def _train_torch(sizes: Sizes, initial: list[Any], batches: Any, ours: Run) -> R
     threads = fastgate.get_num_threads()
     torch.set_num_threads(threads)
     say(f"\nThe same in PyTorch {torch.__version__}: initial weights, batches and learning rates; {threads} threads")
-    _training.rehearse(TorchCharModel(torch, sizes, initial), batches())
-    all_steps = _training.by_steps(ours.steps)
-    patience = _training.by_time(max(10.0, PEER_PATIENCE * ours.seconds))
+    training.rehearse(TorchCharModel(torch, sizes, initial), batches())
+    all_steps = training.by_steps(ours.steps)
+    patience = training.by_time(max(10.0, PEER_PATIENCE * ours.seconds))
     with Interruption() as ctrl_c:
-        theirs = _training.learn(
+        theirs = training.learn(
             TorchCharModel(torch, sizes, initial),
             batches(),
             lambda done: max(all_steps(done), patience(done)),
@@ -149,7 +151,7 @@ def _check_plot(path: Path) -> None:
         raise UserError(f"--plot {path}: expected a file in a folder that exists")
 
 
-def _plot(path: Path, data: _text.Data, ours: Run, theirs: Run | None) -> None:
+def _plot(path: Path, data: texts.Data, ours: Run, theirs: Run | None) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastgate._arrays import Array
 from fastgate._params import NamedArrays, Params
-from fastgate._text import Codes
+from fastgate.demo.text import Codes
 from fastgate.embedding import Embedding
 from fastgate.gru import GRU
 from fastgate.linear import Linear

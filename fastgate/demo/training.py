@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from fastgate._arrays import Array
-from fastgate._charlm import LEARNING_RATE
 from fastgate._terminal import Interruption, Progress
+from fastgate.demo.model import LEARNING_RATE
 
 Batches = Iterable[tuple[bool, Array, Array]]
 AVERAGED = 50  # steps whose mean is called the loss
