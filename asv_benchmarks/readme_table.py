@@ -34,7 +34,8 @@ def table(version, machine, results):
     versions = ", ".join(f"{name} {results['requirements'][name]}" for name in ("torch", "numba", "numpy"))
     threads = results["env_vars"]["FASTGATE_NUM_THREADS"]
     lines = [
-        f"fastgate {version} beside PyTorch in one run: float32, {threads} thread, medians; {machine['cpu']}; {versions}.",
+        f"fastgate {version} beside PyTorch in one run: float32, {threads} thread, medians;",
+        f"{machine['cpu']}; {versions}.",
         "",
         "| | LSTM | PyTorch | ratio | GRU | PyTorch | ratio |",
         "|---|--:|--:|--:|--:|--:|--:|",
