@@ -48,7 +48,7 @@ def step(layer: Configured, x: Any, state: Any) -> tuple[Array, State]:
             if not kernel(x, h_start, c_start, *own, h_end, c_end):
                 return _first_step(layer, x, state)
             x = h_end[own[0]]
-    except TypeError:
+    except cpu.REFUSALS:
         return _first_step(layer, x, state)
     return x.copy(), (h_end, c_end) if has_memory else h_end
 

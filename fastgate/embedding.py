@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from fastgate import _errors
 from fastgate._arrays import Array, as_array, as_dtype, as_floating, as_size, new_seed
+from fastgate._kernels import cpu
 from fastgate._params import NamedArrays, Params, Shapes
 from fastgate._tape import LayerGradients, LayerTape, check_tape
 
@@ -73,7 +74,8 @@ class Embedding:
             raise _errors.wrong_shape("dy", f"that of y, {tape.y_shape}", own.shape)
         shapes: Shapes = {"weight": (self.num_embeddings, self.embedding_dim)}
         gradients = NamedArrays(np.zeros(self.num_embeddings * self.embedding_dim, self.dtype), shapes)
-        np.add.at(gradients["weight"], tape.x.reshape(-1), own.reshape(-1, self.embedding_dim))
+        rows = own.reshape(-1, self.embedding_dim)
+        cpu.scatter_add(rows, tape.x.reshape(-1), 0, rows.shape[0], self.embedding_dim, gradients["weight"])
         return LayerGradients(None, gradients)
 
     def _read(self, x: Any) -> npt.NDArray[np.int64]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from numba import njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache
+from numba.core.errors import NumbaError
 from numba.core.extending import register_jitable
 
 OPTIONS = {"nogil": True, "error_model": "numpy"}
@@ -47,9 +48,12 @@ def equation(function):
 
 _sealing = threading.Lock()
 
+# What a sealed kernel raises for arguments of other types; the second while another thread is sealing it.
+REFUSALS = (TypeError, NumbaError)
+
 
 def seal(kernel, *arguments):
-    """Call a kernel, compiling it for arguments of these types if need be; any others are then a TypeError."""
+    """Call a kernel, compiling it for arguments of these types if need be; it refuses all others from then on."""
     with _sealing:
         kernel.disable_compile(False)
         try:

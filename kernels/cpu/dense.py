@@ -7,7 +7,7 @@ import numpy as np
 
 from fastgate.kernels import memory
 from fastgate.kernels.cpu import team
-from fastgate.kernels.cpu.direction import outer, pack, parts_for
+from fastgate.kernels.cpu.direction import make_panels, outer, parts_for
 from fastgate.kernels.cpu.features import lanes, padded
 from fastgate.kernels.cpu.gradients import accumulate_rows
 from fastgate.kernels.cpu.matmul import project
@@ -21,7 +21,7 @@ def forward(x, W, b):
     """x (P,K)  W (N,K)  b (N) -> y (P,N)"""
     N, K = W.shape
     width, Np = lanes(x.dtype), padded(N, x.dtype)
-    panels = pack(pack_forward, W, N, ORDER, (Np // width, K, width))
+    panels = make_panels(pack_forward, W, N, ORDER, (Np // width, K, width))
     return _product(x, panels, b, N)
 
 
@@ -31,7 +31,7 @@ def backward(x, W, dy, dW, db):
     width, Kp, Np = lanes(dtype), padded(K, dtype), padded(N, dtype)
     da = memory.empty((dy.shape[0], Np), dtype)
     copy_rows(dy, 0, da, 0, N, dy.shape[0])
-    panels = pack(pack_backward, W, N, ORDER, (Kp // width, Np, width))
+    panels = make_panels(pack_backward, W, N, ORDER, (Kp // width, Np, width))
     dx = _product(da, panels, np.zeros(K, dtype), K)
     total, bias_total, index = memory.zeros((K, Np), dtype), memory.zeros((1, Np), dtype), np.arange(dy.shape[0])
     outer(total, 0, x, index, 0, da, index, 0, Np)

@@ -49,12 +49,14 @@ def pack_weights(cell, W_ih, W_hh, b_ih, b_hh):
         (b_ih, cell.input_order, 0),
         (b_hh, cell.recurrent_order, cell.recurrent_place),
     ):
-        packed = pack(pack_forward, vector[:, None], H, order, (len(order) * blocks, 1, lanes(dtype)))
+        packed = make_panels(pack_forward, vector[:, None], H, order, (len(order) * blocks, 1, lanes(dtype)))
         bias[0, place * Hp : (place + len(order)) * Hp] += packed.reshape(-1)
     return Weights(
         bias,
-        pack(pack_forward, W_ih, H, cell.input_order, (len(cell.input_order) * blocks, W_ih.shape[1], lanes(dtype))),
-        pack(pack_forward, W_hh, H, cell.recurrent_order, (len(cell.recurrent_order) * blocks, H, lanes(dtype))),
+        make_panels(
+            pack_forward, W_ih, H, cell.input_order, (len(cell.input_order) * blocks, W_ih.shape[1], lanes(dtype))
+        ),
+        make_panels(pack_forward, W_hh, H, cell.recurrent_order, (len(cell.recurrent_order) * blocks, H, lanes(dtype))),
     )
 
 
@@ -63,12 +65,15 @@ def pack_backward_weights(cell, W_ih, W_hh):
     dtype, (_, I), H = W_hh.dtype, W_ih.shape, W_hh.shape[1]
     width, Hp = lanes(dtype), padded(H, dtype)
     return BackwardWeights(
-        pack(pack_backward, W_ih, H, cell.input_order, (padded(I, dtype) // width, len(cell.input_order) * Hp, width)),
-        pack(pack_backward, W_hh, H, cell.recurrent_order, (Hp // width, len(cell.recurrent_order) * Hp, width)),
+        make_panels(
+            pack_backward, W_ih, H, cell.input_order, (padded(I, dtype) // width, len(cell.input_order) * Hp, width)
+        ),
+        make_panels(pack_backward, W_hh, H, cell.recurrent_order, (Hp // width, len(cell.recurrent_order) * Hp, width)),
     )
 
 
-def pack(pack, weight, units, order, shape):
+def make_panels(pack, weight, units, order, shape):
+    """New panels of this shape, filled by one of the two functions of `pack.py`."""
     panels = memory.empty(shape, weight.dtype)
     pack(weight, units, np.array(order), panels)
     return panels
