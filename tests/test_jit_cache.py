@@ -93,7 +93,7 @@ def test_an_edit_of_a_callee_changes_the_result(package):
     Hp = features.padded(1, np.dtype(np.float64))
     dh, h, da, none = np.ones((2, Hp)), np.ones((2, Hp)), np.zeros((1, Hp)), np.zeros((0, Hp))
     panels = np.zeros((1, Hp, Hp))
-    step(dh, none, 0, none, 0, h, 0, 1, none, da, panels, 1)
+    step(dh, none, 0, none, 0, h, 0, 1, none, da, panels, 1, 1)
     print(da[0, 0])
     """
     assert run(code, package).stdout.split() == ["1.0"]

@@ -8,6 +8,8 @@ Hp stands for H padded, G for the gates of the weight, O for the places of `orde
 from fastgate.kernels.cpu.simd import lanes_of
 from fastgate.kernels.jit import jit
 
+BLOCK = 16  # rows of a transposed matrix at a time: as many cache lines are written side by side
+
 
 @jit
 def pack_forward(weight, units, order, panels):
@@ -28,15 +30,19 @@ def pack_backward(weight, units, order, panels):
     """weight (G*H,N)  units H  order (O) -> panels (Np/lanes,O*Hp,lanes), to compute da @ weight"""
     width = lanes_of(weight)
     padded = panels.shape[1] // order.size
-    columns = weight.shape[1]
     for panel in range(panels.shape[0]):
+        first = panel * width
+        columns = min(width, weight.shape[1] - first)
         for place in range(order.size):
-            for unit in range(padded):
-                row = order[place] * units + unit
+            at, own = place * padded, order[place] * units
+            for unit in range(units):
+                for lane in range(columns):
+                    panels[panel, at + unit, lane] = weight[own + unit, first + lane]
+                for lane in range(columns, width):
+                    panels[panel, at + unit, lane] = 0.0
+            for unit in range(units, padded):
                 for lane in range(width):
-                    column = panel * width + lane
-                    inside = unit < units and column < columns
-                    panels[panel, place * padded + unit, lane] = weight[row, column] if inside else 0.0
+                    panels[panel, at + unit, lane] = 0.0
 
 
 @jit
@@ -44,7 +50,8 @@ def unpack_gradient(packed, units, order, gradient):
     """packed (K,O*Hp)  order (O) -> gradient (G*H,K)"""
     padded = packed.shape[1] // order.size
     for place in range(order.size):
-        for unit in range(units):
-            row = order[place] * units + unit
+        for unit in range(0, units, BLOCK):
+            end = min(unit + BLOCK, units)
             for k in range(packed.shape[0]):
-                gradient[row, k] = packed[k, place * padded + unit]
+                for u in range(unit, end):
+                    gradient[order[place] * units + u, k] = packed[k, place * padded + u]
