@@ -1,7 +1,7 @@
 """LSTM, GRU and RNN from NumPy: fused SIMD kernels compiled by Numba, with back-propagation through time."""
 
 from fastgate._params import NamedArrays, Params
-from fastgate._tape import Gradients, Tape
+from fastgate._tape import Gradients, LayerGradients, LayerTape, Tape
 from fastgate._threads import get_num_threads, set_num_threads
 from fastgate.embedding import Embedding
 from fastgate.gru import GRU
@@ -20,6 +20,8 @@ __all__ = [
     "Adam",
     "Embedding",
     "Gradients",
+    "LayerGradients",
+    "LayerTape",
     "Linear",
     "NamedArrays",
     "Params",

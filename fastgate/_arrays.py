@@ -78,13 +78,17 @@ def as_array(name: str, value: Any, expected: str = "an array of numbers") -> Ar
     """Whatever NumPy can make an array of: foreign arrays by DLPack or the array protocol; none with a mask."""
     if type(value) is np.ndarray:
         return value
-    if isinstance(value, np.ma.MaskedArray):
+    parts = value if isinstance(value, (list, tuple)) else (value,)
+    if any(isinstance(part, np.ma.MaskedArray) for part in parts):
         raise _errors.wrong_type(name, f"{expected} without a mask (fill it, or use lengths)", "a masked array")
     try:
         if hasattr(value, "__dlpack__") and not isinstance(value, (np.ndarray, np.generic)):
             value = np.from_dlpack(value)
         return np.asarray(value)
     except (ValueError, TypeError, BufferError, RuntimeError) as error:
+        if "inhomogeneous" in str(error):
+            got = "sequences of unequal length: pad them to one length and pass lengths="
+            raise _errors.wrong_type(name, expected, got) from None
         raise _errors.wrong_type(name, expected, f"what cannot be read as such: {error}") from None
 
 
@@ -104,7 +108,7 @@ def as_floating(name: str, value: Any, dtype: np.dtype[Any], valid: Array | None
     if array.dtype == dtype and array.dtype.isnative:
         contiguous = np.require(array, requirements=["C", "A"]).reshape(array.shape)
         return contiguous if contiguous.flags.writeable else _unlocked(contiguous)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         converted = array.astype(dtype, order="C")
     if array.dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
         lost = np.isinf(converted) & np.isfinite(array)

@@ -8,15 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate._arrays import as_choice, as_dtype, as_probability, as_size, new_seed
+from fastgate._frozen import Frozen
 from fastgate._kernels import cpu
 from fastgate._params import Params
 from fastgate._weights import INITIALIZERS, Initialization, Layout
 
 
-class Configured:
+class Configured(Frozen):
     """Everything about a layer but its calls, for which see `Recurrent`."""
 
     _gates: ClassVar[int]
+    _cell: Any
+    _multiply_adds: int
+    _local: threading.local
     _forget_gate: ClassVar[int | None] = None
 
     def __init__(
@@ -52,22 +56,26 @@ class Configured:
 
         self._options = options
         self._cell_name = cell
-        always_single = cell == "gru_reset_before"
-        kind = {True: "single" if always_single else "double", False: "none", "single": "single"}[self.bias]
-        self._layout = Layout(
-            self.input_size, self.hidden_size, self.num_layers, 1 + self.bidirectional, self._gates, kind, cell == "gru"
-        )
+        traits = cpu.CELLS[cell]
+        if self.bias is False:
+            kind = "none"
+        else:
+            kind = "single" if self.bias == "single" or traits.has_single_bias else "double"
+        sizes = self.input_size, self.hidden_size, self.num_layers, 1 + self.bidirectional
+        self._layout = Layout(*sizes, self._gates, kind, traits.has_candidate_bias)
         self.params = Params(self._layout.shapes(), self.dtype)
         with self.params.edit() as arrays:
             INITIALIZERS[self.init](
                 np.random.default_rng(self.seed), Initialization(arrays, self._layout, self._forget_gate)
             )
         self._make_transient()
+        self._freeze()
 
     def _make_transient(self) -> None:
-        self._cell = cpu.CELLS[self._cell_name]
-        self._multiply_adds = self._layout.multiply_adds()
-        self._local = threading.local()
+        """What is not copied with a layer."""
+        self.__dict__.update(
+            _cell=cpu.CELLS[self._cell_name], _multiply_adds=self._layout.multiply_adds(), _local=threading.local()
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -75,8 +83,8 @@ class Configured:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.dtype = as_dtype(self.dtype)  # the very object: an unpickled one is merely equal
+        # The very dtype object: an unpickled one is merely equal.
+        self.__dict__.update(state, dtype=as_dtype(state["dtype"]))
         self._make_transient()
 
     def __repr__(self) -> str:

@@ -19,6 +19,20 @@ def overflow(name: str, dtype: object) -> ValueError:
     return ValueError(f"{name}: holds finite values that would become infinite in {dtype}, the layer's dtype")
 
 
+def fixed_option(layer: str, name: str) -> AttributeError:
+    if name == "params":
+        return AttributeError(
+            f"{layer}.params: cannot be replaced; write into it, as in params.flat = other.params.flat"
+        )
+    return AttributeError(f"{layer}.{name}: is fixed when the layer is made; make another layer")
+
+
+def lost_write() -> RuntimeError:
+    return RuntimeError(
+        "params: were written by other means inside edit(); neither write to them there nor nest edit()"
+    )
+
+
 def no_such_parameter(name: object, names: Iterable[str]) -> KeyError:
     return KeyError(f"params: no parameter {name!r}; there are {', '.join(names)}")
 
@@ -47,4 +61,4 @@ def no_single_step() -> ValueError:
 
 
 def missing_extra(package: str, extra: str, purpose: str) -> ImportError:
-    return ImportError(f"{package} is needed {purpose}: pip install 'fastgate[{extra}]'")
+    return ImportError(f"{package} is needed {purpose}: pip install {package} (or fastgate with the extra '{extra}')")

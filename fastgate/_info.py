@@ -7,9 +7,8 @@ from pathlib import Path
 
 import fastgate
 from fastgate._arrays import DTYPES
-from fastgate._kernels import cpu
+from fastgate._kernels import cpu, jit
 from fastgate._terminal import say
-from fastgate.kernels import jit
 
 EXTRAS = ("tqdm", "matplotlib", "torch", "onnx", "onnxruntime")
 

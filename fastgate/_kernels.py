@@ -1,4 +1,5 @@
 """The one place where fastgate imports its kernels."""
 
 from fastgate.kernels import cpu as cpu
+from fastgate.kernels import jit as jit
 from fastgate.kernels import memory as memory

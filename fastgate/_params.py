@@ -1,5 +1,8 @@
 """Named arrays that are views of one vector: parameters, and gradients in the same shape."""
 
+from __future__ import annotations
+
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
@@ -49,6 +52,11 @@ class NamedArrays(Mapping[str, Array]):
     def __setitem__(self, name: str, value: Any) -> None:
         target = _find(self._views, name)
         target[...] = _as_shaped(f"params[{name!r}]", value, target)
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Write several arrays."""
+        for name, value in values.items():
+            self[name] = value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._views)
@@ -106,6 +114,7 @@ class Params(Mapping[str, Array]):
     def __init__(self, shapes: Shapes, dtype: np.dtype[Any]) -> None:
         self._shapes = shapes
         self._snapshot = Snapshot(np.zeros(total_size(shapes), dtype), shapes, 0)
+        self._writing = threading.RLock()
 
     @property
     def version(self) -> int:
@@ -129,18 +138,25 @@ class Params(Mapping[str, Array]):
     def update(self, values: Mapping[str, Any]) -> None:
         """Write several parameters at once: all of them, or none if one is wrong."""
         with self.edit() as arrays:
-            for name, value in values.items():
-                arrays[name] = value
+            arrays.update(values)
 
     @contextmanager
     def edit(self) -> Iterator[NamedArrays]:
-        """Writable arrays inside the ``with``; an exception leaves the parameters as they were."""
-        views = NamedArrays(self.flat.copy(), self._shapes)
-        yield views
-        self._publish(views.flat.copy())
+        """Writable arrays inside the ``with``; an exception leaves the parameters as they were.
+
+        Other threads that write wait. Writing by other means inside is an error, because it would be lost.
+        """
+        with self._writing:
+            before = self._snapshot
+            views = NamedArrays(self.flat.copy(), self._shapes)
+            yield views
+            if self._snapshot is not before:
+                raise _errors.lost_write()
+            self._publish(views.flat.copy())
 
     def _publish(self, flat: Array) -> None:
-        self._snapshot = Snapshot(flat, self._shapes, self.version + 1)
+        with self._writing:
+            self._snapshot = Snapshot(flat, self._shapes, self.version + 1)
 
     def __getitem__(self, name: str) -> Array:
         return _find(self._snapshot.public, name)
@@ -164,3 +180,4 @@ class Params(Mapping[str, Array]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._shapes = state["shapes"]
         self._snapshot = Snapshot(state["flat"], self._shapes, state["version"])
+        self._writing = threading.RLock()

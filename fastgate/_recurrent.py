@@ -1,5 +1,7 @@
 """The calls that LSTM, GRU and RNN share."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -135,10 +137,10 @@ class Recurrent(Configured):
             layer, or the parameters have been written since.
         """
         check_tape(tape, Tape, self)
-        if dy is None and dstate is None:
-            raise _errors.nothing_to_propagate()
         shapes, unbatched = self._layout.shapes(), len(tape.x_shape) == 2
         end = _border.read_states(self, "dstate", dstate, tape.schedule.order.size, unbatched=unbatched)
+        if dy is None and (dstate is None or (type(dstate) is tuple and all(part is None for part in dstate))):
+            raise _errors.nothing_to_propagate()
         start = [np.empty_like(part) for part in end]
         gradients = NamedArrays(np.empty(total_size(shapes), self.dtype), shapes)
         dx = _stack.backward(self, tape, _border.read_output_gradient(self, dy, tape), end, start, gradients)

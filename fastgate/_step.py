@@ -1,7 +1,8 @@
 """One time step from Python: as little work as possible before the kernel, about a microsecond.
 
-The first step of a thread checks and converts like every other call, and leaves a `Ready`. Later ones let the compiled
-kernel judge: it refuses types it was not sealed for, and shapes that do not fit; then the step is checked again.
+That holds for what a stream usually is: contiguous arrays in the layer's dtype, batched, with the state of the step
+before. The compiled kernel itself refuses anything else (types by a TypeError, shapes by returning False), and such a
+step is then checked and converted like every other call.
 """
 
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ from fastgate._kernels import cpu, memory
 from fastgate._params import Snapshot
 from fastgate._tape import State
 from fastgate._weights import Place
+
+LARGEST_KEPT = 1 << 20  # bytes of scratch memory that a thread may hold on to between steps
 
 
 class Ready(NamedTuple):
@@ -48,7 +51,7 @@ def step(layer: Configured, x: Any, state: Any) -> tuple[Array, State]:
             if not kernel(x, h_start, c_start, *own, h_end, c_end):
                 return _first_step(layer, x, state)
             x = h_end[own[0]]
-    except cpu.REFUSALS:
+    except TypeError:
         return _first_step(layer, x, state)
     return x.copy(), (h_end, c_end) if has_memory else h_end
 
@@ -63,12 +66,12 @@ def _first_step(layer: Configured, x: Any, state: Any) -> tuple[Array, State]:
     unbatched = x.ndim == 1
     x = x.reshape(-1, layer.input_size)
     start = _border.read_states(layer, "state", state, x.shape[0], unbatched=unbatched)
-    _, shape, kernel, layers, no_memory = layer._local.ready = _prepare(layer, x.shape[0])
-    end = [np.empty(shape, layer.dtype) for _ in start]
-    h_start, c_start = start if len(start) == 2 else (start[0], no_memory)
-    h_end, c_end = end if len(end) == 2 else (end[0], no_memory)
-    for own in layers:
-        cpu.seal(kernel, x, h_start, c_start, *own, h_end, c_end)
+    ready = _prepare(layer, x.shape[0])
+    end = [np.empty(ready.state_shape, layer.dtype) for _ in start]
+    h_start, c_start = start if len(start) == 2 else (start[0], ready.no_memory)
+    h_end, c_end = end if len(end) == 2 else (end[0], ready.no_memory)
+    for own in ready.layers:
+        ready.kernel(x, h_start, c_start, *own, h_end, c_end)
         x = h_end[own[0]]
     y = x.copy()
     return (y[0] if unbatched else y), _border.write_states(end, unbatched=unbatched)
@@ -76,8 +79,14 @@ def _first_step(layer: Configured, x: Any, state: Any) -> tuple[Array, State]:
 
 def _prepare(layer: Configured, B: int) -> Ready:
     snapshot, cell = layer.params._snapshot, layer._cell
+    ready: Ready | None = getattr(layer._local, "ready", None)
+    if ready is not None and ready.snapshot is snapshot and ready.state_shape[1] == B:
+        return ready
     width = cpu.features.padded(layer.hidden_size, layer.dtype)
     scratch = memory.empty((3 * B, width), layer.dtype), memory.empty((B, cell.places * width), layer.dtype)
     layers = tuple((i, *_stack.packed(layer, snapshot, Place(i, 0)), *scratch) for i in range(layer.num_layers))
     no_memory = np.empty((layer.num_layers, 0, layer.hidden_size), layer.dtype)
-    return Ready(snapshot, (layer.num_layers, B, layer.hidden_size), cell.step, layers, no_memory)
+    ready = Ready(snapshot, (layer.num_layers, B, layer.hidden_size), cell.step_for(layer.dtype), layers, no_memory)
+    if sum(array.nbytes for array in scratch) <= LARGEST_KEPT:
+        layer._local.ready = ready
+    return ready

@@ -1,5 +1,7 @@
 """What a forward pass keeps for the backward pass, and what the backward pass returns."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -35,7 +37,7 @@ class Tape:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all the arrays that the tape keeps alive, each counted once."""
+        """Bytes of the inputs, states and gates that the tape keeps; weights belong to the layer."""
         kept = {}
         for x, trace in self.records.values():
             for array in (x, *trace):

@@ -44,7 +44,7 @@ class Progress:
                 layout = "{desc} {percentage:3.0f}% |{bar}| {elapsed}{postfix}"
                 self._bar = tqdm(total=1.0, desc=name, bar_format=layout, leave=False)
             else:
-                warn("(for a progress bar: pip install 'fastgate[demo]')")
+                warn("(for a progress bar: pip install tqdm)")
 
     def update(self, fraction: float, steps: int, bits: float) -> None:
         fraction = min(fraction, 1.0)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from fastgate import _info
+from fastgate._kernels import jit
 from fastgate._recurrent import Recurrent
 from fastgate._terminal import UserError, say
 from fastgate.gru import GRU
-from fastgate.kernels import jit
 from fastgate.linear import Linear
 from fastgate.lstm import LSTM
 from fastgate.rnn import RNN

@@ -1,5 +1,7 @@
 """A table of vectors, looked up by integers."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -7,12 +9,13 @@ import numpy.typing as npt
 
 from fastgate import _errors
 from fastgate._arrays import Array, as_array, as_dtype, as_floating, as_size, new_seed
+from fastgate._frozen import Frozen
 from fastgate._kernels import cpu
 from fastgate._params import NamedArrays, Params, Shapes
 from fastgate._tape import LayerGradients, LayerTape, check_tape
 
 
-class Embedding:
+class Embedding(Frozen):
     """One vector for each of `num_embeddings` integers.
 
     Parameters
@@ -43,9 +46,18 @@ class Embedding:
         self.params = Params({"weight": (self.num_embeddings, self.embedding_dim)}, self.dtype)
         with self.params.edit() as arrays:
             arrays["weight"][...] = np.random.default_rng(self.seed).standard_normal(arrays["weight"].shape)
+        self._freeze()
 
     def __call__(self, x: npt.ArrayLike) -> Array:
-        """x (...), integers from 0 to num_embeddings - 1 -> y (..., embedding_dim)
+        """Look up vectors.
+
+        Parameters
+        ----------
+        x : array_like of int, (...), from 0 to num_embeddings - 1
+
+        Returns
+        -------
+        ndarray, (..., embedding_dim)
 
         Raises
         ------
@@ -55,13 +67,39 @@ class Embedding:
         return np.asarray(self.params["weight"][self._read(x)])
 
     def forward(self, x: npt.ArrayLike) -> tuple[Array, LayerTape]:
-        """As calling the layer, and the tape for `backward`."""
+        """Look up vectors and keep what `backward` needs.
+
+        Parameters
+        ----------
+        x : array_like of int, (...), from 0 to num_embeddings - 1
+
+        Returns
+        -------
+        y : ndarray, (..., embedding_dim)
+        tape : LayerTape
+            Valid until the parameters are written.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If x holds no integers, or one out of range.
+        """
         indices = self._read(x).copy()
         y = np.asarray(self.params["weight"][indices])
         return y, LayerTape(self.params, self.params._snapshot, indices, y.shape)
 
     def backward(self, tape: LayerTape, dy: npt.ArrayLike) -> LayerGradients:
-        """Gradient in the vectors, given that in y: `x` of the result is None.
+        """From the gradient in y to that in the vectors.
+
+        Parameters
+        ----------
+        tape : LayerTape
+        dy : array_like, (..., embedding_dim)
+
+        Returns
+        -------
+        LayerGradients
+            ``params``; ``x`` is None, as integers have no gradient.
 
         Raises
         ------

@@ -1,5 +1,7 @@
 """Gated recurrent unit."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy.typing as npt

@@ -1,5 +1,7 @@
 """A dense layer."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -7,12 +9,13 @@ import numpy.typing as npt
 
 from fastgate import _errors
 from fastgate._arrays import Array, as_choice, as_dtype, as_floating, as_real, as_size, new_seed
+from fastgate._frozen import Frozen
 from fastgate._kernels import cpu
-from fastgate._params import NamedArrays, Params, Shapes, total_size
+from fastgate._params import NamedArrays, Params, Shapes, Snapshot, total_size
 from fastgate._tape import LayerGradients, LayerTape, check_tape
 
 
-class Linear:
+class Linear(Frozen):
     """``y = x W^T + b`` on the last axis, whatever the others are.
 
     Parameters
@@ -66,21 +69,62 @@ class Linear:
             else:
                 bound = np.sqrt(6.0 / (self.in_features + self.out_features))
                 arrays["weight"][...] = rng.uniform(-bound, bound, arrays["weight"].shape)
+        self._freeze()
 
     def __call__(self, x: npt.ArrayLike) -> Array:
-        """x (..., in_features) -> y (..., out_features)"""
-        return self._forward(self._read("x", x, self.in_features))
+        """Apply the layer.
+
+        Parameters
+        ----------
+        x : array_like, (..., in_features)
+
+        Returns
+        -------
+        ndarray, (..., out_features)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If x has the wrong type or shape.
+        """
+        return self._forward(self._read("x", x, self.in_features), self.params._snapshot)
 
     def forward(self, x: npt.ArrayLike) -> tuple[Array, LayerTape]:
-        """As calling the layer, and the tape for `backward`, which keeps a copy of `x`."""
-        given = as_real("x", x)
+        """Apply the layer and keep what `backward` needs.
+
+        Parameters
+        ----------
+        x : array_like, (..., in_features)
+
+        Returns
+        -------
+        y : ndarray, (..., out_features)
+        tape : LayerTape
+            With a copy of `x`; valid until the parameters are written.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If x has the wrong type or shape.
+        """
+        given, snapshot = as_real("x", x), self.params._snapshot
         own = self._read("x", given, self.in_features)
-        y = self._forward(own)
+        y = self._forward(own, snapshot)
         own = own.copy() if np.may_share_memory(own, given) else own
-        return y, LayerTape(self.params, self.params._snapshot, own, y.shape)
+        return y, LayerTape(self.params, snapshot, own, y.shape)
 
     def backward(self, tape: LayerTape, dy: npt.ArrayLike) -> LayerGradients:
-        """Gradients in x and the parameters, given that in y; the tape can be used again.
+        """From the gradient in y to those in x and the parameters; the tape can be used again.
+
+        Parameters
+        ----------
+        tape : LayerTape
+        dy : array_like, (..., out_features)
+
+        Returns
+        -------
+        LayerGradients
+            ``x`` and ``params``, fresh arrays.
 
         Raises
         ------
@@ -94,9 +138,11 @@ class Linear:
         shapes = {name: array.shape for name, array in self.params.items()}
         gradients = NamedArrays(np.empty(total_size(shapes), self.dtype), shapes)
         db = gradients["bias"] if self.bias else np.empty(self.out_features, self.dtype)
-        W = tape.snapshot.arrays["weight"]
+        derived = tape.snapshot.derived
+        if "backward" not in derived:
+            derived["backward"] = cpu.dense.pack_backward_weights(tape.snapshot.arrays["weight"])
         x, d_rows = tape.x.reshape(-1, self.in_features), d_rows.reshape(-1, self.out_features)
-        dx = cpu.dense.backward(x, W, d_rows, gradients["weight"], db)
+        dx = cpu.dense.backward(x, derived["backward"], d_rows, gradients["weight"], db)
         return LayerGradients(dx.reshape(tape.x.shape), gradients)
 
     def _read(self, name: str, value: Any, features: int) -> Array:
@@ -105,10 +151,12 @@ class Linear:
             raise _errors.wrong_shape(name, f"(..., {features})", array.shape)
         return as_floating(name, array, self.dtype)
 
-    def _forward(self, x: Array) -> Array:
-        arrays = self.params._snapshot.arrays
-        b = arrays["bias"] if self.bias else np.zeros(self.out_features, self.dtype)
-        y = cpu.dense.forward(x.reshape(-1, self.in_features), arrays["weight"], b)
+    def _forward(self, x: Array, snapshot: Snapshot) -> Array:
+        weights = snapshot.derived.get("forward")
+        if weights is None:
+            b = snapshot.arrays["bias"] if self.bias else np.zeros(self.out_features, self.dtype)
+            weights = snapshot.derived["forward"] = cpu.dense.pack_weights(snapshot.arrays["weight"], b)
+        y = cpu.dense.forward(x.reshape(-1, self.in_features), weights, self.out_features)
         shaped: Array = y.reshape(*x.shape[:-1], self.out_features)
         return shaped
 

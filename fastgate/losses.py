@@ -1,5 +1,7 @@
 """Losses with their gradients: each takes predictions and targets and returns (loss, gradient in the predictions)."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -69,10 +71,11 @@ def cross_entropy(logits: npt.ArrayLike, target: npt.ArrayLike) -> tuple[float, 
     rows, chosen = own.reshape(-1, own.shape[-1]), labels.reshape(-1)
     at = np.arange(chosen.size)
     # From the logits, not from probabilities: log(softmax) would lose everything below the rounding of 1.
-    shifted = rows - rows.max(axis=1, keepdims=True)
-    gradient = np.exp(shifted)
-    total = gradient.sum(axis=1, keepdims=True)
-    loss = float(np.mean(np.log(total[:, 0]) - shifted[at, chosen], dtype=np.float64))
+    with np.errstate(invalid="ignore", under="ignore"):  # an infinite logit gives NaN, and no warning
+        shifted = rows - rows.max(axis=1, keepdims=True)
+        gradient = np.exp(shifted)
+        total = gradient.sum(axis=1, keepdims=True)
+        loss = float(np.mean(np.log(total[:, 0]) - shifted[at, chosen], dtype=np.float64))
     gradient /= total
     gradient[at, chosen] -= 1
     gradient *= own.dtype.type(1.0 / chosen.size)

@@ -1,5 +1,7 @@
 """Long short-term memory."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy.typing as npt
@@ -32,7 +34,8 @@ class LSTM(Recurrent):
     dropout : float, 0 to below 1
         Applied to the outputs of every layer but the last, in training.
     bidirectional : bool
-        A second direction reads each sequence from its end; D = 2, and outputs are side by side.
+        A second direction reads each sequence from its end; D = 2, and outputs are side by side, forward first. States
+        lie layer by layer, forward before reverse: ``h[-2]`` and ``h[-1]`` are those of the top layer.
     dtype : "float32" or "float64"
         Everything is computed in it.
     device : "cpu"

@@ -1,5 +1,7 @@
 """Optimisers: from gradients to new parameters."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +13,15 @@ from fastgate._params import NamedArrays, Params
 
 
 def clip_gradient_norm(gradients: Sequence[NamedArrays], max_norm: float) -> float:
-    """Scale all gradients in place so that their common Euclidean norm is at most `max_norm` (Pascanu et al. 2013).
+    """Scale all gradients in place so that their common Euclidean norm is, but for rounding, at most `max_norm`.
+
+    Source: Pascanu, Mikolov and Bengio 2013. Gradients whose norm is not finite are left as they are.
+
+    Parameters
+    ----------
+    gradients : list of mappings as `backward` returns in ``params``
+    max_norm : float
+        Above 0.
 
     Returns
     -------
@@ -25,12 +35,20 @@ def clip_gradient_norm(gradients: Sequence[NamedArrays], max_norm: float) -> flo
     """
     max_norm = as_positive("max_norm", max_norm)
     _check_sequence("gradients", gradients, NamedArrays)
-    # In float64: the squares of float32 gradients can be larger than float32 holds.
-    norm = float(np.linalg.norm([np.linalg.norm(gradient.flat.astype(np.float64)) for gradient in gradients]))
-    if norm > max_norm:
+    norm = float(np.linalg.norm([_norm(gradient.flat) for gradient in gradients]))
+    if max_norm < norm < np.inf:
         for gradient in gradients:
-            gradient.flat *= gradient.flat.dtype.type(max_norm / norm)
+            vector = gradient.flat
+            vector *= vector.dtype.type(max_norm / norm)
     return norm
+
+
+def _norm(vector: Array) -> float:
+    """Of the largest entry times the norm of the others relative to it: their squares could overflow."""
+    largest = float(np.max(np.abs(vector), initial=0.0))
+    if largest == 0.0 or not np.isfinite(largest):
+        return largest
+    return largest * float(np.linalg.norm(vector.astype(np.float64) / largest))
 
 
 class Adam:
@@ -81,6 +99,10 @@ class Adam:
             self._moments = [(np.zeros_like(v), np.zeros_like(v)) for v in vectors]
         if [v.shape for v in vectors] != [m.shape for m, _ in self._moments]:
             raise _errors.wrong_value("params", "the same layers as at the first step", [v.shape for v in vectors])
+        if any(v.dtype != p.dtype for v, p in zip(vectors, params, strict=True)):
+            raise _errors.wrong_type("gradients", "the dtype of each of params", str([str(v.dtype) for v in vectors]))
+        if any(v.dtype.type(self.eps) == 0 for v in vectors):
+            raise _errors.wrong_value("eps", "a number above 0 in the dtype of params", self.eps)
         self.steps += 1
         beta1, beta2 = self.betas
         rate = self.lr / (1.0 - beta1**self.steps)
@@ -98,5 +120,8 @@ class Adam:
 
 
 def _check_sequence(name: str, values: Any, kind: type) -> None:
-    if not isinstance(values, (list, tuple)) or not all(isinstance(value, kind) for value in values):
-        raise _errors.wrong_type(name, f"a list of {kind.__name__}, one for each layer", type(values).__name__)
+    """The user passes [layer.params, ...] and [gradients.params, ...]: say so where anything else comes."""
+    inside = [type(value).__name__ for value in values] if isinstance(values, (list, tuple)) else type(values).__name__
+    if inside != [kind.__name__] * len(values):
+        whose = "layers" if kind is Params else "what backward returned"
+        raise _errors.wrong_type(name, f"a list of the .params of {whose}", inside)

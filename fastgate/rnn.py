@@ -1,5 +1,7 @@
 """Plain recurrent network."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy.typing as npt

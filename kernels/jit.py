@@ -7,12 +7,11 @@ neither on how a batch was split nor on the height of a tile.
 import hashlib
 import os
 import sys
-import threading
+from contextlib import suppress
 from pathlib import Path
 
 from numba import njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache
-from numba.core.errors import NumbaError
 from numba.core.extending import register_jitable
 
 OPTIONS = {"nogil": True, "error_model": "numpy"}
@@ -46,20 +45,12 @@ def equation(function):
     return register_jitable(**INLINED)(function)
 
 
-_sealing = threading.Lock()
-
-# What a sealed kernel raises for arguments of other types; the second while another thread is sealing it.
-REFUSALS = (TypeError, NumbaError)
-
-
-def seal(kernel, *arguments):
-    """Call a kernel, compiling it for arguments of these types if need be; it refuses all others from then on."""
-    with _sealing:
-        kernel.disable_compile(False)
-        try:
-            return kernel(*arguments)
-        finally:
-            kernel.disable_compile()
+def sealed(function, signature, *, variant=""):
+    """Compile a kernel for one signature and no other, ever: a call with arguments of other types is a TypeError."""
+    dispatcher = jit(function, variant=variant)
+    dispatcher.compile(signature)
+    dispatcher.disable_compile()
+    return dispatcher
 
 
 def cache_directory():
@@ -87,7 +78,8 @@ class _Announcement:
         if found is None and not _Announcement.made:
             _Announcement.made = True
             kept = "once, then cached" if self.cache_path else "in every process: there is no cache"
-            sys.stderr.write(f"fastgate: compiling kernels for this CPU, some seconds ({kept}) ...\n")
+            with suppress(AttributeError, OSError, ValueError):  # there may be no stderr, or a closed one
+                sys.stderr.write(f"fastgate: compiling kernels for this CPU, some seconds ({kept}) ...\n")
         return found
 
 

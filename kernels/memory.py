@@ -1,4 +1,4 @@
-"""The one place where internal arrays are allocated."""
+"""The one place where the kernels' internal arrays are allocated; results are made by NumPy where they are returned."""
 
 from math import prod
 

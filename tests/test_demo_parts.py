@@ -92,18 +92,23 @@ class Recorder:
 def test_training_carries_the_state_until_the_text_starts_again():
     model = Recorder()
     stream = texts.batches(np.arange(53), 4, 3)
-    run = training.learn(model, stream, training.by_steps(6), model, _terminal.Interruption(), None)
+    (run,) = training.learn([model], stream, training.by_steps(6), model, _terminal.Interruption())
     states, rates = zip(*model.calls, strict=True)
     assert states == (None, 1, 2, 3, None, 5)
     assert run.losses == [1, 2, 3, 4, 5, 6]
     assert run.characters == 6 * 4 * 3
-    assert sorted(rates, reverse=True) == list(rates) == run.rates
+    assert sorted(rates, reverse=True) == list(rates)
     assert rates[0] == models.LEARNING_RATE > 5 * rates[5] > 0
     assert sorted(run.ends) == run.ends
 
-    peer = Recorder()
-    training.learn(peer, stream, training.by_steps(3), peer, _terminal.Interruption(), run.rates)
-    assert [rate for _, rate in peer.calls] == run.rates[:3]
+
+def test_two_models_take_the_same_steps_in_turn():
+    first, second = Recorder(), Recorder()
+    runs = training.learn(
+        [first, second], texts.batches(np.arange(53), 4, 3), training.by_steps(6), first, _terminal.Interruption()
+    )
+    assert first.calls == second.calls
+    assert [run.steps for run in runs] == [6, 6]
 
 
 def test_training_time_is_that_of_the_steps_alone(monkeypatch):
@@ -111,9 +116,15 @@ def test_training_time_is_that_of_the_steps_alone(monkeypatch):
     monkeypatch.setattr(training, "perf_counter", lambda: next(clock))
     model = Recorder()
     stream = texts.batches(np.arange(53), 4, 3)
-    run = training.learn(model, stream, training.by_time(35), model, _terminal.Interruption(), None)
+    (run,) = training.learn([model], stream, training.by_time(35), model, _terminal.Interruption())
     assert run.ends == [10, 20, 30, 40]
-    assert run.characters_per_second == 4 * 12 / 40
+    assert run.characters_per_second == 12 / 10
+
+
+def test_a_slow_peer_does_not_hold_up_the_demo():
+    plan, ours, theirs = training.by_time(10), training.Run(ends=[2.0]), training.Run(ends=[23.0])
+    assert plan([ours]) == 0.2
+    assert plan([ours, theirs]) == 25 / (10 * training.PATIENCE)
 
 
 def test_loss_is_the_mean_of_the_last_steps():

@@ -74,6 +74,13 @@ SLIPS = {
     "what z keeps of the GRU's state is not carried back": Slip(
         "gru", "cpu/gru.py", "store(dh, before + m, u, load(dh, before + m, u) + dh_prev)", "pass", "h"
     ),
+    "what reaches h through r is lost where the reset gate acts before": Slip(
+        "gru_reset_before",
+        "equations.py",
+        "dh_prev = dh_reset * r",
+        "dh_prev = dh_reset * 0.0",
+        "h",
+    ),
     "the GRU's gates r and z change places in dW_hh": Slip(
         "gru",
         "cpu/direction.py",

@@ -20,7 +20,6 @@ from fastgate.demo.training import AVERAGED, Run
 
 SAMPLE = 400  # characters
 TEMPERATURE = 0.8
-PEER_PATIENCE = 1.4  # PyTorch may take so much longer than fastgate before it is stopped
 PLOT_FORMATS = (".png", ".svg", ".pdf")
 
 
@@ -42,19 +41,23 @@ def run(options: Namespace) -> int:
     say(f"compiled   in {perf_counter() - begin:.1f} s, or read from the cache; not counted below\n")
 
     plan = training.by_time(options.seconds) if options.steps is None else training.by_steps(options.steps)
-    initial = [dict(params) for params in model.params]
+    torch = None if options.no_torch else _import_torch()
+    models: list[training.Trainable] = [model]
+    if torch is not None:
+        torch.set_num_threads(fastgate.get_num_threads())
+        initial = [dict(params) for params in model.params]
+        training.rehearse(TorchCharModel(torch, sizes, initial), batches())
+        models.append(TorchCharModel(torch, sizes, initial))
+        say(f"PyTorch {torch.__version__} trains the same in turn: initial weights, batches, rates, threads\n")
     with Interruption() as ctrl_c:
-        ours = training.learn(model, batches(), plan, Progress("fastgate"), ctrl_c, None)
+        runs = training.learn(models, batches(), plan, Progress("training"), ctrl_c)
+    ours, theirs = runs[0], runs[1] if len(runs) > 1 else None
     if ours.steps == 0:
         raise KeyboardInterrupt
     _report(ours, data, model)
     _write_sample(model, data, options.seed)
-
-    theirs = None
-    if ctrl_c.requested:
-        say("\nInterrupted: no comparison with PyTorch.")
-    elif not options.no_torch:
-        theirs = _train_torch(sizes, initial, batches, ours)
+    if theirs is not None:
+        _compare(ours, theirs)
     if options.plot is not None:
         _plot(options.plot, data, ours, theirs)
     return 0
@@ -96,38 +99,13 @@ def _write_sample(model: CharModel, data: texts.Data, seed: int) -> None:
     say()
 
 
-def _train_torch(sizes: Sizes, initial: list[Any], batches: Any, ours: Run) -> Run | None:
-    torch = _import_torch()
-    if torch is None:
-        return None
-    threads = fastgate.get_num_threads()
-    torch.set_num_threads(threads)
-    say(f"\nThe same in PyTorch {torch.__version__}: initial weights, batches and learning rates; {threads} threads")
-    training.rehearse(TorchCharModel(torch, sizes, initial), batches())
-    all_steps = training.by_steps(ours.steps)
-    patience = training.by_time(max(10.0, PEER_PATIENCE * ours.seconds))
-    with Interruption() as ctrl_c:
-        theirs = training.learn(
-            TorchCharModel(torch, sizes, initial),
-            batches(),
-            lambda done: max(all_steps(done), patience(done)),
-            Progress("PyTorch"),
-            ctrl_c,
-            ours.rates,
-        )
-    if theirs.steps == 0:
-        say("Interrupted: nothing to compare.")
-        return None
-    if theirs.steps < ours.steps:
-        why = "interrupted" if ctrl_c.requested else "out of time"
-        say(f"  ({why} after {theirs.steps:,} of {ours.steps:,} steps; losses are those after {theirs.steps:,})")
-    averaged = f"mean of the last {min(AVERAGED, theirs.steps)} of {theirs.steps:,} steps"
-    say(f"            characters per second   training loss, bits ({averaged})")
+def _compare(ours: Run, theirs: Run) -> None:
+    averaged = min(AVERAGED, ours.steps)
+    say(f"\n            characters per second   training loss, bits (mean of the last {averaged} steps)")
     for name, result in (("fastgate", ours), ("PyTorch", theirs)):
-        say(f"  {name:10}{result.characters_per_second:21,.0f}   {result.loss(theirs.steps):.3f}")
+        say(f"  {name:10}{result.characters_per_second:21,.0f}   {result.loss(result.steps):.3f}")
     say(f"  ratio     {ours.characters_per_second / theirs.characters_per_second:20.2f}x")
-    say("  (measured one after the other: on a machine that is busy with other things, run it again)")
-    return theirs
+    say("  (the two took steps in turn; speeds are those of the median step)")
 
 
 def _import_torch() -> Any:

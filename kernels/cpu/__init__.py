@@ -14,5 +14,3 @@ from fastgate.kernels.cpu.dropout import dropout as dropout
 from fastgate.kernels.cpu.rows import scatter_add as scatter_add
 from fastgate.kernels.cpu.schedule import Schedule as Schedule
 from fastgate.kernels.cpu.schedule import uniform_schedule as uniform_schedule
-from fastgate.kernels.jit import REFUSALS as REFUSALS
-from fastgate.kernels.jit import seal as seal

@@ -28,16 +28,18 @@ class Cell(NamedTuple):
     recurrent_products: tuple[RecurrentProduct, ...]
     has_memory: bool  # a state c beside h
     keeps_gates: bool  # backward needs more than h
+    has_single_bias: bool  # there is no bias in the recurrent product
+    has_candidate_bias: bool  # that of the candidate acts apart from the input's
     forward: Any
     backward: Any
-    step: Any
+    step_for: Any  # dtype -> its step
 
 
 def _drivers(variant, step_forward, step_backward):
     return {
         "forward": make_forward(step_forward, variant),
         "backward": make_backward(step_backward, variant),
-        "step": make_step(step_forward, variant),
+        "step_for": make_step(step_forward, variant),
     }
 
 
@@ -50,6 +52,8 @@ CELLS = {
         recurrent_products=(RecurrentProduct(False, 0, 0, 4, 0),),
         has_memory=True,
         keeps_gates=True,
+        has_single_bias=False,
+        has_candidate_bias=False,
         **_drivers("lstm", lstm.step_forward, lstm.step_backward),
     ),
     "gru": Cell(
@@ -60,6 +64,8 @@ CELLS = {
         recurrent_products=(RecurrentProduct(False, 0, 1, 3, 0),),
         has_memory=False,
         keeps_gates=True,
+        has_single_bias=False,
+        has_candidate_bias=True,
         **_drivers("gru", gru.step_forward, gru.step_backward),
     ),
     "gru_reset_before": Cell(
@@ -70,6 +76,8 @@ CELLS = {
         recurrent_products=(RecurrentProduct(False, 0, 1, 2, 0), RecurrentProduct(True, 3, 0, 1, 2)),
         has_memory=False,
         keeps_gates=True,
+        has_single_bias=True,
+        has_candidate_bias=False,
         **_drivers("gru_reset_before", gru_reset_before.step_forward, gru_reset_before.step_backward),
     ),
     **{
@@ -81,6 +89,8 @@ CELLS = {
             recurrent_products=(RecurrentProduct(False, 0, 0, 1, 0),),
             has_memory=False,
             keeps_gates=False,
+            has_single_bias=False,
+            has_candidate_bias=False,
             **_drivers(f"rnn_{name}", *steps),
         )
         for name, steps in {

@@ -6,10 +6,15 @@ row B + p the state after row p. States that are not kept go to and fro between 
 rows from `row` on and, of the initial states and of dc, those from `first` on.
 """
 
+from functools import cache
+
+from numba.core import types
+from numba.np.numpy_support import from_dtype
+
 from fastgate.kernels.cpu.matmul import project
 from fastgate.kernels.cpu.rows import gather, scatter
 from fastgate.kernels.cpu.simd import lanes_of, load, store
-from fastgate.kernels.jit import jit
+from fastgate.kernels.jit import jit, sealed
 
 
 @jit(inline=True)
@@ -73,7 +78,6 @@ def make_backward(step_backward, variant):
 
 
 def make_step(step_forward, variant):
-    @jit(variant=variant)
     def step(x, h_start, c_start, layer, bias, W_ih, W_hh, states, gates, h_end, c_end):
         """x (B,I)  h_start, c_start (L,B,H)[layer] -> h_end, c_end (L,B,H)[layer]  scratch states (3B,Hp)  gates (B,M)
 
@@ -96,7 +100,14 @@ def make_step(step_forward, variant):
                 c_end[layer, n, u] = states[2 * B + n, u]
         return True
 
-    return step
+    @cache
+    def step_for(dtype):
+        """The kernel for a dtype: a dispatcher of its own, so that no call can make it compile for anything else."""
+        matrix, cube = (types.Array(from_dtype(dtype), ndim, "C") for ndim in (2, 3))
+        signature = (matrix, cube, cube, types.intp, matrix, cube, cube, matrix, matrix, cube, cube)
+        return sealed(step, signature, variant=variant)
+
+    return step_for
 
 
 @jit

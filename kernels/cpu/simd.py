@@ -7,6 +7,7 @@ import operator
 
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.errors import TypingError
 from numba.core.extending import intrinsic, lower_builtin, models, register_model
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 
@@ -58,9 +59,17 @@ def _element_pointer(context, builder, array_type, array, row, column):
     return builder.gep(struct.data, [builder.add(builder.mul(row, columns), column)])
 
 
+def require_contiguous(*arrays):
+    """Addresses are computed from shapes alone, so any other layout must not even compile."""
+    for array in arrays:
+        if array.layout != "C":
+            raise TypingError(f"expected a C-contiguous array, got {array}")
+
+
 @intrinsic
 def load(typingctx, array, row, column):
     """array[row, column : column + lanes]"""
+    require_contiguous(array)
     vector = VectorType(array.dtype)
 
     def codegen(context, builder, sig, args):
@@ -73,6 +82,7 @@ def load(typingctx, array, row, column):
 @intrinsic
 def store(typingctx, array, row, column, value):
     """array[row, column : column + lanes] = value"""
+    require_contiguous(array)
 
     def codegen(context, builder, sig, args):
         store_at(builder, args[3], _element_pointer(context, builder, sig.args[0], *args[:3]))

@@ -13,7 +13,7 @@ from numba.core.extending import intrinsic
 
 from fastgate.kernels.arithmetic import splat
 from fastgate.kernels.cpu.features import TILE_COLUMNS, TILE_ROWS
-from fastgate.kernels.cpu.simd import data_pointer, llvm_vector, load_at, multiply_add, store_at
+from fastgate.kernels.cpu.simd import data_pointer, llvm_vector, load_at, multiply_add, require_contiguous, store_at
 
 INT64 = ir.IntType(64)
 
@@ -42,6 +42,7 @@ def multiply_tile(
 
     Columns of `out` and `start` are adjacent vectors; w[k, c] is the vector at w_at + k * lanes + c * w_column.
     """
+    require_contiguous(out, start, a, w)
     sizes = types.intp
     signature = types.void(
         sizes, sizes, sizes, out, sizes, sizes, start, sizes, sizes, a, sizes, sizes, sizes, w, sizes, sizes
