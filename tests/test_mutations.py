@@ -20,7 +20,7 @@ from fastgate.kernels import cpu
 KERNELS = Path(cpu.__file__).resolve().parents[1]
 B, T, I, H = 2, 3, 2, 2
 # Every file in which there may be a slip, after those it imports.
-FILES = ["equations.py", "cpu/lstm.py", "cpu/gru.py", "cpu/sequences.py", "cpu/direction.py"]
+FILES = ["equations.py", "cpu/lstm.py", "cpu/gru.py", "cpu/gru_reset_before.py", "cpu/sequences.py", "cpu/direction.py"]
 
 
 class Slip(NamedTuple):
@@ -161,7 +161,7 @@ def with_slip(slip, layer, monkeypatch):
         layer._cell = layer._cell._replace(backward=backward)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before"])
 def test_without_a_slip_every_gradient_is_right(cell):
     errors = errors_of_gradients(make(cell, I, H))
     assert max(errors.values()) < 1e-8, errors
