@@ -7,7 +7,7 @@ import numpy as np
 from fastgate._arrays import Array
 from fastgate._border import Batch
 from fastgate._configuration import Configured
-from fastgate._kernels import cpu
+from fastgate._kernels import cpu, memory
 from fastgate._params import NamedArrays, Snapshot
 from fastgate._tape import Record, Tape
 from fastgate._weights import Place
@@ -57,9 +57,12 @@ def backward(
             last, first = [part[row] for part in end], [part[row] for part in start]
             x, trace = tape.records[place]
             weights = packed_backward(layer, tape.snapshot, place)
-            da = cpu.backward(layer._cell, weights, trace, _rows(dy), direction, last, first, _rows(dx), schedule)
             targets = layout.gradient_arrays(gradients, place)
-            cpu.weight_gradients(layer._cell, trace, _rows(x), da, direction, schedule, targets)
+            with memory.borrowed(
+                (schedule.rows, layer._cell.places * cpu.features.padded(layer.hidden_size, layer.dtype)), layer.dtype
+            ) as da:
+                cpu.backward(layer._cell, weights, trace, _rows(dy), direction, last, first, _rows(dx), da, schedule)
+                cpu.weight_gradients(layer._cell, trace, _rows(x), da, direction, schedule, targets)
             layout.finish_gradients(gradients, place, targets[3])
         dy = dx
     return dy

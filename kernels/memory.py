@@ -1,5 +1,7 @@
 """The one place where the kernels' internal arrays are allocated; results are made by NumPy where they are returned."""
 
+import threading
+from contextlib import contextmanager
 from math import prod
 
 import numpy as np
@@ -22,3 +24,24 @@ def zeros(shape, dtype):
     array = empty(shape, dtype)
     array[...] = 0
     return array
+
+
+# The operating system hands out zeroed pages, one fault for each: large arrays that a thread needs again and again, and
+# nobody keeps, are taken from what it used before.
+MOST_KEPT = 1 << 26  # bytes for each thread
+_local = threading.local()
+
+
+@contextmanager
+def borrowed(shape, dtype):
+    """An uninitialised array, as from `empty`, that must not outlive the `with`."""
+    free = _local.__dict__.setdefault("free", [])
+    size = prod(shape) * dtype.itemsize
+    fitting = [i for i, raw in enumerate(free) if size <= raw.nbytes <= 2 * size]
+    raw = free.pop(fitting[0]) if fitting else empty((max(size, 1),), np.dtype(np.uint8))
+    try:
+        yield raw[:size].view(dtype).reshape(shape)
+    finally:
+        free.append(raw)
+        while sum(kept.nbytes for kept in free) > MOST_KEPT:
+            free.pop(0)

@@ -1,5 +1,6 @@
 """What all tests share: unset memory holds NaN, and PyTorch is optional."""
 
+from contextlib import contextmanager
 from types import ModuleType
 
 import numpy as np
@@ -33,9 +34,16 @@ def _fill(array):
 @pytest.fixture(scope="session", autouse=True)
 def nan_in_unset_memory():
     """Whatever is read before it is written, and whatever is never written, turns a comparison red."""
-    allocate = memory.empty
+    allocate, borrow = memory.empty, memory.borrowed
+
+    @contextmanager
+    def borrowed(shape, dtype):
+        with borrow(shape, dtype) as array:
+            yield _fill(array)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "empty", lambda shape, dtype: _fill(allocate(shape, dtype)))
+        patch.setattr(memory, "borrowed", borrowed)
         for module in (_recurrent, _stack, _step, _weights, linear):  # not np itself: Numba compiles calls of it
             patch.setattr(module, "np", _Poisoned("numpy"))
         yield

@@ -84,8 +84,8 @@ SLIPS = {
     "the GRU's gates r and z change places in dW_hh": Slip(
         "gru",
         "cpu/direction.py",
-        "unpack_gradient(recurrent_total, H, recurrent_order, dW_hh)",
-        "unpack_gradient(recurrent_total, H, recurrent_order[[1, 0, 2]], dW_hh)",
+        "unpack_gradient(total, H, recurrent_order, dW_hh)",
+        "unpack_gradient(total, H, recurrent_order[[1, 0, 2]], dW_hh)",
         "weight_hh_l0",
     ),
 }

@@ -117,17 +117,9 @@ def forward(cell, weights, x, y, direction, start, end, schedule, keep):
     return Trace(h, c, gates) if keep else None
 
 
-def backward(cell, weights, trace, dy, direction, d_end, d_start, dx, schedule):
+def backward(cell, weights, trace, dy, direction, d_end, d_start, dx, da, schedule):
     """dy (R,D*H), its columns of this direction  d_end, d_start of the states (each (B,H)) -> dx (R,I) +=  da (P,M)"""
     dtype, (B, H), index = dy.dtype, d_end[0].shape, schedule.user_rows(direction)
-    dh = memory.empty(trace.h.shape, dtype)
-    dh[:B] = 0
-    dc = memory.empty((B if cell.has_memory else 0, dh.shape[1]), dtype)
-    da = memory.empty((schedule.rows, cell.places * dh.shape[1]), dtype)
-    for last, inside in zip(d_end[1:], (dc,), strict=False):
-        gather(last, 0, schedule.order, 0, B, H, inside, 0)
-    gather(dy, direction * H, index, 0, schedule.rows, H, dh, B)
-    dh[schedule.final, :H] += d_end[0]
     panels, depth, width = weights.W_ih.shape
 
     def run(part):
@@ -138,10 +130,16 @@ def backward(cell, weights, trace, dy, direction, d_end, d_start, dx, schedule):
             accumulate(d_rows, 0, 0, da, row, 0, weights.W_ih, 0, panels, 0, depth, rows)
             scatter_add(d_rows, index, row, rows, dx.shape[1], dx)
 
-    team.run([partial(run, part) for part in schedule.parts])
-    for inside, first in zip((dh, dc), d_start, strict=False):
-        gather(inside, 0, schedule.rank_of, 0, B, H, first, 0)
-    return da
+    with memory.borrowed(trace.h.shape, dtype) as dh:
+        dh[:B] = 0
+        dc = memory.empty((B if cell.has_memory else 0, dh.shape[1]), dtype)
+        for last, inside in zip(d_end[1:], (dc,), strict=False):
+            gather(last, 0, schedule.order, 0, B, H, inside, 0)
+        gather(dy, direction * H, index, 0, schedule.rows, H, dh, B)
+        dh[schedule.final, :H] += d_end[0]
+        team.run([partial(run, part) for part in schedule.parts])
+        for inside, first in zip((dh, dc), d_start, strict=False):
+            gather(inside, 0, schedule.rank_of, 0, B, H, first, 0)
 
 
 def weight_gradients(cell, trace, x, da, direction, schedule, gradients):
@@ -149,23 +147,26 @@ def weight_gradients(cell, trace, x, da, direction, schedule, gradients):
     dW_ih, dW_hh, db_ih, db_hh = gradients
     dtype, (I, H) = da.dtype, (dW_ih.shape[1], dW_hh.shape[1])
     Hp = da.shape[1] // cell.places
-    input_total = memory.zeros((I, len(cell.input_order) * Hp), dtype)
-    recurrent_total = memory.zeros((H, len(cell.recurrent_order) * Hp), dtype)
-    bias_total = memory.zeros((1, da.shape[1]), dtype)
     index = schedule.canonical
-
-    outer(input_total, 0, x, schedule.user_rows(direction)[index], 0, da, index, 0, input_total.shape[1])
-    for product in cell.recurrent_products:
-        a, a_index = (trace.gates, index) if product.of_gates else (trace.h, schedule.canonical_before)
-        places = (product.total_place * Hp, product.place * Hp, product.da_place * Hp, product.count * Hp)
-        total_column, a_column, d_column, columns = places
-        outer(recurrent_total, total_column, a, a_index, a_column, da, index, d_column, columns)
-    accumulate_rows(bias_total, da, index)
-
     input_order, recurrent_order = np.array(cell.input_order), np.array(cell.recurrent_order)
+
+    with memory.borrowed((I, len(input_order) * Hp), dtype) as total:
+        total[...] = 0
+        outer(total, 0, x, schedule.user_rows(direction)[index], 0, da, index, 0, total.shape[1])
+        unpack_gradient(total, H, input_order, dW_ih)
+
+    with memory.borrowed((H, len(recurrent_order) * Hp), dtype) as total:
+        total[...] = 0
+        for product in cell.recurrent_products:
+            a, a_index = (trace.gates, index) if product.of_gates else (trace.h, schedule.canonical_before)
+            places = (product.total_place * Hp, product.place * Hp, product.da_place * Hp, product.count * Hp)
+            total_column, a_column, d_column, columns = places
+            outer(total, total_column, a, a_index, a_column, da, index, d_column, columns)
+        unpack_gradient(total, H, recurrent_order, dW_hh)
+
+    bias_total = memory.zeros((1, da.shape[1]), dtype)
+    accumulate_rows(bias_total, da, index)
     recurrent_bias = bias_total[:, cell.recurrent_place * Hp :][:, : len(recurrent_order) * Hp]
-    unpack_gradient(input_total, H, input_order, dW_ih)
-    unpack_gradient(recurrent_total, H, recurrent_order, dW_hh)
     unpack_gradient(bias_total[:, : len(input_order) * Hp].copy(), H, input_order, db_ih[:, None])
     unpack_gradient(recurrent_bias.copy(), H, recurrent_order, db_hh[:, None])
 
