@@ -28,15 +28,18 @@ class Ready(NamedTuple):
     state_shape: tuple[int, int, int]
     kernel: Any
     layers: tuple[tuple[int, Any, Any, Any, Array, Array], ...]  # number, packed weights, scratch states and gates
+    dtype: np.dtype[Any]
+    has_memory: bool
     no_memory: Array  # stands for c where a cell has none
 
 
 def step(layer: Configured, x: Any, state: Any) -> tuple[Array, State]:
-    ready = getattr(layer._local, "ready", None)
-    if ready is None or ready.snapshot is not layer.params._snapshot:
+    try:
+        snapshot, shape, kernel, layers, dtype, has_memory, no_memory = layer._local.ready
+    except AttributeError:
         return _first_step(layer, x, state)
-    _, shape, kernel, layers, no_memory = ready
-    has_memory = layer._cell.has_memory
+    if snapshot is not layer.params._snapshot:
+        return _first_step(layer, x, state)
     pair = state if has_memory else (state, no_memory)
     if type(pair) is not tuple or len(pair) != 2:
         return _first_step(layer, x, state)
@@ -44,8 +47,8 @@ def step(layer: Configured, x: Any, state: Any) -> tuple[Array, State]:
     if not (type(x) is ndarray and type(h_start) is ndarray and type(c_start) is ndarray):
         return _first_step(layer, x, state)
 
-    h_end = np.empty(shape, layer.dtype)
-    c_end = np.empty(shape, layer.dtype) if has_memory else no_memory
+    h_end = np.empty(shape, dtype)
+    c_end = np.empty(shape, dtype) if has_memory else no_memory
     try:
         for own in layers:
             if not kernel(x, h_start, c_start, *own, h_end, c_end):
@@ -86,7 +89,15 @@ def _prepare(layer: Configured, B: int) -> Ready:
     scratch = memory.empty((3 * B, width), layer.dtype), memory.empty((B, cell.places * width), layer.dtype)
     layers = tuple((i, *_stack.packed(layer, snapshot, Place(i, 0)), *scratch) for i in range(layer.num_layers))
     no_memory = np.empty((layer.num_layers, 0, layer.hidden_size), layer.dtype)
-    ready = Ready(snapshot, (layer.num_layers, B, layer.hidden_size), cell.step_for(layer.dtype), layers, no_memory)
+    ready = Ready(
+        snapshot,
+        (layer.num_layers, B, layer.hidden_size),
+        cell.step_for(layer.dtype),
+        layers,
+        layer.dtype,
+        cell.has_memory,
+        no_memory,
+    )
     if sum(array.nbytes for array in scratch) <= LARGEST_KEPT:
         layer._local.ready = ready
     return ready
