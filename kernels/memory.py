@@ -35,13 +35,13 @@ _local = threading.local()
 @contextmanager
 def borrowed(shape, dtype):
     """An uninitialised array, as from `empty`, that must not outlive the `with`."""
-    free = _local.__dict__.setdefault("free", [])
+    free = _local.__dict__.setdefault("free", {})
     size = prod(shape) * dtype.itemsize
-    fitting = [i for i, raw in enumerate(free) if size <= raw.nbytes <= 2 * size]
-    raw = free.pop(fitting[0]) if fitting else empty((max(size, 1),), np.dtype(np.uint8))
+    room = 1 << size.bit_length()  # few different sizes, however the shapes vary
+    same = free.setdefault(room, [])
+    raw = same.pop() if same else empty((room,), np.dtype(np.uint8))
     try:
         yield raw[:size].view(dtype).reshape(shape)
     finally:
-        free.append(raw)
-        while sum(kept.nbytes for kept in free) > MOST_KEPT:
-            free.pop(0)
+        if room + sum(each * len(kept) for each, kept in free.items()) <= MOST_KEPT:
+            same.append(raw)
