@@ -114,7 +114,15 @@ def test_import_is_light():
 
 SHAPE = re.compile(r"\([A-Z0-9][A-Za-z0-9*+/,]*\)")  # (B,H) or (3B+P,Hp), without spaces
 # What fastgate calls and takes no arrays.
-WITHOUT_ARRAYS = {"parts_for", "uniform_schedule", "Schedule", "philox"}
+WITHOUT_ARRAYS = {
+    "give_way",
+    "parts_for",
+    "philox",
+    "Schedule",
+    "slices_for",
+    "steps_of_stretch",
+    "uniform_schedule",
+}
 
 
 def is_jit(decorator):
