@@ -1,6 +1,9 @@
 """Recurrent layers in float32, beside PyTorch."""
 
-from benchmarks.peers import CELLS, LIBRARIES, prepare
+from benchmarks.peers import prepare
+
+CELLS = ["LSTM", "GRU"]
+LIBRARIES = ["fastgate", "torch"]
 
 SEQUENCES = ["1,1,32,32", "1,100,128,256", "32,35,128,256", "128,50,128,128"]
 STEPS = ["1,32,32", "1,128,256", "16,64,64"]
@@ -18,7 +21,7 @@ class _Work:
 class Forward(_Work):
     """Inference: a whole sequence, nothing kept."""
 
-    work = "forward"
+    work = "inference"
 
     def time_forward(self, cell, library, shape):
         self.run()
