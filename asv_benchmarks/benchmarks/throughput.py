@@ -31,6 +31,11 @@ def tokens(shape):
     return B * T
 
 
+def rounded(value):
+    """What a measurement is worth: four digits."""
+    return float(f"{value:.4g}")
+
+
 class Throughput:
     version = "1"
     param_names = ("cell", "work", "B,T,I,H")
@@ -40,14 +45,14 @@ class Throughput:
         self.run = prepare(work, "fastgate", cell, shape)
 
     def track_flops(self, cell, work, shape):
-        return round(flops(work, cell, shape) / measure(self.run)[0] / 1e9, 1)
+        return rounded(flops(work, cell, shape) / measure(self.run)[0] / 1e9)
 
     def track_fraction_of_peak(self, cell, work, shape):
         seconds, roof = measure(self.run)
-        return round(100 * flops(work, cell, shape) / seconds / roof, 1)
+        return rounded(100 * flops(work, cell, shape) / seconds / roof)
 
     def track_tokens(self, cell, work, shape):
-        return round(tokens(shape) / measure(self.run)[0])
+        return rounded(tokens(shape) / measure(self.run)[0])
 
     track_flops.unit = "GF/s"
     track_fraction_of_peak.unit = "% of the FMA peak"
