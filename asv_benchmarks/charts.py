@@ -11,7 +11,6 @@ from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-CHARTS = history.FOLDER / "charts"
 COLOURS = {"LSTM": "#2563a8", "GRU": "#d9730d"}
 MARKS = {"torch": ("o", "#c2410c"), "onnxruntime": ("D", "#0f766e"), "jax": ("^", "#7c3aed")}
 INK, FAINT = "#24292f", "#d8dee4"
@@ -101,7 +100,7 @@ def _mark(name, label):
 
 
 def over_releases(releases):
-    """Release after release: the best peer's time over fastgate's; thin for each shape, thick for their geometric mean."""
+    """Release after release: the best peer's time over fastgate's; thin for a shape, thick for their geometric mean."""
     figure, axes = plt.subplots(
         1, len(history.WORKS), figsize=(8.6, 3.0), sharey=True, squeeze=False, layout="constrained"
     )
@@ -125,9 +124,7 @@ def over_releases(releases):
         axis.set_yticks([0.7, 1, 1.5, 2, 3, 5, 7, 10, 20], minor=False)
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_xlabel("release")
-    values = [
-        history.best_peer(each)[1] for r in releases for name in history.WORKS for each in r.rows(name).values()
-    ]
+    values = [history.best_peer(each)[1] for r in releases for name in history.WORKS for each in r.rows(name).values()]
     axes[0, 0].set_ylim(min(1, *values) / 1.12, max(1, *values) * 1.12)
     axes[0, 0].set_ylabel("best peer's time / fastgate's")
     axes[0, -1].legend(frameon=False, loc="best")
@@ -138,16 +135,16 @@ def _geometric_mean(values):
     return exp(fsum(map(log, values)) / len(values)) if values else float("nan")
 
 
-def main():
-    releases = history.measured()
+def draw(folder=history.FOLDER):
+    releases = history.measured(folder)
     if not releases:
         sys.exit("nothing to draw: no release of releases.txt has results; make bench-releases measures them")
-    CHARTS.mkdir(exist_ok=True)
+    (folder / "charts").mkdir(exist_ok=True)
     with plt.rc_context(STYLE):
         for name, figure in {"ratio": ratio(releases[-1]), "history": over_releases(releases)}.items():
-            figure.savefig(CHARTS / f"{name}.svg", metadata={"Date": None})
+            figure.savefig(folder / "charts" / f"{name}.svg", metadata={"Date": None})
             plt.close(figure)
 
 
 if __name__ == "__main__":
-    main()
+    draw()

@@ -32,7 +32,9 @@ class Measured(NamedTuple):
         entry = dict(zip(self.results["result_columns"], record, strict=False))
         names = [[name.strip("'") for name in values] for values in entry["params"]]
         cases = itertools.product(*names)
-        return {case: value for case, value in zip(cases, entry["result"] or [], strict=False) if value == value and value}
+        return {
+            case: value for case, value in zip(cases, entry["result"] or [], strict=False) if value == value and value
+        }
 
     def rows(self, benchmark):
         """{(cell, shape): {library: seconds of doing the work once}} where fastgate was measured beside a peer."""
@@ -64,7 +66,9 @@ def measured(folder=FOLDER):
         return []
     machine = newest[-1].parent
     same = {version: [path for path in files if path.parent == machine] for version, files in found.items()}
-    return [Measured(version, _read(machine / "machine.json"), _read(files[-1])) for version, files in same.items() if files]
+    return [
+        Measured(version, _read(machine / "machine.json"), _read(files[-1])) for version, files in same.items() if files
+    ]
 
 
 def _files(folder, commit):

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# (vendor, family) of /proc/cpuinfo -> models, name, description. A virtual machine often hides the full name of its CPU.
+# (vendor, family) of /proc/cpuinfo -> models, name, description: a virtual machine often hides its CPU's full name.
 KNOWN = {
     ("AuthenticAMD", 25): [
         (range(0x10, 0x20), "epyc-zen4", "AMD EPYC (Zen 4, AVX-512)"),

@@ -1,7 +1,7 @@
 """Publish the history as pages that open offline, by a double click: python asv_benchmarks/publish.py
 
-asv's pages load libraries from ten addresses, and their data over HTTP, which a browser refuses for files. Both are laid
-beside the pages instead: the libraries are fetched once from the npm registry into .asv, never committed; the data
+asv's pages load libraries from ten addresses, and their data over HTTP, which a browser refuses for files. Both are
+laid beside the pages instead: the libraries are fetched once from the npm registry into .asv, never committed; the data
 become a script, from which jQuery is told to answer.
 """
 
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).resolve().parent
 LIBRARIES = FOLDER / ".asv" / "npm"
 PAGES = FOLDER / ".asv" / "html"
 
-# The name that a page asks for: the npm package, and the file in it. Flot's are not minified there; stupidtable is newer.
+# The name that a page asks for: the npm package and the file in it. Flot is not minified there; stupidtable is newer.
 FLOT = ("", ".time", ".selection", ".categories")
 FETCHED = {
     "jquery-3.3.1.min.js": ("jquery@3.3.1", "dist/jquery.min.js"),

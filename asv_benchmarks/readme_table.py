@@ -41,7 +41,9 @@ def table(release):
         for shape in dict.fromkeys(shape for _, shape in rows[benchmark]):
             cells = [cell for name in history.CELLS for cell in compared(rows[benchmark].get((name, shape)))]
             lines.append(f"| {' | '.join([shape.replace(',', ' '), *cells])} |")
-        lines.append(f"| *geometric mean* |{''.join(f' | | {mean(rows[benchmark], cell)} |' for cell in history.CELLS)}")
+        lines.append(
+            f"| *geometric mean* |{''.join(f' | | {mean(rows[benchmark], cell)} |' for cell in history.CELLS)}"
+        )
     return "\n".join(lines)
 
 

@@ -49,7 +49,7 @@ class Packing(_Part):
 
 
 class Pointwise(_Part):
-    """The elementwise equations of one step in SIMD registers, 1024 units in the cache: no product, no gates in memory."""
+    """The elementwise equations of one step in SIMD registers, 1024 units from and to the cache: no product."""
 
     param_names = ("equation",)
     params = (["lstm_cell", "lstm_cell_vjp", "gru_cell", "gru_cell_vjp", "rnn_tanh_cell", "rnn_tanh_cell_vjp"],)
