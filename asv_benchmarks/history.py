@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).resolve().parent
 
 # What the README and its charts show. Benchmark: (title, how often its body does the work)
 WORKS = {

@@ -11,9 +11,10 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent
+import readme_table
+from history import FOLDER
+
 LIBRARIES = FOLDER / ".asv" / "npm"
 PAGES = FOLDER / ".asv" / "html"
 
@@ -43,6 +44,25 @@ jQuery.ajaxTransport("+*", function (options) {
 """
 
 
+CHARTS_PAGE = """<!doctype html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <title>fastgate beside its peers</title>
+    <style>
+      body { font: 15px sans-serif; color: #24292f; max-width: 960px; margin: 2em auto; padding: 0 1em; }
+      img { width: 100%; margin: 1em 0 2.5em; }
+    </style>
+  </head>
+  <body>
+    <p><a href="index.html">Benchmark grid</a></p>
+    <h1>fastgate beside its peers</h1>
+PICTURES
+  </body>
+</html>
+"""
+
+
 def fetch():
     """Every library that is not here yet."""
     LIBRARIES.mkdir(parents=True, exist_ok=True)
@@ -66,7 +86,15 @@ def localise(page):
         sys.exit(f"asv's page asks for other libraries than publish.py knows: {sorted(asked ^ set(FETCHED))}")
     page = REMOTE.sub(r'\1="libraries/\2"\3>', page)
     jquery = '<script src="libraries/jquery-3.3.1.min.js"></script>'
-    return page.replace(jquery, f'{jquery}\n    <script src="data.js"></script>')
+    last = '<li id="nav-li-regressions"><a href="#/regressions">Regressions</a></li>'
+    charts = '<li><a href="charts.html">Beside its peers</a></li>'
+    return page.replace(jquery, f'{jquery}\n    <script src="data.js"></script>').replace(last, last + charts)
+
+
+def charts_page(charts):
+    """{name: what it shows} -> a page of these pictures."""
+    pictures = [f'    <h2>{text}</h2>\n    <img src="charts/{name}.svg" alt="">' for name, text in charts.items()]
+    return CHARTS_PAGE.replace("PICTURES", "\n".join(pictures))
 
 
 def data_script(pages):
@@ -84,6 +112,8 @@ def main():
     shutil.copytree(LIBRARIES, PAGES / "libraries", dirs_exist_ok=True)
     index = PAGES / "index.html"
     index.write_text(localise(index.read_text("utf-8")), "utf-8")
+    shutil.copytree(FOLDER / "charts", PAGES / "charts", dirs_exist_ok=True)
+    (PAGES / "charts.html").write_text(charts_page(readme_table.CHARTS), "utf-8")
     (PAGES / "data.js").write_text(data_script(PAGES), "utf-8")
     sys.stdout.write(f"open {index.as_uri()}\n")
 

@@ -10,8 +10,8 @@ README = Path(__file__).parents[1] / "README.md"
 BEGIN = "<!-- speed: written by asv_benchmarks/readme_table.py from results, do not edit -->"
 END = "<!-- end of speed -->"
 CHARTS = {
-    "ratio": "how many times as long the others take, shape by shape",
-    "history": "the best peer's time over fastgate's, release after release",
+    "ratio": "How many times as long the others take, shape by shape",
+    "history": "The best peer's time over fastgate's, release after release",
 }
 
 

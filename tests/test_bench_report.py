@@ -107,6 +107,7 @@ def test_pages_ask_for_nothing_remote(scripts):
     asv = pytest.importorskip("asv")
     page = publish.localise((Path(asv.__file__).parent / "www" / "index.html").read_text("utf-8"))
     assert not publish.REMOTE.search(page)
+    assert 'href="charts.html"' in page
     assert page.index("jquery-3.3.1.min.js") < page.index("data.js") < page.index("jquery.flot")
     with pytest.raises(SystemExit, match=r"other\.js"):
         publish.localise('<script src="https://example.org/other.js"></script>')
