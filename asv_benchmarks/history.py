@@ -40,7 +40,9 @@ class Measured(NamedTuple):
         """{(cell, shape): {library: seconds of doing the work once}} where fastgate was measured beside a peer."""
         times = WORKS[benchmark][1]
         rows = {}
-        for (cell, library, shape), seconds in self.seconds(benchmark).items():
+        for case, seconds in self.seconds(benchmark).items():
+            (library,), (cell,) = (set(case) & set(known) for known in (("fastgate", *PEERS), CELLS))
+            (shape,) = set(case) - {library, cell}
             rows.setdefault((cell, shape), {})[library] = seconds / times
         return {row: libraries for row, libraries in rows.items() if "fastgate" in libraries and len(libraries) > 1}
 

@@ -34,7 +34,7 @@ def write_results(folder, machine, commit, microseconds, *, begun=1, environment
     """One file as asv writes it: fastgate, PyTorch and ONNX Runtime at one shape; NaN was skipped, null failed."""
     ours, torch, onnxruntime = microseconds
     values = [ours * 1e-6, torch * 1e-6, onnxruntime * 1e-6, float("nan"), 2e-6, 6e-6, None, 9e-6]
-    parameters = [["'LSTM'", "'GRU'"], ["'fastgate'", "'torch'", "'onnxruntime'", "'jax'"], ["'1,2,3,4'"]]
+    parameters = [["'LSTM'", "'GRU'"], ["'1,2,3,4'"], ["'fastgate'", "'torch'", "'onnxruntime'", "'jax'"]]
     benchmarks = "Forward.time_forward", "TrainingStep.time_training_step", "StreamingStep.time_100_steps"
     results = {
         "requirements": dict.fromkeys(("torch", "onnxruntime", "jax", "numba", "numpy"), "1.0"),

@@ -161,7 +161,7 @@ def test_ragged_batches_do_the_same_work_everywhere(benchmarks):
     shape, ragged = "3,4,2,5", benchmarks["variants"].Ragged()
     shapes = []
     for library in ("fastgate", "torch"):
-        ragged.setup("GRU", "training_step", library, shape)
+        ragged.setup("GRU", "training_step", shape, library)
         gradients = ragged.run()
         dx = np.asarray(gradients.x if library == "fastgate" else gradients[0])
         shapes.append([np.flatnonzero(row.any(-1)).tolist() for row in dx])
@@ -196,8 +196,8 @@ def test_tape_bytes_are_at_least_states_and_gates(benchmarks):
     tape = benchmarks["throughput"].TapeBytes()
     for library in ("fastgate", "torch"):
         if importlib.util.find_spec(library):
-            tape.setup("LSTM", library, "8,16,32,64")
-            assert tape.track_tape_bytes("LSTM", library, "8,16,32,64") >= 8 * 16 * (32 + (2 + 4) * 64) * 4
+            tape.setup("LSTM", "8,16,32,64", library)
+            assert tape.track_tape_bytes("LSTM", "8,16,32,64", library) >= 8 * 16 * (32 + (2 + 4) * 64) * 4
     assert tape.track_tape_bytes.unit == "bytes"
 
 
@@ -219,7 +219,7 @@ def test_a_cold_start_leaves_nothing_behind(benchmarks, monkeypatch, tmp_path):
 def test_a_missing_peer_is_skipped(benchmarks, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(NotImplementedError, match="torch is not installed"):
-        benchmarks["recurrent"].Forward().setup("LSTM", "torch", "1,2,3,4")
+        benchmarks["recurrent"].Forward().setup("LSTM", "1,2,3,4", "torch")
 
 
 def test_a_release_without_a_feature_is_skipped(benchmarks, monkeypatch):

@@ -63,14 +63,14 @@ class TapeBytes:
     """What a forward pass keeps for its backward pass."""
 
     version = "1"
-    param_names = ("cell", "library", "B,T,I,H")
-    params = (list(GATES), ["fastgate", "torch"], SHAPES)
+    param_names = ("cell", "B,T,I,H", "library")
+    params = (list(GATES), SHAPES, ["fastgate", "torch"])
 
-    def setup(self, cell, library, shape):
+    def setup(self, cell, shape, library):
         self.count = {"fastgate": _fastgate_tape_bytes, "torch": _torch_tape_bytes}[library]
         load(library)
 
-    def track_tape_bytes(self, cell, library, shape):
+    def track_tape_bytes(self, cell, shape, library):
         return self.count(cell, *map(int, shape.split(",")))
 
     track_tape_bytes.unit = "bytes"

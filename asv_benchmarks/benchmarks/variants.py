@@ -16,16 +16,14 @@ class OtherCells(_Work):
     """What is not a float32 LSTM or GRU, beside every peer that can do it."""
 
     version = "1"
-    param_names = ("layer", "work", "library", "B,T,I,H")
-    params = (["LSTM float64", "GRU float64", "RNN float32", "GRU reset_before float32"], WORKS, LIBRARIES, [SHAPE])
+    param_names = ("layer", "work", "B,T,I,H", "library")
+    params = (["LSTM float64", "GRU float64", "RNN float32", "GRU reset_before float32"], WORKS, [SHAPE], LIBRARIES)
 
-    def setup(self, layer, work, library, shape):
-        if library == "onnxruntime" and (work == "training_step" or layer.endswith("64")):
-            raise NotImplementedError("onnxruntime: inference in float32 only")
+    def setup(self, layer, work, shape, library):
         cell, _, dtype = layer.rpartition(" ")
         self.run = prepare(work, library, cell, shape, dtype=dtype)
 
-    def time_layer(self, layer, work, library, shape):
+    def time_layer(self, layer, work, shape, library):
         self.run()
 
 
@@ -33,14 +31,14 @@ class Ragged(_Work):
     """A batch whose lengths run evenly from 1 to T: half the work of the full one that `recurrent` measures."""
 
     version = "1"
-    param_names = ("cell", "work", "library", "B,T,I,H")
-    params = (["LSTM", "GRU"], WORKS, ["fastgate", "torch"], [SHAPE])
+    param_names = ("cell", "work", "B,T,I,H", "library")
+    params = (["LSTM", "GRU"], WORKS, [SHAPE], ["fastgate", "torch"])
 
-    def setup(self, cell, work, library, shape):
+    def setup(self, cell, work, shape, library):
         B, T = map(int, shape.split(",")[:2])
         self.run = _prepare(work, library, cell, shape, lengths=tuple(np.linspace(1, T, B).round().astype(int)))
 
-    def time_batch(self, cell, work, library, shape):
+    def time_batch(self, cell, work, shape, library):
         self.run()
 
 
@@ -48,13 +46,13 @@ class Bidirectional(_Work):
     """Two layers, each in both directions."""
 
     version = "1"
-    param_names = ("cell", "work", "library", "B,T,I,H")
-    params = (["LSTM", "GRU"], WORKS, ["fastgate", "torch"], ["16,35,64,64"])
+    param_names = ("cell", "work", "B,T,I,H", "library")
+    params = (["LSTM", "GRU"], WORKS, ["16,35,64,64"], ["fastgate", "torch"])
 
-    def setup(self, cell, work, library, shape):
+    def setup(self, cell, work, shape, library):
         self.run = _prepare(work, library, cell, shape, bidirectional=True)
 
-    def time_two_layers(self, cell, work, library, shape):
+    def time_two_layers(self, cell, work, shape, library):
         self.run()
 
 
