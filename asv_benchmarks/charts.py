@@ -40,7 +40,7 @@ STYLE = {
 
 def ratio(release):
     """Shape by shape: every peer's time over fastgate's; the bar reaches to the fastest of them."""
-    works = [(title, release.rows(benchmark)) for benchmark, (title, _) in history.WORKS.items()]
+    works = [(title, rows) for name, (title, _) in history.WORKS.items() if (rows := release.rows(name))]
     shapes = [list(dict.fromkeys(shape for _, shape in rows)) for _, rows in works]
     figure, axes = plt.subplots(
         len(works),

@@ -35,16 +35,9 @@ class Packing(_Part):
     params = (["LSTM", "GRU"], ["step", "training_step"], ["32,32", "256,256"])
 
     def setup(self, cell, work, sizes):
-        shape = "1,1," + sizes if work == "training_step" else "1," + sizes
-        self.layer, x, self.values = _with_values(cell, shape)
-        if work == "step":
-            self.run = lambda: self.layer.step(x)
-        else:
-            self.run = lambda: self.layer.backward(self.layer.forward(x)[2], np.ones((1, 1, self.layer.hidden_size)))
-        self.time_write_and_call(cell, work, sizes)
+        self.run = _write_and_call(cell, work, *map(int, sizes.split(",")))
 
     def time_write_and_call(self, cell, work, sizes):
-        self.layer.params.flat = self.values
         self.run()
 
 
@@ -77,10 +70,21 @@ def _taped(cell, shape):
 
 
 @cache
-def _with_values(cell, shape):
-    *batch_and_time, I, H = map(int, shape.split(","))
+def _write_and_call(cell, work, I, H):
     layer = _layer(cell, I, H)
-    return layer, np.ones((*batch_and_time, I), np.float32), np.array(layer.params.flat)
+    values, x, dy = np.array(layer.params.flat), np.ones((1, 1, I), np.float32), np.ones((1, 1, H), np.float32)
+
+    def step():
+        layer.params.flat = values
+        layer.step(x[0])
+
+    def training_step():
+        layer.params.flat = values
+        layer.backward(layer.forward(x)[2], dy)
+
+    run = {"step": step, "training_step": training_step}[work]
+    run()
+    return run
 
 
 @cache
