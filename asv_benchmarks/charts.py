@@ -12,6 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 COLOURS = {"LSTM": "#2563a8", "GRU": "#d9730d"}
+TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+MORE_TICKS = (0.3, 0.7, 1.5, 3, 7)  # where there is room
 MARKS = {"torch": ("o", "#c2410c"), "onnxruntime": ("D", "#0f766e"), "jax": ("^", "#7c3aed")}
 INK, FAINT = "#24292f", "#d8dee4"
 
@@ -82,14 +84,17 @@ def _ratio_panel(axis, cell, shapes, rows):
 
 def _ratio_scale(axis, ratios):
     values = [1, *(value for each in ratios for value in each)]
-    axis.set_xscale("log")
     low, high = min(values) / 1.12, max(values) * 1.15
-    axis.set_xlim(low, high)
-    axis.set_xticks(
-        [tick for tick in (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20, 30, 50, 100) if low <= tick <= high]
-    )
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    _logarithmic(axis.xaxis, low, high)
+
+
+def _logarithmic(axis, low, high):
+    """Ticks that people can read."""
+    ticks = TICKS if high / low > 15 else TICKS + MORE_TICKS
+    axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low, high)})
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_ticks(sorted(tick for tick in ticks if low <= tick <= high))
 
 
 def _ratios(libraries):
@@ -122,13 +127,10 @@ def over_releases(releases):
         axis.set_title(title.rpartition(", ")[0], fontsize=9, loc="left", fontweight="bold")
         axis.set_xticks(ticks, [release.version for release in releases])
         axis.set_xlim(-0.4, len(releases) - 0.6)
-        axis.set_yscale("log")
-        axis.yaxis.set_minor_locator(NullLocator())
-        axis.set_yticks([0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20], minor=False)
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_xlabel("release")
     values = [history.best_peer(each)[1] for r in releases for name in history.WORKS for each in r.rows(name).values()]
-    axes[0, 0].set_ylim(min(1, *values) / 1.12, max(1, *values) * 1.12)
+    for axis in axes[0]:
+        _logarithmic(axis.yaxis, min([1, *values]) / 1.12, max([1, *values]) * 1.12)
     axes[0, 0].set_ylabel("best peer's time / fastgate's")
     axes[0, -1].legend(frameon=False, loc="best")
     return figure
