@@ -69,7 +69,7 @@ def list_cases():
                     [WITH_SIZES[param]] if param in WITH_SIZES else each
                     for param, each in zip(benchmark.param_names, benchmark.params, strict=True)
                 ]
-                for case in product(*values) if name != "FirstCall" else [("GRU", "step", "cold")]:
+                for case in product(*values) if name != "FirstCall" else [("LSTM", "step", "cold")]:
                     found.append((module, name, case))
         forget_benchmarks()
     return found

@@ -40,7 +40,7 @@ class FirstCall(_Start):
 
     repeat = (2, 5, 8.0)
     param_names = ("cell", "work", "cache")
-    params = (["LSTM", "GRU"], list(FIRST), ["warm", "cold"])
+    params = (["LSTM"], list(FIRST), ["warm", "cold"])
 
     def setup(self, cell, work, cache):
         if cache == "warm":
