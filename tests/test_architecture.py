@@ -196,7 +196,8 @@ def test_every_package_is_installed():
     configuration = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     listed = set(configuration["tool"]["setuptools"]["packages"])
     folders = {path.parent.relative_to(ROOT) for path in KERNELS if path.name == "__init__.py"}
-    assert listed == {"fastgate", "fastgate.demo", *(".".join(("fastgate", *folder.parts)) for folder in folders)}
+    parts = ("fastgate", "fastgate.bench", "fastgate.bench.peers", "fastgate.demo")
+    assert listed == {*parts, *(".".join(("fastgate", *folder.parts)) for folder in folders)}
     assert configuration["project"]["version"] == fastgate.__version__
 
 
