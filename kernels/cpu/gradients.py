@@ -18,7 +18,7 @@ from fastgate.kernels.jit import jit
 # Rows summed up at a time: a chunk of both operands stays in the second-level cache, and rounding errors grow with the
 # chunk and the number of chunks, not with the number of rows.
 CHUNK = 256
-BLOCK = 8  # tiles, one above the other, that read the same panels one after the other
+BLOCK = 8 * TILE_ROWS  # columns of da at a time: whole vectors, and tiles that read the same panels one after the other
 
 
 @jit
@@ -32,7 +32,7 @@ def weight_gradients(
     places (n,4): for every H columns of da the gate of W_ih and that of W_hh they belong to, or -1, at which column of
     the gates the operand of the latter is, or -1 for h, and whether there is a bias in it.
     cuts (m+1) of the rows, at most CHUNK apart.  This worker does its share of the rows of the gradients.
-    scratch panels (Ip/lanes,CHUNK*lanes) and so on, da_block (BLOCK,CHUNK*TILE_ROWS)
+    scratch panels (Ip/lanes,CHUNK*lanes) and so on, da_block (CHUNK,BLOCK)
     """
     total = places.shape[0] * H
     first, last = total * worker // workers, total * (worker + 1) // workers
@@ -53,22 +53,24 @@ def weight_gradients(
             gate_ih, gate_hh, reset = places[place, 0], places[place, 1], places[place, 2]
             if reset >= 0:
                 _fill_panels(gates, rows, cut, depth, reset, H, reset_panels)
-            tiles = -(-(end - own) // TILE_ROWS)
-            r = own
-            for tile in range(0, tiles, BLOCK):
-                count = min(BLOCK, tiles - tile)
-                stop = r + (end - r) * count // (tiles - tile)
-                _fill_block(da, rows, cut, depth, place * H, r, stop, count, da_block)
+            for r in range(own, end, BLOCK):
+                units = min(BLOCK, end - r)
+                _fill_block(da, rows, cut, depth, place * H + r, units, da_block)
                 if gate_ih >= 0:
-                    _add_block(dW_ih, gate_ih * H + r, stop - r, count, da_block, x_panels, depth)
+                    _add_block(dW_ih, gate_ih * H + r, units, da_block, x_panels, depth)
                 if gate_hh >= 0:
                     panels = reset_panels if reset >= 0 else h_panels
-                    _add_block(dW_hh, gate_hh * H + r, stop - r, count, da_block, panels, depth)
-                r = stop
+                    _add_block(dW_hh, gate_hh * H + r, units, da_block, panels, depth)
             if gate_ih >= 0:
                 _add_bias(da, rows, cut, depth, place * H, own, end, db_ih, gate_ih * H)
-            if places[place, 3]:
+            elif places[place, 3]:
                 _add_bias(da, rows, cut, depth, place * H, own, end, db_hh, gate_hh * H)
+
+    for place in range(places.shape[0]):
+        gate_ih, gate_hh = places[place, 0], places[place, 1]
+        if gate_ih >= 0 and places[place, 3]:  # the same sum
+            for u in range(max(first - place * H, 0), min(last - place * H, H)):
+                db_hh[0, gate_hh * H + u] = db_ih[0, gate_ih * H + u]
 
 
 @jit
@@ -94,23 +96,18 @@ def _fill_panels(source, index, cut, depth, column, columns, panels):
 
 
 @jit
-def _fill_block(da, index, cut, depth, column, first, last, tiles, da_block):
-    """da (P,N)[index[cut:cut+depth], column+first : column+last] -> da_block (BLOCK,CHUNK*TILE_ROWS)"""
+def _fill_block(da, index, cut, depth, column, columns, da_block):
+    """da (P,N)[index[cut:cut+depth], column : column+columns] -> da_block (CHUNK,BLOCK), by whole vectors"""
     for k in range(depth):
-        row = index[cut + k]
-        r = first
-        for tile in range(tiles):
-            height = (last - r) // (tiles - tile)
-            for j in range(height):
-                da_block[tile, k * TILE_ROWS + j] = da[row, column + r + j]
-            r += height
+        for u in range(0, columns, lanes_of(da)):
+            store(da_block, k, u, load_some(da, index[cut + k], column + u, columns - u))
 
 
 @jit
-def _add_block(dW, row, rows, tiles, da_block, panels, depth):
+def _add_block(dW, row, rows, da_block, panels, depth):
     """dW (G*H,K)[row : row+rows] += da_block.T @ panels"""
     K, width, stride = dW.shape[1], lanes_of(dW), panels.shape[1]
-    count = -(-K // width)
+    count, tiles = -(-K // width), -(-rows // TILE_ROWS)
     for c in range(0, count, TILE_COLUMNS):
         columns = min(TILE_COLUMNS, count - c)
         r = 0
@@ -120,7 +117,7 @@ def _add_block(dW, row, rows, tiles, da_block, panels, depth):
             multiply_tile(
                 height, columns, depth,
                 dW, at, K, dW, at, K,
-                da_block, tile * da_block.shape[1], 1, TILE_ROWS, panels, c * stride, stride,
+                da_block, r, 1, BLOCK, panels, c * stride, stride,
             )  # fmt: skip
             r += height
 

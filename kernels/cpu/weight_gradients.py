@@ -6,7 +6,7 @@ import numpy as np
 
 from fastgate.kernels import memory
 from fastgate.kernels.cpu import team
-from fastgate.kernels.cpu.features import TILE_ROWS, lanes, padded
+from fastgate.kernels.cpu.features import lanes, padded
 from fastgate.kernels.cpu.gradients import BLOCK, CHUNK, all_gradients
 from fastgate.kernels.cpu.sharing import threads_for
 
@@ -76,4 +76,4 @@ def panels_for(columns, dtype, worker, name):
 
 
 def block_for(dtype, worker):
-    return _own_scratch(dtype, worker, "da_block", BLOCK, CHUNK * TILE_ROWS)
+    return _own_scratch(dtype, worker, "da_block", CHUNK, BLOCK)
