@@ -20,7 +20,7 @@ TOLERANCE = {"float32": 2e-6, "float64": 1e-13}
 @pytest.fixture(autouse=True)
 def _threads():
     """Those of this process stay what they were; no step goes on from another test's."""
-    peers._prepare.cache_clear()
+    peers._kept.cache_clear()
     before = [(module, module.get_num_threads()) for module in (fastgate, sys.modules.get("torch")) if module]
     yield
     for module, count in before:
