@@ -81,13 +81,14 @@ def _draw_roofline(axes: Any, rows: Sequence[Row], bandwidths: dict[int, dict[st
     threads, peak = mine[0].task.threads, max(row.peak for row in mine)
     intensity, rate = np.array([[row.intensity, row.rate] for row in mine]).T
     left, right = intensity.min() / 5, max(intensity.max(), 8.0) * 3
+    lowest = min(rate.min(), left * min(bandwidths[threads].values()))
     x = np.geomspace(left, right, 200)
     for bandwidth in bandwidths[threads].values():
         roof = np.minimum(peak, bandwidth * x)
         axes.plot(x, roof / 1e9, color=FAINT, linewidth=1.2, zorder=1)
     axes.text(right, peak / 1e9 * 1.06, f"multiply-adds {peak / 1e9:.0f} GF/s", ha="right", fontsize=8, color=GRAY)
     axes.plot(intensity, rate / 1e9, "o", color=COLORS[0], markersize=5, zorder=3)
-    axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(rate.min() / 1e9 / 2, peak / 1e9 * 1.6))
+    axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(lowest / 1e9 / 2, peak / 1e9 * 1.6))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("floating-point operations per byte that must move")
@@ -99,14 +100,13 @@ def _label_roofline(figure: Any, axes: Any, rows: Sequence[Row], bandwidths: dic
     """Last, when the panels have their final places: a line's name has its slope, and no name lies upon another."""
     figure.draw_without_rendering()
     left = axes.get_xlim()[0]
-    for level, bandwidth in bandwidths.items():
+    for i, (level, bandwidth) in enumerate(bandwidths.items()):
         ends = axes.transData.transform([(x, bandwidth * x / 1e9) for x in (left, 2 * left)])
         run, rise = ends[1] - ends[0]
-        at = (1.1 * left, 1.1 * left * bandwidth / 1e9)
         axes.annotate(
             f"{level} {bandwidth / 1e9:.0f} GB/s",
-            at,
-            (0, 2),
+            (left, bandwidth * left / 1e9),
+            (1, 5) if i < 2 else (6, -9),  # L2 and L3 may lie close together
             textcoords="offset points",
             fontsize=7.5,
             color=GRAY,

@@ -15,6 +15,7 @@ from fastgate._terminal import UserError, say
 from fastgate.bench import peers, report, timing
 from fastgate.bench.shapes import Shape, default_shapes
 from fastgate.bench.timing import OURS, Row, Task
+from fastgate.bench.workers import Worker
 
 CELLS = {"lstm": "LSTM", "gru": "GRU", "gru-reset-before": "GRU reset_before", "rnn": "RNN"}
 MODES = {"inference": "inference", "training": "training_step", "step": "step"}
@@ -31,8 +32,8 @@ def run(options: Namespace) -> int:
     threads = list(dict.fromkeys(options.threads or (1, fastgate.get_num_threads())))
     count = len(threads) * sum(len(shapes[work]) for _, work, _ in kinds)
 
-    setting: dict[str, Any] = {"machine": _info.describe(), "configuration": {}, "versions": {}, "bandwidths": {}}
-    _introduce(threads)
+    setting: dict[str, Any] = {"machine": _machine(), "configuration": {}, "versions": {}, "bandwidths": {}}
+    _introduce(libraries, threads, setting["machine"])
     rows: list[Row] = []
     with _Bar(count) as bar:
         for number in threads:
@@ -46,7 +47,7 @@ def run(options: Namespace) -> int:
                 bar.say(_describe_bandwidths(number, setting["bandwidths"][number]))
                 for cell, work, dtype in kinds:
                     task = Task(cell, work, dtype, number)
-                    rows += _table(task, shapes[work], workers, options.seconds / count, bar)
+                    _table(task, shapes[work], workers, options.seconds / count, rows, bar)
     if options.json is not None:
         report.write(options.json, report.as_json(setting, rows))
         say(f"\nall figures in {options.json}")
@@ -58,18 +59,21 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _table(task: Task, shapes: Sequence[Shape], workers: dict[str, Any], seconds: float, bar: "_Bar") -> list[Row]:
+def _table(
+    task: Task, shapes: Sequence[Shape], workers: dict[str, Worker], seconds: float, rows: list[Row], bar: "_Bar"
+) -> None:
+    """Measure and show its rows, each added to `rows`."""
     bar.say("\n" + report.header(task, workers))
-    rows: list[Row] = []
     for shape in shapes:
         bar.show(f"{task}: {shape}")
         row = timing.measure(task, shape, workers, seconds)
-        row.peak = max([row.peak, *(before.peak for before in rows)])  # whatever else runs can only lower it
         rows.append(row)
-        bar.say(report.line(rows[-1], workers))
+        # Whatever else runs on the machine can only lower a peak.
+        row.peak = max(other.peak for other in rows if other.task[2:] == task[2:])
+        bar.say(report.line(row, workers))
         bar.advance()
-    bar.say("\n".join(filter(None, [report.footer(rows), *report.missing(rows)])))
-    return rows
+    mine = [row for row in rows if row.task == task]
+    bar.say("\n".join(filter(None, [report.footer(mine), *report.missing(mine)])))
 
 
 def _shapes(texts: Sequence[str] | None, work: str) -> list[Shape]:
@@ -87,12 +91,18 @@ def _check(plot: Path | None, json: Path | None) -> None:
             raise UserError(f"{option} {path}: expected a file in a folder that exists")
 
 
-def _introduce(threads: Sequence[int]) -> None:
-    machine = _info.describe()
+def _machine() -> dict[str, str]:
+    """What `fastgate info` tells of it, without the paths of whoever measures."""
+    described = _info.describe() | {"fastgate": fastgate.__version__}
+    return {name: value for name, value in described.items() if name not in ("threads", "kernel cache")}
+
+
+def _introduce(libraries: Sequence[str], threads: Sequence[int], machine: dict[str, str]) -> None:
     versions = ", ".join(f"{name} {machine[name]}" for name in ("numba", "llvmlite", "numpy"))
     say(f"fastgate {fastgate.__version__} beside its peers: medians of rounds in which every library takes its turn\n")
     say(f"machine      {machine['CPU']}, {machine['instruction set']}; threads: {', '.join(map(str, threads))}")
     say(f"versions     python {machine['python']}; {versions}")
+    say(f"starting     {', '.join(libraries)}, each in a process of its own")
 
 
 def _describe_libraries(versions: dict[str, str], missing: dict[str, str]) -> str:
