@@ -6,11 +6,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import fastgate
 from fastgate import _info, _warmup
 from fastgate._arrays import DTYPES
 from fastgate._terminal import UserError, warn
+from fastgate.bench import program as bench
+from fastgate.bench.peers import LIBRARIES
 from fastgate.demo import program
 from fastgate.demo.model import CELLS
 
@@ -31,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             cells = list(_warmup.LAYERS) if "all" in options.cells else options.cells
             dtypes = list(DTYPES) if "all" in options.dtypes else options.dtypes
             return _warmup.run(dict.fromkeys(cells), dict.fromkeys(dtypes))
+        if options.command == "bench":
+            return bench.run(options)
         return program.run(options)
     except UserError as error:
         warn(f"fastgate: error: {error}")
@@ -84,7 +89,36 @@ def _parser() -> argparse.ArgumentParser:
     warmup.add_argument(
         "--dtype", dest="dtypes", nargs="+", choices=[*DTYPES, "all"], default=["float32"], help="default: float32"
     )
+    _add_bench(commands)
     return parser
+
+
+def _add_bench(commands: Any) -> None:
+    text = "Time fastgate and every peer that is installed on the same work, in turn."
+    command = commands.add_parser(
+        "bench", help="how fast fastgate is beside its peers, on this machine", description=text
+    )
+    command.add_argument("--shapes", nargs="+", metavar="B,T,I,H", help="B,I,H for steps (default: two dozen)")
+    for option, choices, default in (
+        ("cell", bench.CELLS, "lstm"),
+        ("mode", bench.MODES, "inference"),
+        ("dtype", DTYPES, "float32"),
+    ):
+        command.add_argument(
+            f"--{option}",
+            dest=f"{option}s",
+            nargs="+",
+            choices=list(choices),
+            default=[default],
+            help="default: " + default,
+        )
+    command.add_argument("--threads", nargs="+", type=_at_least(1), metavar="N", help="default: 1, and all")
+    command.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=LIBRARIES, help="default: all installed")
+    command.add_argument(
+        "--seconds", type=_positive, default=60.0, metavar="S", help="of timing, unless that is too few (%(default)g)"
+    )
+    command.add_argument("--json", type=Path, metavar="FILE.json", help="write all figures")
+    command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw ratios and roofline (needs matplotlib)")
 
 
 def _at_least(least: int) -> Callable[[str], int]:

@@ -2,6 +2,7 @@
 
 from fastgate.kernels.cpu import dense as dense
 from fastgate.kernels.cpu import features as features
+from fastgate.kernels.cpu import roof as roof
 from fastgate.kernels.cpu import team as team
 from fastgate.kernels.cpu.cells import CELLS as CELLS
 from fastgate.kernels.cpu.direction import forward as forward

@@ -8,7 +8,10 @@ import importlib
 from functools import cache
 from typing import Any
 
-from .case import GATES, Run, make_case
+from .case import GATES as GATES
+from .case import Run as Run
+from .case import load as load
+from .case import make_case
 
 WORKS = ["inference", "training_step", "step"]
 LIBRARIES = ["fastgate", "torch", "onnxruntime", "jax", "keras"]
@@ -26,7 +29,7 @@ def prepare(work: str, library: str, cell: str, shape: str, dtype: str = "float3
     library : one of LIBRARIES
     cell : one of CELLS
     shape : str
-        "B,T,I,H", or "B,I,H" for a step.
+        "B,T,I,H"; "B,I,H" for a step.
     dtype : "float32" or "float64"
     threads : int
         Of the library in this process, from now on.
@@ -37,17 +40,22 @@ def prepare(work: str, library: str, cell: str, shape: str, dtype: str = "float3
         If the library is not installed or cannot do it: the message says which. asv skips the case.
     """
     peer(library).configure(threads)
-    return _prepare(work, library, cell, shape, dtype, threads)
-
-
-def peer(library: str) -> Any:
-    """Its module here: BEST, configure and prepare."""
-    return importlib.import_module(f".with_{library}", __name__)
+    return _kept(work, library, cell, shape, dtype, threads)
 
 
 @cache  # asv runs `setup` before every sample
-def _prepare(work: str, library: str, cell: str, shape: str, dtype: str, threads: int) -> Run:
+def _kept(work: str, library: str, cell: str, shape: str, dtype: str, threads: int) -> Run:
+    return build(work, library, cell, shape, dtype, threads)
+
+
+def build(work: str, library: str, cell: str, shape: str, dtype: str, threads: int) -> Run:
+    """As `prepare`, anew, in a process whose number of threads is set."""
     run: Run = peer(library).prepare(make_case(work, cell, shape, dtype), threads)
     run()
     run()
     return run
+
+
+def peer(library: str) -> Any:
+    """Its module here: `BEST`, `configure` and `prepare`."""
+    return importlib.import_module(f".with_{library}", __name__)
