@@ -17,6 +17,8 @@ from fastgate.kernels.cpu.simd import data_pointer, llvm_vector, load_at, multip
 
 INT64 = ir.IntType(64)
 
+UNROLLED = 4  # steps of k at a time, in a tile of one row
+
 
 @intrinsic
 def multiply_tile(
@@ -50,17 +52,19 @@ def multiply_tile(
 
     def codegen(context, builder, sig, args):
         rows, columns, depth = args[:3]
-        pointers = [data_pointer(context, builder, sig.args[i], args[i]) for i in (3, 6, 9, 13)]
-        operands = _Operands(builder, llvm_vector(out.dtype), pointers, args)
+        firsts = [
+            builder.gep(data_pointer(context, builder, sig.args[i], args[i]), [args[i + 1]]) for i in (3, 6, 9, 13)
+        ]
+        operands = [depth, firsts[0], args[5], firsts[1], args[8], firsts[2], args[11], args[12], firsts[3], args[15]]
         done = builder.append_basic_block("tiles_done")
         size = builder.add(builder.mul(rows, INT64(TILE_COLUMNS + 1)), columns)
         switch = builder.switch(size, done)
         for r in range(1, TILE_ROWS + 1):
             for c in range(1, TILE_COLUMNS + 1):
-                block = builder.append_basic_block(f"tile_{r}x{c}")
+                block = builder.append_basic_block("tile")
                 switch.add_case(INT64(r * (TILE_COLUMNS + 1) + c), block)
                 builder.position_at_end(block)
-                _emit_tile(builder, operands, depth, r, c)
+                builder.call(_tile_function(builder.module, llvm_vector(out.dtype), r, c), operands)
                 builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
@@ -68,63 +72,75 @@ def multiply_tile(
     return signature, codegen
 
 
-class _Operands:
-    """Addresses of the tile's elements."""
+def _tile_function(module, vector, rows, columns):
+    """One size of tile, a function: inside its caller the addresses of all sizes would compete for registers."""
+    name = f"tile_{rows}x{columns}_{vector.element}"
+    if name in module.globals:
+        return module.globals[name]
+    pointer = vector.element.as_pointer()
+    kinds = [INT64, pointer, INT64, pointer, INT64, pointer, INT64, INT64, pointer, INT64]
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    function.attributes.add("optsize")  # or LLVM unrolls every loop again: slower to compile, and no faster
+    depth, out, out_row, start, start_row, a, a_row, a_k, w, w_column = function.args
 
-    def __init__(self, builder, vector, pointers, args):
-        self.builder, self.vector = builder, vector
-        self.out, self.start, self.a, self.w = pointers
-        self.out_at, self.out_row = args[4:6]
-        self.start_at, self.start_row = args[7:9]
-        self.a_at, self.a_row, self.a_k = args[10:13]
-        self.w_at, self.w_column = args[14:16]
-
-    def address(self, pointer, at, stride, index, extra=0):
-        b = self.builder
-        return b.gep(pointer, [b.add(b.add(at, b.mul(stride, INT64(index))), INT64(extra))])
-
-    def of_out(self, r, c):
-        return self.address(self.out, self.out_at, self.out_row, r, c * self.vector.count)
-
-    def of_start(self, r, c):
-        return self.address(self.start, self.start_at, self.start_row, r, c * self.vector.count)
-
-    def of_a(self, r):
-        return self.address(self.a, self.a_at, self.a_row, r)
-
-    def of_w(self, c):
-        return self.address(self.w, self.w_at, self.w_column, c)
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    loop = _Products(b, vector, rows, columns)
+    loop.a, loop.a_k = [b.gep(a, [b.mul(a_row, INT64(r))]) for r in range(rows)], a_k
+    loop.w = [b.gep(w, [b.mul(w_column, INT64(c))]) for c in range(columns)]
+    begin = INT64(0)
+    if rows == 1:
+        # Several cache lines of a panel at a time: faster where panels, a power of two apart, compete for the cache.
+        begin = b.sub(depth, b.urem(depth, INT64(UNROLLED)))
+        loop.emit(INT64(0), begin, UNROLLED)
+    loop.emit(begin, depth, 1)
+    for i, total in enumerate(loop.sums):
+        r, c = divmod(i, columns)
+        column = INT64(c * vector.count)
+        before = load_at(b, b.gep(start, [b.add(b.mul(start_row, INT64(r)), column)]), vector)
+        store_at(b, b.fadd(before, total), b.gep(out, [b.add(b.mul(out_row, INT64(r)), column)]))
+    b.ret_void()
+    return function
 
 
-def _emit_tile(b, at, depth, rows, columns):
-    cells = [(r, c) for r in range(rows) for c in range(columns)]
-    a, w = [at.of_a(r) for r in range(rows)], [at.of_w(c) for c in range(columns)]
-    zero = ir.Constant(at.vector, None)
-    entry = b.block
-    loop, end = b.append_basic_block("products"), b.append_basic_block("store")
-    b.cbranch(b.icmp_signed(">", depth, INT64(0)), loop, end)
+class _Products:
+    """The inner loop, `sums` being those so far, and addresses those of the first elements."""
 
-    b.position_at_end(loop)
-    k = b.phi(INT64)
-    sums = [b.phi(at.vector) for _ in cells]
-    splats = [splat(b, b.load(b.gep(row, [b.mul(k, at.a_k)])), at.vector) for row in a]
-    products = [None] * len(cells)
-    for c in range(columns):
-        panel = load_at(b, b.gep(w[c], [b.mul(k, INT64(at.vector.count))]), at.vector)
-        for r in range(rows):
-            products[r * columns + c] = multiply_add(b, splats[r], panel, sums[r * columns + c])
-    following = b.add(k, INT64(1))
-    k.add_incoming(INT64(0), entry)
-    k.add_incoming(following, loop)
-    for phi, later in zip(sums, products, strict=True):
-        phi.add_incoming(zero, entry)
-        phi.add_incoming(later, loop)
-    b.cbranch(b.icmp_signed("<", following, depth), loop, end)
+    def __init__(self, builder, vector, rows, columns):
+        self.builder, self.vector, self.rows, self.columns = builder, vector, rows, columns
+        self.sums = [ir.Constant(vector, None)] * (rows * columns)
 
-    b.position_at_end(end)
-    totals = [b.phi(at.vector) for _ in cells]
-    for phi, all_products in zip(totals, products, strict=True):
-        phi.add_incoming(zero, entry)
-        phi.add_incoming(all_products, loop)
-    for (r, c), total in zip(cells, totals, strict=True):
-        store_at(b, b.fadd(load_at(b, at.of_start(r, c), at.vector), total), at.of_out(r, c))
+    def emit(self, begin, end, steps):
+        """Add the products of `begin` <= k < `end`, `steps` of them at a time."""
+        b, starts, entry = self.builder, self.sums, self.builder.block
+        loop, after = b.append_basic_block("products"), b.append_basic_block("after")
+        b.cbranch(b.icmp_signed("<", begin, end), loop, after)
+
+        b.position_at_end(loop)
+        k = b.phi(INT64)
+        phis = [b.phi(self.vector) for _ in starts]
+        sums = phis
+        for step in range(steps):
+            sums = self._multiply_adds(b.add(k, INT64(step)), sums)
+        following = b.add(k, INT64(steps))
+        b.cbranch(b.icmp_signed("<", following, end), loop, after)
+
+        b.position_at_end(after)
+        self.sums = [b.phi(self.vector) for _ in starts]
+        for phi, value_at_entry, value in zip([k, *phis], [begin, *starts], [following, *sums], strict=True):
+            phi.add_incoming(value_at_entry, entry)
+            phi.add_incoming(value, loop)
+        for phi, value_at_entry, value in zip(self.sums, starts, sums, strict=True):
+            phi.add_incoming(value_at_entry, entry)
+            phi.add_incoming(value, loop)
+
+    def _multiply_adds(self, k, sums):
+        b, columns = self.builder, self.columns
+        later = list(sums)
+        splats = [splat(b, b.load(b.gep(row, [b.mul(k, self.a_k)])), self.vector) for row in self.a]
+        for c, panel in enumerate(self.w):
+            w = load_at(b, b.gep(panel, [b.mul(k, INT64(self.vector.count))]), self.vector)
+            for r in range(self.rows):
+                later[r * columns + c] = multiply_add(b, splats[r], w, sums[r * columns + c])
+        return later
