@@ -80,7 +80,7 @@ def packed(layer: Configured, snapshot: Snapshot, place: Place) -> Any:
     weights = snapshot.derived.get(place)
     if weights is None:
         arrays = layer._layout.kernel_arrays(snapshot.arrays, place)
-        weights = snapshot.derived[place] = cpu.pack_weights(layer._cell, *arrays)
+        weights = snapshot.derived[place] = layer._pack(*arrays)
     return weights
 
 

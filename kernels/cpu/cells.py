@@ -32,7 +32,7 @@ class Cell(NamedTuple):
     has_candidate_bias: bool  # that of the candidate acts apart from the input's
     forward: Any
     backward: Any
-    step_for: Any  # dtype -> its step
+    step_for: Any  # dtype, that of packed weights -> its step
 
 
 def _drivers(variant, step_forward, step_backward):

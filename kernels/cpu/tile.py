@@ -13,6 +13,7 @@ from numba.core.extending import intrinsic
 
 from fastgate.kernels.arithmetic import splat
 from fastgate.kernels.cpu.features import TILE_COLUMNS, TILE_ROWS
+from fastgate.kernels.cpu.quantize import has_scales, load_scales, load_weights
 from fastgate.kernels.cpu.simd import data_pointer, llvm_vector, load_at, multiply_add, require_contiguous, store_at
 
 INT64 = ir.IntType(64)
@@ -42,7 +43,8 @@ def multiply_tile(
 ):
     """Compute one tile of `rows` x `columns` vectors; `*_at` are offsets and the others strides, in elements.
 
-    Columns of `out` and `start` are adjacent vectors; w[k, c] is the vector at w_at + k * lanes + c * w_column.
+    Columns of `out` and `start` are adjacent vectors; w[k, c] is the vector at w_at + k * lanes + c * w_column. Its type
+    may be any of `quantize.py`; if it has scales, they lie in front.
     """
     require_contiguous(out, start, a, w)
     sizes = types.intp
@@ -64,7 +66,7 @@ def multiply_tile(
                 block = builder.append_basic_block("tile")
                 switch.add_case(INT64(r * (TILE_COLUMNS + 1) + c), block)
                 builder.position_at_end(block)
-                builder.call(_tile_function(builder.module, llvm_vector(out.dtype), r, c), operands)
+                builder.call(_tile_function(builder.module, llvm_vector(out.dtype), w.dtype, r, c), operands)
                 builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
@@ -72,13 +74,14 @@ def multiply_tile(
     return signature, codegen
 
 
-def _tile_function(module, vector, rows, columns):
+def _tile_function(module, vector, weight, rows, columns):
     """One size of tile, a function: inside its caller the addresses of all sizes would compete for registers."""
-    name = f"tile_{rows}x{columns}_{vector.element}"
+    name = f"tile_{rows}x{columns}_{vector.element}" + ("" if isinstance(weight, types.Float) else f"_{weight}")
     if name in module.globals:
         return module.globals[name]
     pointer = vector.element.as_pointer()
-    kinds = [INT64, pointer, INT64, pointer, INT64, pointer, INT64, INT64, pointer, INT64]
+    w_pointer = pointer if isinstance(weight, types.Float) else ir.IntType(weight.bitwidth).as_pointer()
+    kinds = [INT64, pointer, INT64, pointer, INT64, pointer, INT64, INT64, w_pointer, INT64]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
     function.linkage = "internal"
     function.attributes.add("noinline")
@@ -86,7 +89,7 @@ def _tile_function(module, vector, rows, columns):
     depth, out, out_row, start, start_row, a, a_row, a_k, w, w_column = function.args
 
     b = ir.IRBuilder(function.append_basic_block("entry"))
-    loop = _Products(b, vector, rows, columns)
+    loop = _Products(b, vector, weight, rows, columns)
     loop.a, loop.a_k = [b.gep(a, [b.mul(a_row, INT64(r))]) for r in range(rows)], a_k
     loop.w = [b.gep(w, [b.mul(w_column, INT64(c))]) for c in range(columns)]
     begin = INT64(0)
@@ -95,11 +98,13 @@ def _tile_function(module, vector, rows, columns):
         begin = b.sub(depth, b.urem(depth, INT64(UNROLLED)))
         loop.emit(INT64(0), begin, UNROLLED)
     loop.emit(begin, depth, 1)
+    scales = [load_scales(b, panel, vector) for panel in loop.w] if has_scales(weight) else []
     for i, total in enumerate(loop.sums):
         r, c = divmod(i, columns)
         column = INT64(c * vector.count)
         before = load_at(b, b.gep(start, [b.add(b.mul(start_row, INT64(r)), column)]), vector)
-        store_at(b, b.fadd(before, total), b.gep(out, [b.add(b.mul(out_row, INT64(r)), column)]))
+        scaled = multiply_add(b, total, scales[c], before) if scales else b.fadd(before, total)
+        store_at(b, scaled, b.gep(out, [b.add(b.mul(out_row, INT64(r)), column)]))
     b.ret_void()
     return function
 
@@ -107,8 +112,8 @@ def _tile_function(module, vector, rows, columns):
 class _Products:
     """The inner loop, `sums` being those so far, and addresses those of the first elements."""
 
-    def __init__(self, builder, vector, rows, columns):
-        self.builder, self.vector, self.rows, self.columns = builder, vector, rows, columns
+    def __init__(self, builder, vector, weight, rows, columns):
+        self.builder, self.vector, self.weight, self.rows, self.columns = builder, vector, weight, rows, columns
         self.sums = [ir.Constant(vector, None)] * (rows * columns)
 
     def emit(self, begin, end, steps):
@@ -140,7 +145,7 @@ class _Products:
         later = list(sums)
         splats = [splat(b, b.load(b.gep(row, [b.mul(k, self.a_k)])), self.vector) for row in self.a]
         for c, panel in enumerate(self.w):
-            w = load_at(b, b.gep(panel, [b.mul(k, INT64(self.vector.count))]), self.vector)
+            w = load_weights(b, b.gep(panel, [b.mul(k, INT64(self.vector.count))]), self.weight, self.vector)
             for r in range(self.rows):
                 later[r * columns + c] = multiply_add(b, splats[r], w, sums[r * columns + c])
         return later

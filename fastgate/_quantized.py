@@ -1,0 +1,85 @@
+"""A recurrent layer for inference whose weights are stored in fewer bits."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fastgate import _errors
+from fastgate._arrays import Array, as_choice
+from fastgate._kernels import cpu
+from fastgate._params import Params
+from fastgate._recurrent import Recurrent
+
+
+class Quantized(Recurrent):
+    """What `LSTM.quantized` and the others return: a recurrent layer that can be called and stepped, no more.
+
+    It has the options of the layer it was made from, and keeps its promise about bits. Weights are read in the small
+    format and widened in registers. With bfloat16 and float16 results are bit for bit those of a float32 layer that has
+    the rounded weights.
+
+    Attributes
+    ----------
+    weights : "bfloat16", "float16" or "int8"
+    params : mapping
+        The weights after rounding and the biases, in float32; read-only.
+    """
+
+    def __init__(self, layer: Recurrent, weights: str) -> None:
+        weights = as_choice("weights", weights, cpu.FORMATS)
+        if layer.dtype != np.float32:
+            raise _errors.wrong_value("quantized", "a layer of dtype float32", layer.dtype.name)
+        state = layer.__getstate__()
+        self.__dict__.update(state, _description=f"{layer!r}.quantized({weights!r})", weights=weights)
+        self.__dict__["params"] = _rounded(layer.params, weights, self._description)
+        self._make_transient()
+        self._freeze()
+
+    def _pack(self, *arrays: Array) -> Any:
+        return cpu.quantize_weights(super()._pack(*arrays), self.weights)
+
+    def forward(self, *args: Any, **options: Any) -> NoReturn:
+        """Not of this layer: it raises a TypeError."""
+        raise _errors.inference_only("forward", self)
+
+    def backward(self, *args: Any, **options: Any) -> NoReturn:
+        """Not of this layer: it raises a TypeError."""
+        raise _errors.inference_only("backward", self)
+
+    def quantized(self, weights: str) -> NoReturn:
+        """Not of this layer: it raises a TypeError."""
+        raise _errors.inference_only("quantized", self)
+
+    def __repr__(self) -> str:
+        return self._description
+
+
+class FixedParams(Params):
+    """Parameters that cannot be written."""
+
+    def __init__(self, shapes: Any, flat: Array, owner: str) -> None:
+        self.__setstate__({"shapes": shapes, "flat": flat, "version": 0, "owner": owner})
+
+    def _publish(self, flat: Array) -> NoReturn:
+        raise _errors.fixed_params(self._owner)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"owner": self._owner}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._owner: str = state["owner"]
+
+
+def _rounded(params: Params, weights: str, owner: str) -> FixedParams:
+    snapshot = params._snapshot
+    arrays = []
+    for name, array in snapshot.arrays.items():
+        if name.startswith("weight"):
+            array = cpu.rounded(array, weights)
+            if not np.isfinite(array).all():
+                raise _errors.not_quantizable(name, weights)
+        arrays.append(array.reshape(-1))
+    return FixedParams({name: array.shape for name, array in snapshot.arrays.items()}, np.concatenate(arrays), owner)
