@@ -27,6 +27,9 @@ class Quantized(Recurrent):
         The weights after rounding and the biases, in float32; read-only.
     """
 
+    weights: str
+    _description: str
+
     def __init__(self, layer: Recurrent, weights: str) -> None:
         weights = as_choice("weights", weights, cpu.FORMATS)
         if layer.dtype != np.float32:

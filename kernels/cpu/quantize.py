@@ -1,6 +1,6 @@
 """Weights stored small for inference, and how a tile reads them: the dtype of the panels alone tells the format.
 
-    uint16  bfloat16, the upper half of a float32
+    uint16  bfloat16, the upper half of a float32; rows two by two, alternating element by element
     int16   the bits of a float16
     int8    integers, to be multiplied by one float32 for each column: its scale
 
@@ -44,11 +44,17 @@ def rounded(weight, storage):
 
 
 def _encode_panels(panels, storage):
-    if storage == "bfloat16":
-        return _encode_bfloat16(panels)
-    if storage == "float16":
-        return panels.astype(np.float16).view(np.int16)
     N, K, lanes = panels.shape
+    if storage == "bfloat16":
+        encoded = memory.empty(panels.shape, np.dtype(np.uint16))
+        encoded[...] = _encode_bfloat16(panels)
+        pairs = encoded[:, : K // 2 * 2].reshape(N, K // 2, 2, lanes)
+        encoded[:, : K // 2 * 2] = pairs.swapaxes(2, 3).reshape(N, -1, lanes)
+        return encoded
+    if storage == "float16":
+        encoded = memory.empty(panels.shape, np.dtype(np.int16))
+        encoded[...] = panels.astype(np.float16).view(np.int16)
+        return encoded
     integers, scales = _encode_int8(panels)
     encoded = memory.empty((N, SCALE_ROWS + K, lanes), np.dtype(np.int8))
     encoded[:, :SCALE_ROWS] = scales.view(np.int8).reshape(N, SCALE_ROWS, lanes)
@@ -89,8 +95,21 @@ def scale_rows_of(typingctx, panels):
     return types.intp(panels), codegen
 
 
+def rows_together(dtype):
+    """How many rows of a panel whose elements have this Numba type are stored as one group; fewer may be left over."""
+    return 2 if dtype == types.uint16 else 1
+
+
+def load_half(builder, pointer, part, vector):
+    """One row of a pair of bfloat16 that starts at `pointer`: a half of every word, got by a shift or a mask."""
+    words = ir.VectorType(ir.IntType(32), vector.count)
+    both = builder.load(builder.bitcast(pointer, words.as_pointer()), align=2)
+    half = builder.and_(both, _constant(words, -(1 << 16))) if part else builder.shl(both, _constant(words, 16))
+    return builder.bitcast(half, vector)
+
+
 def load_weights(builder, pointer, dtype, vector):
-    """One vector of a panel whose elements have the Numba type `dtype`; integers without their scale."""
+    """One row of a panel whose elements have the Numba type `dtype`; integers without their scale."""
     if isinstance(dtype, types.Float):
         return load_at(builder, pointer, vector)
     integers = ir.VectorType(ir.IntType(32), vector.count)

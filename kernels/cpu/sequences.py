@@ -87,7 +87,11 @@ def make_step(step_forward, variant):
         do not fit to each other, nothing is done and False returned.
         """
         B, H = gates.shape[0], h_end.shape[2]
-        if x.shape != (B, W_ih.shape[1] - scale_rows_of(W_ih)) or h_start.shape != h_end.shape or c_start.shape != c_end.shape:
+        if (
+            x.shape != (B, W_ih.shape[1] - scale_rows_of(W_ih))
+            or h_start.shape != h_end.shape
+            or c_start.shape != c_end.shape
+        ):
             return False
         _pad(h_start, layer, states, 0)
         _pad(c_start, layer, states, 2 * B)
@@ -103,7 +107,7 @@ def make_step(step_forward, variant):
 
     @cache
     def step_for(dtype, weight):
-        """The kernel for a dtype, and that of the packed weights: a dispatcher of its own, so that no call can make it compile for anything else."""
+        """The kernel for a dtype and that of packed weights: its own dispatcher, which no call can make compile more."""
         matrix, cube = (types.Array(from_dtype(dtype), ndim, "C") for ndim in (2, 3))
         panels = types.Array(from_dtype(weight), 3, "C")
         signature = (matrix, cube, cube, types.intp, matrix, panels, panels, matrix, matrix, cube, cube)

@@ -13,12 +13,14 @@ from numba.core.extending import intrinsic
 
 from fastgate.kernels.arithmetic import splat
 from fastgate.kernels.cpu.features import TILE_COLUMNS, TILE_ROWS
-from fastgate.kernels.cpu.quantize import has_scales, load_scales, load_weights
+from fastgate.kernels.cpu.quantize import has_scales, load_half, load_scales, load_weights, rows_together
 from fastgate.kernels.cpu.simd import data_pointer, llvm_vector, load_at, multiply_add, require_contiguous, store_at
 
 INT64 = ir.IntType(64)
 
-UNROLLED = 4  # steps of k at a time, in a tile of one row
+# Steps of k at a time in a tile of one row: several cache lines of each panel, which is faster where panels lie a power
+# of two apart and compete for the cache.
+UNROLLED = 4
 
 
 @intrinsic
@@ -43,8 +45,8 @@ def multiply_tile(
 ):
     """Compute one tile of `rows` x `columns` vectors; `*_at` are offsets and the others strides, in elements.
 
-    Columns of `out` and `start` are adjacent vectors; w[k, c] is the vector at w_at + k * lanes + c * w_column. Its type
-    may be any of `quantize.py`; if it has scales, they lie in front.
+    Columns of `out` and `start` are adjacent vectors; w[k, c] is the vector at w_at + k * lanes + c * w_column. The
+    type of w may be any of `quantize.py`; scales, if it has any, lie before w_at.
     """
     require_contiguous(out, start, a, w)
     sizes = types.intp
@@ -93,11 +95,10 @@ def _tile_function(module, vector, weight, rows, columns):
     loop.a, loop.a_k = [b.gep(a, [b.mul(a_row, INT64(r))]) for r in range(rows)], a_k
     loop.w = [b.gep(w, [b.mul(w_column, INT64(c))]) for c in range(columns)]
     begin = INT64(0)
-    if rows == 1:
-        # Several cache lines of a panel at a time: faster where panels, a power of two apart, compete for the cache.
-        begin = b.sub(depth, b.urem(depth, INT64(UNROLLED)))
-        loop.emit(INT64(0), begin, UNROLLED)
-    loop.emit(begin, depth, 1)
+    for steps in sorted({UNROLLED if rows == 1 else 1, rows_together(weight), 1}, reverse=True):
+        end = b.sub(depth, b.urem(depth, INT64(steps)))
+        loop.emit(begin, end, steps)
+        begin = end
     scales = [load_scales(b, panel, vector) for panel in loop.w] if has_scales(weight) else []
     for i, total in enumerate(loop.sums):
         r, c = divmod(i, columns)
@@ -127,7 +128,7 @@ class _Products:
         phis = [b.phi(self.vector) for _ in starts]
         sums = phis
         for step in range(steps):
-            sums = self._multiply_adds(b.add(k, INT64(step)), sums)
+            sums = self._multiply_adds(k, step, steps, sums)
         following = b.add(k, INT64(steps))
         b.cbranch(b.icmp_signed("<", following, end), loop, after)
 
@@ -140,12 +141,23 @@ class _Products:
             phi.add_incoming(value_at_entry, entry)
             phi.add_incoming(value, loop)
 
-    def _multiply_adds(self, k, sums):
+    def _multiply_adds(self, k, step, steps, sums):
         b, columns = self.builder, self.columns
+        together = rows_together(self.weight) if steps > 1 else 1
+        part = step % together
+        if part and self.rows > 2:
+            # Both rows of a group at a time would not fit in the registers: they are read once more.
+            b.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
+        own_k, group = b.add(k, INT64(step)), b.add(k, INT64(step - part))
         later = list(sums)
-        splats = [splat(b, b.load(b.gep(row, [b.mul(k, self.a_k)])), self.vector) for row in self.a]
+        splats = [splat(b, b.load(b.gep(row, [b.mul(own_k, self.a_k)])), self.vector) for row in self.a]
         for c, panel in enumerate(self.w):
-            w = load_weights(b, b.gep(panel, [b.mul(k, INT64(self.vector.count))]), self.weight, self.vector)
+            first = b.gep(panel, [b.mul(group, INT64(self.vector.count))])
+            w = (
+                load_half(b, first, part, self.vector)
+                if together == 2
+                else load_weights(b, first, self.weight, self.vector)
+            )
             for r in range(self.rows):
                 later[r * columns + c] = multiply_add(b, splats[r], w, sums[r * columns + c])
         return later
