@@ -18,7 +18,12 @@ class Quantized(Recurrent):
 
     It has the options of the layer it was made from, and keeps its promise about bits. Weights are read in the small
     format and widened in registers. With bfloat16 and float16 results are bit for bit those of a float32 layer that has
-    the rounded weights.
+    the rounded weights; with int8 a sum of integers is multiplied once, by the scale of its unit and gate.
+
+    What rounding does to `y`, at most, in an LSTM(256, 256) with its initial weights over 100 steps of normal random
+    input: 1.5e-3 with bfloat16, 2e-4 with float16, 3.5e-3 with int8. Speed is gained where weights have to come from
+    beyond the first-level cache for few rows, as in a step of one sequence; bfloat16 is the fastest to widen. Large
+    batches gain nothing, and `params` still take up their room in float32.
 
     Attributes
     ----------

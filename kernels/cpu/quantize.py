@@ -15,6 +15,7 @@ from numba.core import types
 from numba.core.extending import intrinsic
 
 from fastgate.kernels import memory
+from fastgate.kernels.arithmetic import constant
 from fastgate.kernels.cpu.features import FEATURES, IS_ARM
 from fastgate.kernels.cpu.simd import load_at
 
@@ -104,7 +105,7 @@ def load_half(builder, pointer, part, vector):
     """One row of a pair of bfloat16 that starts at `pointer`: a half of every word, got by a shift or a mask."""
     words = ir.VectorType(ir.IntType(32), vector.count)
     both = builder.load(builder.bitcast(pointer, words.as_pointer()), align=2)
-    half = builder.and_(both, _constant(words, -(1 << 16))) if part else builder.shl(both, _constant(words, 16))
+    half = builder.and_(both, constant(words, -(1 << 16))) if part else builder.shl(both, constant(words, 16))
     return builder.bitcast(half, vector)
 
 
@@ -118,14 +119,14 @@ def load_weights(builder, pointer, dtype, vector):
     if has_scales(dtype):
         return builder.sitofp(builder.sext(loaded, integers), vector)
     if dtype == types.uint16:
-        return builder.bitcast(builder.shl(builder.zext(loaded, integers), _constant(integers, 16)), vector)
+        return builder.bitcast(builder.shl(builder.zext(loaded, integers), constant(integers, 16)), vector)
     if HAS_FLOAT16:
         return builder.fpext(builder.bitcast(loaded, ir.VectorType(ir.HalfType(), vector.count)), vector)
     # The exponent of a float16 is too small by 112 once its bits are shifted to where float32 has them.
     widened = builder.sext(loaded, integers)
-    shifted = builder.shl(builder.and_(widened, _constant(integers, 0x7FFF)), _constant(integers, 13))
-    size = builder.fmul(builder.bitcast(shifted, vector), ir.Constant(vector, [2.0**112] * vector.count))
-    sign = builder.and_(widened, _constant(integers, -(2**31)))
+    shifted = builder.shl(builder.and_(widened, constant(integers, 0x7FFF)), constant(integers, 13))
+    size = builder.fmul(builder.bitcast(shifted, vector), constant(vector, 2.0**112))
+    sign = builder.and_(widened, constant(integers, -(2**31)))
     return builder.bitcast(builder.or_(builder.bitcast(size, integers), sign), vector)
 
 
@@ -133,7 +134,3 @@ def load_scales(builder, pointer, vector):
     """Those of the panel whose first weights are at `pointer`."""
     first = builder.gep(pointer, [ir.Constant(ir.IntType(64), -SCALE_ROWS * vector.count)])
     return builder.load(builder.bitcast(first, vector.as_pointer()), align=1)
-
-
-def _constant(kind, value):
-    return ir.Constant(kind, [value] * kind.count)

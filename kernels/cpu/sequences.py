@@ -107,7 +107,7 @@ def make_step(step_forward, variant):
 
     @cache
     def step_for(dtype, weight):
-        """The kernel for a dtype and that of packed weights: its own dispatcher, which no call can make compile more."""
+        """The kernel for a dtype and that of packed weights: a dispatcher that no call can make compile any more."""
         matrix, cube = (types.Array(from_dtype(dtype), ndim, "C") for ndim in (2, 3))
         panels = types.Array(from_dtype(weight), 3, "C")
         signature = (matrix, cube, cube, types.intp, matrix, panels, panels, matrix, matrix, cube, cube)

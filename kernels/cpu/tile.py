@@ -4,7 +4,8 @@
 
 `r` is a row, `c` a vector of columns. Every element is one chain of multiply-adds in the order of k, whatever the size
 of the tile: this is what makes results independent of how rows are split. The chain begins at zero and `start` is added
-last, so that a long sum taken in chunks loses no more than each chunk does.
+last, so that a long sum taken in chunks loses no more than each chunk does. Where w has scales, they multiply the sum
+just before.
 """
 
 from llvmlite import ir
@@ -153,11 +154,10 @@ class _Products:
         splats = [splat(b, b.load(b.gep(row, [b.mul(own_k, self.a_k)])), self.vector) for row in self.a]
         for c, panel in enumerate(self.w):
             first = b.gep(panel, [b.mul(group, INT64(self.vector.count))])
-            w = (
-                load_half(b, first, part, self.vector)
-                if together == 2
-                else load_weights(b, first, self.weight, self.vector)
-            )
+            if together == 2:
+                w = load_half(b, first, part, self.vector)
+            else:
+                w = load_weights(b, first, self.weight, self.vector)
             for r in range(self.rows):
                 later[r * columns + c] = multiply_add(b, splats[r], w, sums[r * columns + c])
         return later
