@@ -23,9 +23,9 @@ class Quantized(Recurrent):
     What rounding does to `y`, at most, in an LSTM(256, 256) with its initial weights over 100 steps of normal random
     input: 1.5e-3 with bfloat16, 2e-4 with float16, 3.5e-3 with int8.
 
-    Speed is gained where weights come from beyond the first-level cache for few rows. A step of one sequence in an
-    LSTM(H, H) took, on one core of an AVX-512 CPU and compared with float32: with bfloat16 1.8 times less time at H=256,
-    1.7 at 512 and 3.4 at 1024; with float16 and int8, which cost more to widen, 1.2, 1.15 and 2.4 or more. Large batches
+    Speed is gained where weights come from beyond the first-level cache for few rows. One sequence's step in an
+    LSTM(H, H), on one core of an AVX-512 CPU, was faster than in float32 by 1.8 times with bfloat16 at H=256, 1.7 at
+    512 and 3.4 at 1024; by 1.2, 1.15 and 2.4 or more with float16 and int8, which cost more to widen. Large batches
     gain nothing, and `params` still take up their room in float32.
 
     Attributes
