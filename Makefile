@@ -3,7 +3,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-releases bench-report bench-compare clean
 
 demo: .venv/demo.stamp
 	$(BIN)/python -m fastgate $(ARGS)
@@ -16,10 +16,31 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-# Measures the last commit in an environment of asv's own.
+# asv works in environments of its own, with pinned versions; see asv_benchmarks/README.md.
+ASV = $(BIN)/asv
+ASV_CONFIG = asv_benchmarks/asv.conf.json
+MACHINE = $$($(BIN)/python asv_benchmarks/machine.py)
+
+# The last commit.
 bench: .venv/dev.stamp
-	$(BIN)/asv machine --yes --config asv_benchmarks/asv.conf.json
-	$(BIN)/asv run --config asv_benchmarks/asv.conf.json --show-stderr $(ARGS) "HEAD^!"
+	$(ASV) run --config $(ASV_CONFIG) --machine $(MACHINE) --show-stderr $(ARGS) "HEAD^!"
+
+# Every release of releases.txt in one sitting, into the history.
+bench-releases: .venv/dev.stamp
+	$(BIN)/python asv_benchmarks/measure.py $(ARGS)
+
+# Pages that open offline, the README's charts and its table, all from the history.
+bench-report: .venv/dev.stamp
+	$(BIN)/python asv_benchmarks/charts.py
+	$(BIN)/python asv_benchmarks/readme_table.py
+	$(BIN)/python asv_benchmarks/publish.py
+
+# The last commit against the last release, taking turns; fails where it takes 1.3 times as long. Kept out of the history.
+COMPARED = (Forward|TrainingStep|StreamingStep|OtherCells).*'fastgate'
+bench-compare: .venv/dev.stamp
+	$(ASV) continuous --config $$($(BIN)/python asv_benchmarks/elsewhere.py asv_benchmarks/.asv/compare) \
+	    --machine $(MACHINE) --factor 1.3 --interleave-rounds --bench "$(COMPARED)" $(ARGS) \
+	    $$(tail -n 1 asv_benchmarks/releases.txt | cut -d ' ' -f 2) HEAD
 
 clean:
 	rm -rf .venv

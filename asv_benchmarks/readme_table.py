@@ -1,67 +1,73 @@
 """Write the README's table of speeds from the results of the latest release: python asv_benchmarks/readme_table.py"""
 
-import itertools
-import json
+import sys
+from math import exp, fsum, log
 from pathlib import Path
 
-FOLDER = Path(__file__).parent
-README = FOLDER.parent / "README.md"
+import history
+
+README = Path(__file__).parents[1] / "README.md"
 BEGIN = "<!-- speed: written by asv_benchmarks/readme_table.py from results, do not edit -->"
 END = "<!-- end of speed -->"
-
-WORK = {
-    "recurrent.Forward.time_forward": ("inference, B T I H", 1e6, "µs"),
-    "recurrent.TrainingStep.time_training_step": ("forward + backward, B T I H", 1e6, "µs"),
-    "recurrent.StreamingStep.time_100_steps": ("one step from Python, B I H", 1e4, "µs"),
+CHARTS = {
+    "ratio": "How many times as long the others take, shape by shape",
+    "history": "The best peer's time over fastgate's, release after release",
 }
 
 
-def latest_release(releases):
-    """The last line of releases.txt: version and commit; None before the first release."""
-    rows = [line.split() for line in releases.splitlines()[1:] if line.strip()]
-    return tuple(rows[-1]) if rows else None
+def duration(seconds):
+    return f"{seconds * 1e6:.1f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.2f} ms"
 
 
-def times(record, columns):
-    """One benchmark's entry -> {parameters: seconds}"""
-    entry = dict(zip(columns, record, strict=False))
-    names = [[name.strip("'") for name in values] for values in entry["params"]]
-    return dict(zip(itertools.product(*names), entry["result"], strict=True))
-
-
-def table(version, machine, results):
-    """The Markdown of one results file."""
-    versions = ", ".join(f"{name} {results['requirements'][name]}" for name in ("torch", "numba", "numpy"))
-    threads = results["env_vars"]["FASTGATE_NUM_THREADS"]
+def table(release):
+    """The Markdown of one release's results."""
+    rows = {benchmark: release.rows(benchmark) for benchmark in history.WORKS}
+    seen = {library for each in rows.values() for libraries in each.values() for library in libraries}
+    peers = {name: title for name, title in history.PEERS.items() if name in seen}
+    requirements = release.results["requirements"]
+    versions = ", ".join(f"{name} {requirements[name]}" for name in (*peers, "numba", "numpy"))
+    threads = release.results["env_vars"]["FASTGATE_NUM_THREADS"]
+    *names, last = peers.values()
+    others = f"the fastest of {', '.join(names)} and {last}" if names else last
     lines = [
-        f"fastgate {version} beside PyTorch in one run: float32, {threads} thread, medians;",
-        f"{machine['cpu']}; {versions}.",
+        f"fastgate {release.version} beside {others}, in one run: float32, {threads} thread, medians;",
+        f"{release.machine['cpu']}; {versions}.",
         "",
-        "| | LSTM | PyTorch | ratio | GRU | PyTorch | ratio |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        f"| | {' | '.join(f'{cell} | best peer | ratio' for cell in history.CELLS)} |",
+        f"|---|{'--:|' * 3 * len(history.CELLS)}",
     ]
-    for benchmark, (title, scale, unit) in WORK.items():
-        seconds = times(results["results"][benchmark], results["result_columns"])
-        shapes = dict.fromkeys(shape for _, _, shape in seconds)
-        lines.append(f"| **{title}** | | | | | | |")
-        for shape in shapes:
-            row = [shape.replace(",", " ")]
-            for cell in ("LSTM", "GRU"):
-                ours, theirs = (seconds[cell, library, shape] for library in ("fastgate", "torch"))
-                row += [f"{ours * scale:,.1f} {unit}", f"{theirs * scale:,.1f} {unit}", f"{theirs / ours:.2f}"]
-            lines.append(f"| {' | '.join(row)} |")
+    for benchmark, (title, _) in history.WORKS.items():
+        lines.append(f"| **{title}** |{' |' * 3 * len(history.CELLS)}")
+        for shape in dict.fromkeys(shape for _, shape in rows[benchmark]):
+            cells = [cell for name in history.CELLS for cell in compared(rows[benchmark].get((name, shape)))]
+            lines.append(f"| {' | '.join([shape.replace(',', ' '), *cells])} |")
+        lines.append(
+            f"| *geometric mean* |{''.join(f' | | {mean(rows[benchmark], cell)} |' for cell in history.CELLS)}"
+        )
     return "\n".join(lines)
 
 
-def speed_section():
-    """The table of the latest release, or None if there is none yet."""
-    release = latest_release((FOLDER / "releases.txt").read_text("utf-8"))
-    if release is None:
+def compared(libraries):
+    if libraries is None:
+        return ["n/a"] * 3
+    name, ratio = history.best_peer(libraries)
+    theirs = f"{duration(libraries[name])} {history.PEERS[name]}"
+    return duration(libraries["fastgate"]), theirs, f"{ratio:.2f}"
+
+
+def mean(rows, cell):
+    logs = [log(history.best_peer(libraries)[1]) for (name, _), libraries in rows.items() if name == cell]
+    return f"{exp(fsum(logs) / len(logs)):.2f}" if logs else ""
+
+
+def speed_section(folder=history.FOLDER):
+    """The table of the latest release and the charts that have been drawn, or None if nothing was measured yet."""
+    releases = history.measured(folder)
+    if not releases:
         return None
-    version, commit = release
-    (path,) = FOLDER.glob(f"results/*/{commit[:8]}-*.json")
-    machine = json.loads((path.parent / "machine.json").read_text("utf-8"))
-    return table(version, machine, json.loads(path.read_text("utf-8")))
+    drawn = [(name, text) for name, text in CHARTS.items() if (folder / "charts" / f"{name}.svg").exists()]
+    pictures = [f"![{text}](asv_benchmarks/charts/{name}.svg)" for name, text in drawn]
+    return "\n\n".join([table(releases[-1]), *pictures])
 
 
 def with_speed(readme, section):
@@ -71,5 +77,12 @@ def with_speed(readme, section):
     return f"{before}{BEGIN}\n\n{section}\n\n{END}{after}"
 
 
+def main():
+    section = speed_section()
+    if section is None:
+        sys.exit("nothing to write: no release of releases.txt has results; make bench-releases measures them")
+    README.write_text(with_speed(README.read_text("utf-8"), section), "utf-8")
+
+
 if __name__ == "__main__":
-    README.write_text(with_speed(README.read_text("utf-8"), speed_section()), "utf-8")
+    main()

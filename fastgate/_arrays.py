@@ -100,10 +100,15 @@ def as_real(name: str, value: Any) -> Array:
     return array
 
 
+def is_ready(value: Any, dtype: np.dtype[Any]) -> bool:
+    """Whether kernels can read it as it is."""
+    return type(value) is np.ndarray and value.dtype is dtype and value.flags.carray
+
+
 def as_floating(name: str, value: Any, dtype: np.dtype[Any], valid: Array | None = None) -> Array:
     """A C-contiguous array in `dtype`, for reading. Only entries where `valid` may not overflow."""
-    if type(value) is np.ndarray and value.dtype is dtype and value.flags.carray:
-        return value
+    if is_ready(value, dtype):
+        return value  # type: ignore[no-any-return]
     array = as_real(name, value)
     if array.dtype == dtype and array.dtype.isnative:
         contiguous = np.require(array, requirements=["C", "A"]).reshape(array.shape)
@@ -129,6 +134,15 @@ class _Interface:
 def _unlocked(array: Array) -> Array:
     """The same memory not marked read-only: kernels only read it, and Numba would compile them once more."""
     return np.asarray(_Interface(array))
+
+
+def as_recompute(recompute: Any) -> int | str | None:
+    """None, "auto" or a number of steps."""
+    if recompute is None or recompute == "auto":
+        return recompute  # type: ignore[no-any-return]
+    if isinstance(recompute, str):
+        raise _errors.wrong_value("recompute", "'auto', a number of steps or None", recompute)
+    return as_size("recompute", recompute)
 
 
 def as_lengths(lengths: Any, batch: int, steps: int) -> npt.NDArray[np.int64]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastgate._arrays import Array, as_choice, as_dtype, as_probability, as_size, new_seed
+from fastgate._arrays import as_choice, as_dtype, as_probability, as_size, new_seed
 from fastgate._frozen import Frozen
 from fastgate._kernels import cpu
 from fastgate._params import Params
@@ -77,9 +77,9 @@ class Configured(Frozen):
             _cell=cpu.CELLS[self._cell_name], _multiply_adds=self._layout.multiply_adds(), _local=threading.local()
         )
 
-    def _pack(self, *arrays: Array) -> Any:
-        """One direction's weights as the kernels take them."""
-        return cpu.pack_weights(self._cell, *arrays)
+    def _pack(self, *arguments: Any) -> Any:
+        """One direction's weights as the kernels take them: the arguments of `cpu.pack_weights` after the cell."""
+        return cpu.pack_weights(self._cell, *arguments)
 
     def __getstate__(self) -> dict[str, Any]:
         return {

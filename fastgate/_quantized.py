@@ -48,8 +48,8 @@ class Quantized(Recurrent):
         self._make_transient()
         self._freeze()
 
-    def _pack(self, *arrays: Array) -> Any:
-        return cpu.quantize_weights(super()._pack(*arrays), self.weights)
+    def _pack(self, *arguments: Any) -> Any:
+        return cpu.quantize_weights(super()._pack(*arguments), self.weights)
 
     def forward(self, *args: Any, **options: Any) -> NoReturn:
         """Not of this layer: it raises a TypeError."""

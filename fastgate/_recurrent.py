@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _border, _errors, _stack, _step
-from fastgate._arrays import Array, as_choice, as_size
+from fastgate._arrays import Array, as_choice, as_recompute, as_size
 from fastgate._configuration import Configured
+from fastgate._kernels import cpu
 from fastgate._params import NamedArrays, total_size
 from fastgate._tape import Gradients, Record, State, Tape, check_tape
 from fastgate._weights import Place
@@ -44,7 +45,7 @@ class Recurrent(Configured):
         TypeError, ValueError
             If an argument has the wrong type, shape or range; the message names it.
         """
-        y, end, _ = self._forward(x, state, lengths, keep=False, copy=False, dropout_key=None)
+        y, end, _ = self._forward(x, state, lengths, keep=False)
         return y, end
 
     def forward(
@@ -56,6 +57,7 @@ class Recurrent(Configured):
         training: bool = True,
         rng_key: int | None = None,
         copy: bool = True,
+        recompute: int | str | None = None,
     ) -> tuple[Array, State, Tape]:
         """Run the layer and keep what `backward` needs.
 
@@ -70,6 +72,11 @@ class Recurrent(Configured):
             draws the same mask. Needed when dropout is applied; the number of the training step is a good choice.
         copy : bool
             False lets the tape refer to `x` itself where its layout allows; then it must not change until `backward`.
+        recompute : "auto" or int, optional
+            Keep only the states at every so many steps (rounded up: the sums over rows are cut there), and compute the
+            rest again in `backward`, which takes as long as another `forward`. "auto" takes the number of steps that
+            needs the least memory, which grows with the square root of T beside the input of each layer. The gradients
+            are the same to the last bit.
 
         Returns
         -------
@@ -83,20 +90,30 @@ class Recurrent(Configured):
         TypeError, ValueError
             If an argument has the wrong type, shape or range; the message names it.
         """
-        dropout_key = None
+        dropout_key, recompute = None, as_recompute(recompute)
         key = None if rng_key is None else as_size("rng_key", rng_key, least=0)
         as_choice("copy", copy, (True, False))
         if as_choice("training", training, (True, False)) and self.dropout and self.num_layers > 1:
             if key is None:
                 raise _errors.key_needed(self.dropout)
             dropout_key = key
-        y, end, tape = self._forward(x, state, lengths, keep=True, copy=copy, dropout_key=dropout_key)
+        y, end, tape = self._forward(
+            x, state, lengths, keep=True, copy=copy, dropout_key=dropout_key, recompute=recompute
+        )
         assert tape is not None
         y.flags.writeable = False
         return y, end, tape
 
     def _forward(
-        self, x: Any, state: Any, lengths: Any, *, keep: bool, copy: bool, dropout_key: int | None
+        self,
+        x: Any,
+        state: Any,
+        lengths: Any,
+        *,
+        keep: bool,
+        copy: bool = False,
+        dropout_key: int | None = None,
+        recompute: int | str | None = None,
     ) -> tuple[Array, State, Tape | None]:
         batch = _border.read_batch(self, x, lengths)
         unbatched = batch.x.ndim == 2
@@ -106,11 +123,14 @@ class Recurrent(Configured):
             batch = batch._replace(x=batch.x.copy())
         snapshot = self.params._snapshot
         records: dict[Place, Record] | None = {} if keep else None
-        y = _stack.forward(self, snapshot, batch, start, end, dropout_key, records)
+        steps = None
+        if recompute is not None:
+            steps = cpu.steps_of_stretch(batch.schedule, None if recompute == "auto" else recompute)
+        y = _stack.forward(self, snapshot, batch, start, end, dropout_key, records, steps)
         tape = None
         if records is not None:
             shapes = batch.x.shape, y.shape
-            tape = Tape(self.params, snapshot, batch.schedule, records, *shapes, dropout_key)
+            tape = Tape(self.params, snapshot, batch.schedule, batch.slices, records, *shapes, dropout_key)
         return y, _border.write_states(end, unbatched=unbatched), tape
 
     def backward(self, tape: Tape, dy: npt.ArrayLike | None = None, dstate: Any = None) -> Gradients:

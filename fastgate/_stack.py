@@ -7,7 +7,7 @@ import numpy as np
 from fastgate._arrays import Array
 from fastgate._border import Batch
 from fastgate._configuration import Configured
-from fastgate._kernels import cpu, memory
+from fastgate._kernels import cpu
 from fastgate._params import NamedArrays, Snapshot
 from fastgate._tape import Record, Tape
 from fastgate._weights import Place
@@ -21,8 +21,12 @@ def forward(
     end: list[Array],
     dropout_key: int | None,
     records: dict[Place, Record] | None,
+    recompute: int | None,
 ) -> Array:
-    """states `start` -> states `end`, and `records` if they are to be kept; y returned, laid out as x"""
+    """states `start` -> states `end`, and `records` if they are to be kept; y returned, laid out as x
+
+    recompute: keep only the states at every so many steps, None for everything.
+    """
     layout, schedule, x = layer._layout, batch.schedule, batch.x
     for depth in range(layout.num_layers):
         shape = (*batch.x.shape[:-1], layout.directions * layout.hidden_size)
@@ -31,11 +35,12 @@ def forward(
             place = Place(depth, direction)
             row = layout.row(place)
             first, last = [part[row] for part in start], [part[row] for part in end]
-            weights = packed(layer, snapshot, place)
-            keep = records is not None
-            trace = cpu.forward(layer._cell, weights, _rows(x), _rows(y), direction, first, last, schedule, keep)
-            if records is not None:
-                records[place] = Record(x, trace)
+            weights = packed(layer, snapshot, place, batch.slices)
+            arguments = layer._cell, weights, _rows(x), _rows(y), direction, first, last, schedule
+            if records is None:
+                cpu.forward(*arguments, False)
+            else:
+                records[place] = Record(x, cpu.record(*arguments, recompute))
         if dropout_key is not None and depth + 1 < layout.num_layers:
             cpu.dropout(_rows(y), schedule, layer.dropout, layer.seed, dropout_key, depth)
         x = y
@@ -50,19 +55,18 @@ def backward(
     for depth in reversed(range(layout.num_layers)):
         if tape.dropout_key is not None and depth + 1 < layout.num_layers:
             cpu.dropout(_rows(dy), schedule, layer.dropout, layer.seed, tape.dropout_key, depth)
-        dx = np.zeros((*tape.x_shape[:-1], layout.input_size_of(depth)), layer.dtype)
+        shape = (*tape.x_shape[:-1], layout.input_size_of(depth))
+        dx = np.zeros(shape, layer.dtype) if schedule.is_ragged else np.empty(shape, layer.dtype)
         for direction in range(layout.directions):
             place = Place(depth, direction)
             row = layout.row(place)
             last, first = [part[row] for part in end], [part[row] for part in start]
-            x, trace = tape.records[place]
-            weights = packed_backward(layer, tape.snapshot, place)
+            x, own_tape = tape.records[place]
             targets = layout.gradient_arrays(gradients, place)
-            with memory.borrowed(
-                (schedule.rows, layer._cell.places * cpu.features.padded(layer.hidden_size, layer.dtype)), layer.dtype
-            ) as da:
-                cpu.backward(layer._cell, weights, trace, _rows(dy), direction, last, first, _rows(dx), da, schedule)
-                cpu.weight_gradients(layer._cell, trace, _rows(x), da, direction, schedule, targets)
+            cpu.backward(
+                layer._cell, packed_backward(layer, tape.snapshot, place), own_tape, _rows(x), _rows(dy), direction,
+                last, first, _rows(dx), schedule, tape.slices, targets,
+            )  # fmt: skip
             layout.finish_gradients(gradients, place, targets[3])
         dy = dx
     return dy
@@ -76,11 +80,11 @@ def _rows(array: Array) -> Array:
 # Weights are packed once for every version of the parameters; if two threads both do it, the results are equal.
 
 
-def packed(layer: Configured, snapshot: Snapshot, place: Place) -> Any:
-    weights = snapshot.derived.get(place)
+def packed(layer: Configured, snapshot: Snapshot, place: Place, slices: int = 1) -> Any:
+    weights = snapshot.derived.get((slices, place))
     if weights is None:
         arrays = layer._layout.kernel_arrays(snapshot.arrays, place)
-        weights = snapshot.derived[place] = layer._pack(*arrays)
+        weights = snapshot.derived[slices, place] = layer._pack(*arrays, slices)
     return weights
 
 

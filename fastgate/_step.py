@@ -86,8 +86,10 @@ def _prepare(layer: Configured, B: int) -> Ready:
     if ready is not None and ready.snapshot is snapshot and ready.state_shape[1] == B:
         return ready
     width = cpu.features.padded(layer.hidden_size, layer.dtype)
-    scratch = memory.empty((3 * B, width), layer.dtype), memory.empty((B, cell.places * width), layer.dtype)
-    layers = tuple((i, *_stack.packed(layer, snapshot, Place(i, 0)), *scratch) for i in range(layer.num_layers))
+    packed = [_stack.packed(layer, snapshot, Place(i, 0)) for i in range(layer.num_layers)]
+    columns = packed[0].bias.shape[1]
+    scratch = memory.empty((3 * B, width), layer.dtype), memory.empty((B, columns), layer.dtype)
+    layers = tuple((i, *weights, *scratch) for i, weights in enumerate(packed))
     no_memory = np.empty((layer.num_layers, 0, layer.hidden_size), layer.dtype)
     ready = Ready(
         snapshot,

@@ -14,10 +14,10 @@ State = Array | tuple[Array, Array]
 
 
 class Record(NamedTuple):
-    """One direction of one layer: its input rows (P,I), and the kernel's trace (states and gates)."""
+    """One direction of one layer: its input, as it is laid out, and the kernels' own tape (states and gates)."""
 
     x: Array
-    trace: Any
+    tape: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,7 @@ class Tape:
     params: Params = field(repr=False)
     snapshot: Snapshot = field(repr=False)
     schedule: Any = field(repr=False)
+    slices: int = field(repr=False)
     records: dict[Place, Record] = field(repr=False)
     x_shape: tuple[int, ...]
     y_shape: tuple[int, ...]
@@ -38,13 +39,12 @@ class Tape:
     @property
     def nbytes(self) -> int:
         """Bytes of the inputs, states and gates that the tape keeps; weights belong to the layer."""
-        kept = {}
-        for x, trace in self.records.values():
-            for array in (x, *trace):
-                if array is not None:
-                    base = array if array.base is None else array.base
-                    kept[id(base)] = array.nbytes
-        return sum(kept.values())
+        kept = {
+            (array.__array_interface__["data"][0], array.nbytes)
+            for x, tape in self.records.values()
+            for array in (x, *tape.arrays())
+        }
+        return sum(nbytes for _, nbytes in kept)
 
 
 class Gradients(NamedTuple):

@@ -1,7 +1,6 @@
 """The one place where the kernels' internal arrays are allocated; results are made by NumPy where they are returned."""
 
 import threading
-from contextlib import contextmanager
 from math import prod
 
 import numpy as np
@@ -26,22 +25,27 @@ def zeros(shape, dtype):
     return array
 
 
-# The operating system hands out zeroed pages, one fault for each: large arrays that a thread needs again and again, and
-# nobody keeps, are taken from what it used before.
+# The operating system hands out zeroed pages, one fault for each, and even a small array takes a while to make: what a
+# thread needs again and again, and nobody keeps, is what it used before.
 MOST_KEPT = 1 << 26  # bytes for each thread
 _local = threading.local()
 
 
-@contextmanager
-def borrowed(shape, dtype):
-    """An uninitialised array, as from `empty`, that must not outlive the `with`."""
-    free = _local.__dict__.setdefault("free", {})
+def scratch(purpose, shape, dtype):
+    """An uninitialised array, as from `empty`, whose memory this thread gets again when it asks for this purpose."""
+    kept = _local.__dict__
+    found = kept.get(purpose)
+    if found is not None:
+        raw, own_shape, own_dtype, array = found
+        if own_shape == shape and own_dtype is dtype:
+            return array
     size = prod(shape) * dtype.itemsize
-    room = 1 << size.bit_length()  # few different sizes, however the shapes vary
-    same = free.setdefault(room, [])
-    raw = same.pop() if same else empty((room,), np.dtype(np.uint8))
-    try:
-        yield raw[:size].view(dtype).reshape(shape)
-    finally:
-        if room + sum(each * len(kept) for each, kept in free.items()) <= MOST_KEPT:
-            same.append(raw)
+    if found is None or not size <= raw.size:
+        kept.pop(purpose, None)
+        room = 1 << size.bit_length()  # the next power of two: shapes vary, and this may soon be enough for all
+        raw = empty((room,), np.dtype(np.uint8))
+        if room + sum(other.size for other, *_ in kept.values()) > MOST_KEPT:
+            return raw[:size].view(dtype).reshape(shape)
+    array = raw[:size].view(dtype).reshape(shape)
+    kept[purpose] = raw, shape, dtype, array
+    return array

@@ -1,6 +1,5 @@
 """What all tests share: unset memory holds NaN, and PyTorch is optional."""
 
-from contextlib import contextmanager
 from types import ModuleType
 
 import numpy as np
@@ -34,16 +33,10 @@ def _fill(array):
 @pytest.fixture(scope="session", autouse=True)
 def nan_in_unset_memory():
     """Whatever is read before it is written, and whatever is never written, turns a comparison red."""
-    allocate, borrow = memory.empty, memory.borrowed
-
-    @contextmanager
-    def borrowed(shape, dtype):
-        with borrow(shape, dtype) as array:
-            yield _fill(array)
-
+    allocate, scratch = memory.empty, memory.scratch
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "empty", lambda shape, dtype: _fill(allocate(shape, dtype)))
-        patch.setattr(memory, "borrowed", borrowed)
+        patch.setattr(memory, "scratch", lambda purpose, shape, dtype: _fill(scratch(purpose, shape, dtype)))
         for module in (_recurrent, _stack, _step, _weights, linear):  # not np itself: Numba compiles calls of it
             patch.setattr(module, "np", _Poisoned("numpy"))
         yield

@@ -55,11 +55,11 @@ def panels_of(matrix):
     return np.ascontiguousarray(matrix.reshape(K, M // width, width).transpose(1, 0, 2))
 
 
-def packed(kind, weight, units, order, shape):
+def packed(kind, weight, rows, shape):
     kernel = {"forward": pack_forward, "backward": pack_backward}[kind]
     panels = memory.empty(shape, weight.dtype)
     panels[...] = np.nan
-    kernel(weight, units, np.array(order), panels)
+    kernel(weight, rows, panels)
     return panels
 
 

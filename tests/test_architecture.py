@@ -114,7 +114,15 @@ def test_import_is_light():
 
 SHAPE = re.compile(r"\([A-Z0-9][A-Za-z0-9*+/,]*\)")  # (B,H) or (3B+P,Hp), without spaces
 # What fastgate calls and takes no arrays.
-WITHOUT_ARRAYS = {"parts_for", "uniform_schedule", "Schedule", "philox"}
+WITHOUT_ARRAYS = {
+    "give_way",
+    "parts_for",
+    "philox",
+    "Schedule",
+    "slices_for",
+    "steps_of_stretch",
+    "uniform_schedule",
+}
 
 
 def is_jit(decorator):
@@ -188,7 +196,8 @@ def test_every_package_is_installed():
     configuration = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     listed = set(configuration["tool"]["setuptools"]["packages"])
     folders = {path.parent.relative_to(ROOT) for path in KERNELS if path.name == "__init__.py"}
-    assert listed == {"fastgate", "fastgate.demo", *(".".join(("fastgate", *folder.parts)) for folder in folders)}
+    parts = ("fastgate", "fastgate.bench", "fastgate.bench.peers", "fastgate.demo")
+    assert listed == {*parts, *(".".join(("fastgate", *folder.parts)) for folder in folders)}
     assert configuration["project"]["version"] == fastgate.__version__
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import fastgate as fg
 from fastgate.kernels import cpu
-from fastgate.kernels.cpu import direction
+from fastgate.kernels.cpu import sharing
 from fastgate.kernels.cpu.dropout import philox
 
 P = 0.3
@@ -114,7 +114,7 @@ def test_the_mask_of_a_layer_is_that_of_its_place():
 @pytest.mark.parametrize("lengths", [None, [4, 0, 6, 1, 3]], ids=["full", "ragged"])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_mask_depends_on_nothing_else(options, lengths, threads, monkeypatch):
-    monkeypatch.setattr(direction, "FLOPS_PER_THREAD", 1.0)
+    monkeypatch.setattr(sharing, "FLOPS_PER_THREAD", 1.0)
     B, T, n = 5, 6, 8
     layer, before = stack(**options), fg.get_num_threads()
     x = np.ones((B, T, n) if layer.batch_first else (T, B, n))

@@ -91,9 +91,9 @@ def test_an_edit_of_a_callee_changes_the_result(package):
     from fastgate.kernels.cpu import features
     from fastgate.kernels.cpu.rnn import relu_step_backward as step
     Hp = features.padded(1, np.dtype(np.float64))
-    dh, h, da, none = np.ones((2, Hp)), np.ones((2, Hp)), np.zeros((1, Hp)), np.zeros((0, Hp))
-    panels = np.zeros((1, Hp, Hp))
-    step(dh, none, 0, none, 0, h, 0, 1, none, da, panels, 1, 1)
+    dy, dh, h, da, none = np.ones((1, 1)), np.zeros((1, Hp)), np.ones((2, Hp)), np.zeros((1, 1)), np.zeros((0, Hp))
+    panels = np.zeros((1, 1, Hp))
+    step(dy, 0, np.zeros(1, int), dh, none, none, 0, none, 0, h, 0, 1, none, da, panels, 0, 1, 1)
     print(da[0, 0])
     """
     assert run(code, package).stdout.split() == ["1.0"]

@@ -20,7 +20,15 @@ from fastgate.kernels import cpu
 KERNELS = Path(cpu.__file__).resolve().parents[1]
 B, T, I, H = 2, 3, 2, 2
 # Every file in which there may be a slip, after those it imports.
-FILES = ["equations.py", "cpu/lstm.py", "cpu/gru.py", "cpu/gru_reset_before.py", "cpu/sequences.py", "cpu/direction.py"]
+FILES = [
+    "equations.py",
+    "cpu/lstm.py",
+    "cpu/gru.py",
+    "cpu/gru_reset_before.py",
+    "cpu/sequences.py",
+    "cpu/gradients.py",
+    "cpu/weight_gradients.py",
+]
 
 
 class Slip(NamedTuple):
@@ -35,44 +43,52 @@ SLIPS = {
     "step 0 is left out": Slip(
         "lstm",
         "cpu/sequences.py",
-        "for s in range(active.size - 1, -1, -1):",
-        "for s in range(active.size - 1, 0, -1):",
+        "if step >= 0:",
+        "if step > 0:",
         "x",
     ),
     "dW_hh is taken from the state after the step": Slip(
         "lstm",
-        "cpu/direction.py",
-        "(trace.h, schedule.canonical_before)",
-        "(trace.h, index + schedule.order.size)",
+        "cpu/weight_gradients.py",
+        "schedule.canonical_before,",
+        "schedule.canonical + schedule.order.size,",
         "weight_hh_l0",
     ),
     "dc is not carried back": Slip(
-        "lstm", "cpu/lstm.py", "store(dc, first + n, u, dc_prev)", "store(dc, first + n, u, dc_prev * 0.0)", "c"
+        "lstm", "cpu/lstm.py", "store(dc, first + n, own, dc_prev)", "store(dc, first + n, own, dc_prev * 0.0)", "c"
     ),
     "the slope of f is taken from i": Slip(
         "lstm", "equations.py", "da_f = df * sigmoid_slope(f)", "da_f = df * sigmoid_slope(i)", "weight_ih_l0"
     ),
     "the gradient of the bias is forgotten": Slip(
-        "lstm", "cpu/direction.py", "accumulate_rows(bias_total, da, index)", "pass", "bias_hh_l0"
+        "lstm", "cpu/gradients.py", "if places[place, 3]:", "if False:", "bias_hh_l0"
     ),
     "dh of the final state is ignored": Slip(
-        "lstm", "cpu/direction.py", "dh[schedule.final, :H] += d_end[0]", "pass", "h"
+        "lstm",
+        "cpu/sequences.py",
+        "enter_state(dh_end,",
+        "enter_state(dh_end * 0,",
+        "h",
     ),
     "dc of the final state is ignored": Slip(
-        "lstm", "cpu/direction.py", "gather(last, 0, schedule.order, 0, B, H, inside, 0)", "inside[...] = 0", "c"
+        "lstm",
+        "cpu/sequences.py",
+        "enter_state(dc_end,",
+        "enter_state(dc_end * 0,",
+        "c",
     ),
     "the slope of tanh(c) is taken from c": Slip(
         "lstm", "equations.py", "dh * o * tanh_slope(tanh_c)", "dh * o * tanh_slope(c)", "c"
     ),
     "dh is not carried back through W_hh": Slip(
         "lstm",
-        "cpu/lstm.py",
-        "accumulate(dh, before, 0, da, at, 0, W_hh, 0, W_hh.shape[0], 0, W_hh.shape[1], rows)",
-        "pass",
+        "cpu/sequences.py",
+        "else:  # what the step after this one sends back",
+        "elif turn > 9:  # what the step after this one sends back",
         "h",
     ),
     "what z keeps of the GRU's state is not carried back": Slip(
-        "gru", "cpu/gru.py", "store(dh, before + m, u, load(dh, before + m, u) + dh_prev)", "pass", "h"
+        "gru", "cpu/gru.py", "store(dh, first + m, own, dh_prev)", "store(dh, first + m, own, dh_prev * 0.0)", "h"
     ),
     "what reaches h through r is lost where the reset gate acts before": Slip(
         "gru_reset_before",
@@ -83,9 +99,9 @@ SLIPS = {
     ),
     "the GRU's gates r and z change places in dW_hh": Slip(
         "gru",
-        "cpu/direction.py",
-        "unpack_gradient(total, H, recurrent_order, dW_hh)",
-        "unpack_gradient(total, H, recurrent_order[[1, 0, 2]], dW_hh)",
+        "cpu/weight_gradients.py",
+        "            place.recurrent_gate,\n",
+        "            [1, 0, 2, -1][place.recurrent_gate],\n",
         "weight_hh_l0",
     ),
 }
@@ -150,14 +166,14 @@ def with_slip(slip, layer, monkeypatch):
     for file in FILES[FILES.index(slip.file) :]:
         name, module = execute(file, change) if file == slip.file else execute(file)
         monkeypatch.setitem(sys.modules, name, module)
-    if slip.file == "cpu/direction.py":
-        monkeypatch.setattr(cpu, "backward", module.backward)
-        monkeypatch.setattr(cpu, "weight_gradients", module.weight_gradients)
+    if slip.file in ("cpu/gradients.py", "cpu/weight_gradients.py"):
+        monkeypatch.setattr(cpu, "backward", execute("cpu/stretches.py")[1].backward)
     else:
         steps, sequences = (
             importlib.import_module(f"fastgate.kernels.cpu.{part}") for part in (slip.cell, "sequences")
         )
-        backward = sequences.make_backward(steps.step_backward, "slip")
+        first_place, places = {"lstm": (0, 4), "gru": (1, 3), "gru_reset_before": (1, 2)}[slip.cell]
+        backward = sequences.make_backward(steps.step_backward, first_place, places, "slip")
         layer._cell = layer._cell._replace(backward=backward)
 
 

@@ -225,12 +225,12 @@ def test_without_a_copy_the_tape_refers_to_x():
 )
 @pytest.mark.parametrize("directions", [1, 2])
 def test_bytes_of_a_tape(make, states, gates, directions, dtype):
-    """One x for each layer; of each row its states and gates, padded to whole vectors; and the states before."""
+    """One x for each layer; of each row its gates, and its states padded to whole vectors; and the states before."""
     layer = make(I, H, num_layers=2, bidirectional=directions == 2, dtype=dtype)
     size, Hp = layer.dtype.itemsize, padded(H, layer.dtype)
     for lengths in (None, LENGTHS):
         rows = B * T if lengths is None else int(lengths.sum())
         inputs = B * T * (I + directions * H)
-        expected = size * (inputs + 2 * directions * Hp * (states * (B + rows) + gates * rows))
+        expected = size * (inputs + 2 * directions * (Hp * states * (B + rows) + H * gates * rows))
         assert layer.forward(X, lengths=lengths)[2].nbytes == expected
         assert layer.forward(X.astype(dtype), lengths=lengths, copy=False)[2].nbytes == expected

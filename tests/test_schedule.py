@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastgate.kernels.cpu import schedule as module
 from fastgate.kernels.cpu.schedule import Schedule, uniform_schedule
 
 hypothesis.settings.register_profile("fastgate", deadline=None, derandomize=True, max_examples=80)
@@ -77,7 +78,7 @@ def test_ranks_fall_in_length_and_ties_keep_their_order(lengths, spare, batch_fi
 def test_active_counts_the_ranks_still_running(lengths, spare, batch_first, parts):
     schedule, _ = make(lengths, spare, batch_first, parts)
     for part in schedule.parts:
-        own = schedule.lengths[part.first : part.first + part.ranks]
+        own = schedule.lengths[part.first : part.last]
         assert part.active.dtype == np.int64
         assert part.active.tolist() == [int((own > step).sum()) for step in range(own.max(initial=0))]
         assert part.rows == own.sum()
@@ -91,10 +92,10 @@ def test_parts_are_contiguous_not_empty_and_balanced(lengths, spare, batch_first
     first = 0
     for part in schedule.parts:
         assert part.first == first
-        assert part.ranks >= 1 or B == 0
+        assert part.last > part.first or B == 0
         # Sequences are not cut, so nobody can be nearer to an equal share than one sequence.
         assert part.rows <= schedule.rows / len(schedule.parts) + max(lengths, default=0)
-        first += part.ranks
+        first = part.last
     assert first == B
 
 
@@ -119,15 +120,46 @@ def test_state_before_each_canonical_row(lengths, spare, batch_first, parts):
 
 
 @any_schedule
-def test_final_states_by_sequence(lengths, spare, batch_first, parts):
+def test_stretches_are_the_whole_in_pieces(lengths, spare, batch_first, parts):
+    """The same rows in the same order, whether or not the schedule is cut."""
+    whole, T = make(lengths, spare, batch_first, parts)
+    for direction in (0, 1):
+        expected = whole.canonical_user_rows(direction).tolist()
+        for steps in (1, 2, 7):
+            pieces = [whole.stretch(first, first + steps) for first in range(0, max(T, 1), steps)]
+            assert [row for piece in pieces for row in piece.canonical_user_rows(direction)] == expected
+            assert all(np.array_equal(piece.order, whole.order) for piece in pieces)
+            assert sum(piece.rows for piece in pieces) == whole.rows
+
+
+@any_schedule
+def test_chunks_end_with_a_step_unless_that_is_larger(lengths, spare, batch_first, parts):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "CHUNK", 4)
+        schedule, T = make(lengths, spare, batch_first, parts)
+        cuts, steps = schedule.chunks, schedule.steps_of_chunk
+        assert cuts[0] == 0
+        assert cuts[-1] == schedule.rows
+        sizes = np.diff(cuts)
+        assert ((sizes > 0) & (sizes <= 4)).all()
+        ends = {sum(min(n, t) for n in lengths) for t in range(0, T + steps, steps)}
+        assert ends <= set(cuts.tolist())  # so it can be cut into stretches there
+        assert len(cuts) <= len(ends) or len(lengths) > 4
+
+
+@any_schedule
+def test_begins_group_steps_up_to_a_number_of_rows(lengths, spare, batch_first, parts):
     schedule, _ = make(lengths, spare, batch_first, parts)
-    B, rows, order = len(lengths), row_of(schedule), schedule.order.tolist()
-    rank_of = [order.index(n) for n in range(B)]
-    assert schedule.rank_of.tolist() == rank_of
-    kept = [rank_of[n] if lengths[n] == 0 else B + rows[rank_of[n], lengths[n] - 1] for n in range(B)]
-    assert schedule.final.tolist() == kept
-    # To and fro: a state starts in [0, B) and changes halves with every step.
-    assert schedule.final_of_two.tolist() == [rank_of[n] + (B if lengths[n] % 2 else 0) for n in range(B)]
+    for number, part in enumerate(schedule.parts):
+        for rows in (1, 5):
+            begins = schedule.begins(number, rows)
+            for begin in np.unique(begins):
+                own = np.flatnonzero(begins == begin)
+                assert own[0] == begin
+                assert own.tolist() == list(range(begin, begin + own.size))
+                assert part.active[own].sum() <= rows or own.size == 1
+                if own[-1] + 1 < begins.size:  # no room for the next step
+                    assert part.active[own].sum() + part.active[own[-1] + 1] > rows
 
 
 @pytest.mark.parametrize(("B", "T"), [(0, 0), (0, 4), (3, 0), (1, 1), (4, 3)])

@@ -1,8 +1,6 @@
 """Threads: any number of callers, forks, writes and exceptions; the results are always those of one thread."""
 
 import os
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,9 +9,9 @@ import numpy as np
 import pytest
 
 import fastgate as fg
-from fastgate.kernels.cpu import direction, team
+from fastgate.kernels.cpu import sharing, team
 
-B, T, I, H = 6, 5, 3, 4
+B, T, I, H = 6, 5, 3, 36  # more than one vector of units
 HOME = str(Path(fg.__file__).parents[1])
 WAIT = 60.0  # seconds until a test that hangs fails; nothing that works waits for it
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -21,10 +19,18 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 
 @pytest.fixture(autouse=True)
 def _small_work_is_split(monkeypatch):
-    monkeypatch.setattr(direction, "FLOPS_PER_THREAD", 1.0)
+    monkeypatch.setattr(sharing, "FLOPS_PER_THREAD", 1.0)
+    monkeypatch.setattr(sharing, "FLOPS_PER_TURN", 1.0)
+    monkeypatch.setattr(sharing, "SEQUENCES_PER_THREAD", 0)
     before = fg.get_num_threads()
     yield
     fg.set_num_threads(before)
+
+
+@pytest.fixture(params=["sequences", "units"])
+def way(monkeypatch, request):
+    """What threads share: the sequences of a batch, or the units of a step."""
+    monkeypatch.setattr(sharing, "SEQUENCES_PER_THREAD", {"sequences": 0, "units": B}[request.param])
 
 
 def data(seed):
@@ -48,7 +54,8 @@ def serially(layer, seeds):
 # ---------------------------------------------------------------------------------------------- many callers at once
 
 
-@pytest.mark.parametrize(("callers", "threads"), [(2, 2), (16, 2), (16, 5)])
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize(("callers", "threads"), [(2, 2), (16, 2), (16, 5), (64, 3)])
 def test_concurrent_callers(callers, threads):
     layer = fg.LSTM(I, H, 2, seed=0)
     expected = serially(layer, range(64))
@@ -58,6 +65,7 @@ def test_concurrent_callers(callers, threads):
     assert team._pool is not None  # the work was shared indeed
 
 
+@pytest.mark.usefixtures("way")
 def test_number_of_threads_set_while_others_compute():
     layer = fg.LSTM(I, H, seed=0)
     expected = serially(layer, range(64))
@@ -146,6 +154,23 @@ def test_writes_while_others_compute(call):
 # ------------------------------------------------------------------------------------------------------- the pool
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+def test_a_busy_pool_holds_up_nobody(threads, monkeypatch):
+    """Those who share the units of a step need not all be there: the caller does what nobody else has begun."""
+    monkeypatch.setattr(sharing, "SEQUENCES_PER_THREAD", B)
+    layer = fg.LSTM(I, H, seed=0)
+    (expected,) = serially(layer, [0])
+    fg.set_num_threads(threads)
+    finish = threading.Event()
+    team.run([lambda: None] * threads)
+    blocked = [team._pool.submit(finish.wait, WAIT) for _ in range(threads - 1)]
+    try:
+        assert everything(layer) == expected
+    finally:
+        finish.set()
+    assert all(future.result(WAIT) for future in blocked)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_tasks_run_on_so_many_threads(threads):
     fg.set_num_threads(threads)
@@ -207,94 +232,3 @@ def test_a_pool_that_was_shut_down_is_done_without():
     team._pool.shutdown()
     team.run([lambda: idents.append(threading.get_ident())] * 3)
     assert idents == [threading.get_ident()] * 3
-
-
-# ------------------------------------------------------------------------------------------------------ processes
-
-BEGIN = """
-import os, warnings
-import numpy as np
-import fastgate as fg
-from fastgate.kernels.cpu import direction, team
-
-warnings.filterwarnings("ignore", "This process .* is multi-threaded, use of fork", DeprecationWarning)
-direction.FLOPS_PER_THREAD = 1.0
-layer = fg.LSTM(3, 4, seed=0)
-x = np.random.default_rng(0).standard_normal((6, 5, 3)).astype(np.float32)
-
-
-def compute(_=None):
-    y, state, tape = layer.forward(x)
-    return y.tobytes() + layer.backward(tape, y).params.flat.tobytes()
-"""
-
-
-def run_script(path, text, **environment):
-    """Run in a new interpreter; its output, if it ends well and has nothing to complain of."""
-    path.write_text(BEGIN + text)
-    inherited = {name: value for name, value in os.environ.items() if name != "FASTGATE_NUM_THREADS"}
-    environment = inherited | {"PYTHONPATH": HOME} | environment
-    ended = subprocess.run(
-        [sys.executable, "-W", "error", path], env=environment, capture_output=True, text=True, timeout=10 * WAIT
-    )
-    said = [line for line in ended.stderr.splitlines() if not line.startswith("fastgate: compiling kernels")]
-    assert said == []
-    assert ended.returncode == 0
-    return ended.stdout.strip()
-
-
-@needs_fork
-def test_fork_after_the_pool_was_used(tmp_path):
-    text = """
-fg.set_num_threads(3)
-before = compute()
-assert team._pool is not None
-children = []
-for _ in range(3):
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            assert team._pool is None and fg.get_num_threads() == 3
-            assert compute() == compute() == before and team._pool is not None
-            status = 0
-        finally:
-            os._exit(status)
-    children.append(child)
-assert compute() == before
-print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
-"""
-    assert run_script(tmp_path / "script.py", text) == "[0, 0, 0]"
-
-
-@pytest.mark.parametrize("method", [pytest.param("fork", marks=needs_fork), "spawn"])
-def test_multiprocessing(tmp_path, method):
-    text = f"""
-if __name__ == "__main__":
-    import multiprocessing
-    fg.set_num_threads(2)
-    before = compute()
-    with multiprocessing.get_context({method!r}).Pool(2) as pool:
-        print(pool.map(compute, range(4)) == [before] * 4)
-"""
-    assert run_script(tmp_path / "script.py", text) == "True"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "compute(); assert team._pool is not None",
-        "import threading; [threading.Thread(target=compute).start() for _ in range(4)]",
-        "import atexit; atexit.register(compute); compute()",
-        "import threading; threading.Thread(target=lambda: [compute() for _ in range(2000)], daemon=True).start()",
-    ],
-    ids=["at rest", "callers still running", "called at exit", "daemon"],
-)
-def test_the_interpreter_ends_cleanly(tmp_path, text):
-    run_script(tmp_path / "script.py", "fg.set_num_threads(3)\n" + text)
-
-
-@pytest.mark.parametrize("count", ["1", "3", ""])
-def test_threads_in_the_environment(tmp_path, count):
-    found = run_script(tmp_path / "script.py", "print(fg.get_num_threads())", FASTGATE_NUM_THREADS=count)
-    assert int(found) == (int(count) if count else team.available_cpus())

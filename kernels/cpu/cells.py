@@ -1,7 +1,8 @@
 """Every cell as data: how its gates lie in memory, and its compiled drivers.
 
-A row of gates has `places`, each a gate's H units padded to whole vectors. The input's weights fill the first ones and
-the recurrent weights those from `recurrent_place` on; the orders name PyTorch's gates (i f g o, r z n) at those places.
+Gates are numbered as in PyTorch (i f g o, r z n). Forward, the pre-activations of a row lie in groups (`layout.py`):
+the input's product fills the first groups, the recurrent one those from `recurrent_group` on. Backward, a row of da has
+`da_places`: those of the input's gates first, in the order of `input_gates`.
 """
 
 from typing import Any, NamedTuple
@@ -10,88 +11,104 @@ from fastgate.kernels.cpu import gru, gru_reset_before, lstm, rnn
 from fastgate.kernels.cpu.sequences import make_backward, make_forward, make_step
 
 
-class RecurrentProduct(NamedTuple):
-    """One term of the gradient of W_hh: (states or gates at a place).T @ (da at places)."""
+class Place(NamedTuple):
+    """What a gate's columns of da are the gradient of: rows of W_ih, of W_hh, or of both."""
 
-    of_gates: bool
-    place: int
-    da_place: int
-    count: int
-    total_place: int
+    input_gate: int = -1
+    recurrent_gate: int = -1
+    reset_place: int = 0  # the operand of W_hh is not h but what the tape's gates keep here
+    has_bias: bool = True  # in the recurrent product
 
 
 class Cell(NamedTuple):
-    places: int
-    input_order: tuple[int, ...]
-    recurrent_order: tuple[int, ...]
-    recurrent_place: int
-    recurrent_products: tuple[RecurrentProduct, ...]
+    group_sizes: tuple[int, ...]
+    input_groups: tuple[tuple[int, ...], ...]
+    recurrent_groups: tuple[tuple[int, ...], ...]
+    recurrent_group: int
+    gates_kept: int  # by the tape, beside the states
+    da_places: tuple[Place, ...]
     has_memory: bool  # a state c beside h
-    keeps_gates: bool  # backward needs more than h
     has_single_bias: bool  # there is no bias in the recurrent product
     has_candidate_bias: bool  # that of the candidate acts apart from the input's
+    has_slices: bool  # a step can be shared by workers that each have some of the units
     forward: Any
     backward: Any
     step_for: Any  # dtype, that of packed weights -> its step
 
+    @property
+    def input_gates(self):
+        return sum(self.input_groups, ())
 
-def _drivers(variant, step_forward, step_backward):
+    @property
+    def recurrent_gates(self):
+        return sum(self.recurrent_groups, ())
+
+
+def _drivers(variant, step_forward, step_backward, first_place, places):
     return {
         "forward": make_forward(step_forward, variant),
-        "backward": make_backward(step_backward, variant),
+        "backward": make_backward(step_backward, first_place, places, variant),
         "step_for": make_step(step_forward, variant),
     }
 
 
 CELLS = {
     "lstm": Cell(
-        places=4,
-        input_order=(0, 1, 2, 3),
-        recurrent_order=(0, 1, 2, 3),
-        recurrent_place=0,
-        recurrent_products=(RecurrentProduct(False, 0, 0, 4, 0),),
+        group_sizes=(4,),
+        input_groups=((0, 1, 2, 3),),
+        recurrent_groups=((0, 1, 2, 3),),
+        recurrent_group=0,
+        gates_kept=4,
+        da_places=tuple(Place(gate, gate) for gate in range(4)),
         has_memory=True,
-        keeps_gates=True,
         has_single_bias=False,
         has_candidate_bias=False,
-        **_drivers("lstm", lstm.step_forward, lstm.step_backward),
+        has_slices=True,
+        **_drivers("lstm", lstm.step_forward, lstm.step_backward, 0, 4),
     ),
     "gru": Cell(
-        places=4,
-        input_order=(2, 0, 1),
-        recurrent_order=(0, 1, 2),
-        recurrent_place=1,
-        recurrent_products=(RecurrentProduct(False, 0, 1, 3, 0),),
+        group_sizes=(1, 2, 1),
+        input_groups=((2,), (0, 1)),
+        recurrent_groups=((0, 1), (2,)),
+        recurrent_group=1,
+        gates_kept=4,
+        da_places=(Place(2), Place(0, 0), Place(1, 1), Place(recurrent_gate=2)),
         has_memory=False,
-        keeps_gates=True,
         has_single_bias=False,
         has_candidate_bias=True,
-        **_drivers("gru", gru.step_forward, gru.step_backward),
+        has_slices=True,
+        **_drivers("gru", gru.step_forward, gru.step_backward, 1, 3),
     ),
     "gru_reset_before": Cell(
-        places=4,
-        input_order=(2, 0, 1),
-        recurrent_order=(0, 1, 2),
-        recurrent_place=1,
-        recurrent_products=(RecurrentProduct(False, 0, 1, 2, 0), RecurrentProduct(True, 3, 0, 1, 2)),
+        group_sizes=(1, 2, 1),
+        input_groups=((2,), (0, 1)),
+        recurrent_groups=((0, 1), (2,)),
+        recurrent_group=1,
+        gates_kept=4,
+        da_places=(
+            Place(2, 2, reset_place=3, has_bias=False),
+            Place(0, 0, has_bias=False),
+            Place(1, 1, has_bias=False),
+        ),
         has_memory=False,
-        keeps_gates=True,
         has_single_bias=True,
         has_candidate_bias=False,
-        **_drivers("gru_reset_before", gru_reset_before.step_forward, gru_reset_before.step_backward),
+        has_slices=False,
+        **_drivers("gru_reset_before", gru_reset_before.step_forward, gru_reset_before.step_backward, 1, 2),
     ),
     **{
         f"rnn_{name}": Cell(
-            places=1,
-            input_order=(0,),
-            recurrent_order=(0,),
-            recurrent_place=0,
-            recurrent_products=(RecurrentProduct(False, 0, 0, 1, 0),),
+            group_sizes=(1,),
+            input_groups=((0,),),
+            recurrent_groups=((0,),),
+            recurrent_group=0,
+            gates_kept=0,
+            da_places=(Place(0, 0),),
             has_memory=False,
-            keeps_gates=False,
             has_single_bias=False,
             has_candidate_bias=False,
-            **_drivers(f"rnn_{name}", *steps),
+            has_slices=True,
+            **_drivers(f"rnn_{name}", *steps, 0, 1),
         )
         for name, steps in {
             "tanh": (rnn.tanh_step_forward, rnn.tanh_step_backward),

@@ -7,30 +7,36 @@ import numpy as np
 
 from fastgate.kernels import memory
 from fastgate.kernels.cpu import team
-from fastgate.kernels.cpu.direction import make_panels, outer, parts_for
+from fastgate.kernels.cpu.cells import Place
 from fastgate.kernels.cpu.features import lanes, padded
-from fastgate.kernels.cpu.gradients import accumulate_rows
+from fastgate.kernels.cpu.gradients import CHUNK, weight_gradients
+from fastgate.kernels.cpu.layout import group_columns
 from fastgate.kernels.cpu.matmul import project
-from fastgate.kernels.cpu.pack import pack_backward, pack_forward, unpack_gradient
 from fastgate.kernels.cpu.rows import copy_rows
+from fastgate.kernels.cpu.sharing import cuts_of, threads_for
+from fastgate.kernels.cpu.weight_gradients import block_for, panels_for, places_of, sum_for, take_sum
+from fastgate.kernels.cpu.weights import backward_panels, forward_panels
 
-ORDER = (0,)
+PLACES = (Place(0),)
+
+
+def _columns(N, dtype):
+    """One group of one gate."""
+    return group_columns([(0,)], N, lanes(dtype))
 
 
 def pack_weights(W, b):
     """W (N,K)  b (N) -> panels and bias (1,Np), for `forward`"""
-    N, K = W.shape
-    width, Np = lanes(W.dtype), padded(N, W.dtype)
-    bias = memory.zeros((1, Np), W.dtype)
+    N = W.shape[0]
+    bias = memory.zeros((1, padded(N, W.dtype)), W.dtype)
     bias[0, :N] = b
-    return make_panels(pack_forward, W, N, ORDER, (Np // width, K, width)), bias
+    return forward_panels(W, _columns(N, W.dtype)), bias
 
 
 def pack_backward_weights(W):
     """W (N,K) -> panels and bias (1,Kp) of zeros, for `backward`"""
     N, K = W.shape
-    width, Kp, Np = lanes(W.dtype), padded(K, W.dtype), padded(N, W.dtype)
-    return make_panels(pack_backward, W, N, ORDER, (Kp // width, Np, width)), memory.zeros((1, Kp), W.dtype)
+    return backward_panels(W, np.arange(N)), memory.zeros((1, padded(K, W.dtype)), W.dtype)
 
 
 def forward(x, weights, N):
@@ -41,15 +47,18 @@ def forward(x, weights, N):
 def backward(x, weights, dy, dW, db):
     """x (P,K)  dy (P,N) -> dx (P,K)  dW (N,K)  db (N), both overwritten"""
     (N, K), dtype, P = dW.shape, x.dtype, dy.shape[0]
-    Np = padded(N, dtype)
-    da = memory.empty((P, Np), dtype)
-    copy_rows(dy, 0, da, 0, N, P)
-    dx = _product(da, *weights, K)
-    total, bias_total, index = memory.zeros((K, Np), dtype), memory.zeros((1, Np), dtype), np.arange(P)
-    outer(total, 0, x, index, 0, da, index, 0, Np)
-    accumulate_rows(bias_total, da, index)
-    unpack_gradient(total, N, np.array(ORDER), dW)
-    unpack_gradient(bias_total, N, np.array(ORDER), db[:, None])
+    dx = _product(dy, *weights, K)
+    total, none = sum_for(dW, "W_ih_sum"), np.empty((0, 0), dtype)
+    cuts, rows = np.append(np.arange(0, P, CHUNK), P), np.arange(P)
+    workers = threads_for(P * K * N)
+
+    def task(worker):
+        scratch = panels_for(K, dtype, worker, "x"), none, none, block_for(dtype, worker)
+        operands = x, rows, none, none, rows, dy, rows, cuts, places_of(PLACES, N), N
+        return partial(weight_gradients, *operands, total, none, db[None], none, *scratch, True, worker, workers)
+
+    team.run([task(worker) for worker in range(workers)])
+    take_sum(dW, total)
     return dx
 
 
@@ -57,8 +66,7 @@ def _product(x, panels, bias, N):
     """x (P,K)  panels (Np/lanes,K,lanes)  bias (1,Np) -> (P,N)"""
     P, (blocks, K, width) = x.shape[0], panels.shape
     whole = memory.empty((P, blocks * width), x.dtype)
-    parts = parts_for(P, P, K * N)
-    cuts = [P * i // parts for i in range(parts + 1)]
+    cuts = cuts_of(P, threads_for(P * K * N))
 
     def run(first, last):
         project(whole, first, x, first, panels, bias, last - first)

@@ -1,74 +1,86 @@
 """GRU, `reset_after=False`: the reset gate acts on the state before the recurrent product (Cho et al. 2014).
 
-A step has two phases: gates r and z from h, then the candidate n from r * h. Gates lie in the order n, r, z, h_reset
-with h_reset = r * h, which the second product reads. Names of rows are those of `lstm.py`; there is no c.
+A step has two phases: gates r and z from h, then the candidate n from r * h, which needs all units of r: this cell is
+never cut into slices of units. Pre-activations lie in three groups: n; r and z; h_reset = r * h, which is no
+pre-activation but the second product's operand. The tape keeps n, r, z, h_reset; da has n, r, z.
 """
 
 from fastgate.kernels.cpu.matmul import accumulate
-from fastgate.kernels.cpu.rows import clear_padding
+from fastgate.kernels.cpu.quantize import depth_of
 from fastgate.kernels.cpu.simd import lanes_of, load, store, zero_of
+from fastgate.kernels.cpu.tail import load_some, store_some
 from fastgate.kernels.equations import gru_reset, gru_reset_vjp, gru_update, gru_update_vjp
 from fastgate.kernels.jit import jit
 
 
 @jit(inline=True)
-def step_forward(gates, at, h, before, after, c, memory_before, memory_after, W_hh, rows, keep):
-    """gates (P,4Hp) holding W_ih x + b in n, r, z  h (S,Hp)[before]  W_hh panels r, z, n -> h[after]
+def step_forward(
+    a, at, h, before, after, c, memory_before, memory_after, W_hh, unit, units, rows, gates, row, keep
+):  # fmt: skip
+    """a (A,M)[at] holding W_ih x + b in n, r, z  h (S,Hp)[before]  W_hh panels r, z; n -> h[after]
 
-    Gates end up holding r, z, h_reset, and with `keep` n.
+    With `keep` also gates (P,4H)[row].
     """
-    Hp = h.shape[1]
-    blocks = W_hh.shape[0] // 3
-    accumulate(gates, at, Hp, h, before, 0, W_hh, 0, 2 * blocks, 0, W_hh.shape[1], rows)
+    H, width = depth_of(W_hh), lanes_of(h)
+    blocks = -(-H // width)
+    at_r, reset_blocks = blocks * width, W_hh.shape[0] - blocks
+    at_reset = at_r + reset_blocks * width
+    accumulate(a, at, at_r, h, before, 0, W_hh, 0, reset_blocks, 0, H, rows)
     for m in range(rows):
-        for u in range(0, Hp, lanes_of(h)):
-            a_r = load(gates, at + m, Hp + u)
-            a_z = load(gates, at + m, 2 * Hp + u)
+        for u in range(0, H, width):
+            count = H - u
+            a_r = load_some(a, at + m, at_r + u, count)
+            a_z = load_some(a, at + m, at_r + H + u, count)
             r, z, h_reset = gru_reset(a_r, a_z, load(h, before + m, u))
-            store(gates, at + m, Hp + u, r)
-            store(gates, at + m, 2 * Hp + u, z)
-            store(gates, at + m, 3 * Hp + u, h_reset)
+            store_some(a, at + m, at_r + H + u, z, count)
+            store(a, at + m, at_reset + u, h_reset)
+            if keep:
+                store_some(gates, row + m, H + u, r, count)
+                store_some(gates, row + m, 2 * H + u, z, count)
+                store_some(gates, row + m, 3 * H + u, h_reset, count)
 
-    accumulate(gates, at, 0, gates, at, 3 * Hp, W_hh, 2 * blocks, blocks, 0, W_hh.shape[1], rows)
+    accumulate(a, at, 0, a, at, at_reset, W_hh, reset_blocks, blocks, 0, H, rows)
     for m in range(rows):
-        for u in range(0, Hp, lanes_of(h)):
-            h_next, n = gru_update(
-                load(gates, at + m, u), load(gates, at + m, 2 * Hp + u), load(h, before + m, u)
-            )  # fmt: skip
+        for u in range(0, H, width):
+            count = H - u
+            a_n = load_some(a, at + m, u, count)
+            z = load_some(a, at + m, at_r + H + u, count)
+            h_next, n = gru_update(a_n, z, load(h, before + m, u))
             store(h, after + m, u, h_next)
             if keep:
-                store(gates, at + m, u, n)
+                store_some(gates, row + m, u, n, count)
 
 
 @jit(inline=True)
-def step_backward(dh, dc, first, gates, at, h, before, after, c, da, W_hh, rows, units):
-    """dh (S,Hp)[after]  gates holding n, r, z, h_reset  h (S,Hp)  W_hh panels -> da (P,4Hp)[at]  dh[before] +=
+def step_backward(
+    dy, dy_column, index, dh, dc, d_reset, first, gates, row, h, before, after, c, da, W_hh, unit, units, rows
+):  # fmt: skip
+    """dy (R,L)[index[row:], dy_column:]  dh (B,Hp)[first]  gates (P,4H)[row]  h (S,Hp)[before]  W_hh panels
+    -> da (P,3H)[row] of n, r, z  dh
 
-    The fourth place of da is scratch: first zero, then the gradient of h_reset.
+    scratch d_reset (B,Hp)[first], the gradient of h_reset
     """
-    Hp = dh.shape[1]
-    blocks = W_hh.shape[0]
+    H = W_hh.shape[1] // 3
     for m in range(rows):
-        for u in range(0, Hp, lanes_of(dh)):
-            n = load(gates, at + m, u)
-            z = load(gates, at + m, 2 * Hp + u)
-            da_n, dz, dh_prev = gru_update_vjp(load(dh, after + m, u), n, z, load(h, before + m, u))
-            store(da, at + m, u, da_n)
-            store(da, at + m, 2 * Hp + u, dz)
-            store(da, at + m, 3 * Hp + u, zero_of(da))
-            store(dh, before + m, u, load(dh, before + m, u) + dh_prev)
+        for u in range(0, H, lanes_of(dh)):
+            count = H - u
+            n = load_some(gates, row + m, u, count)
+            z = load_some(gates, row + m, 2 * H + u, count)
+            dh_next = load(dh, first + m, u) + load_some(dy, index[row + m], dy_column + u, count)
+            da_n, dz, dh_prev = gru_update_vjp(dh_next, n, z, load(h, before + m, u))
+            store_some(da, row + m, u, da_n, count)
+            store_some(da, row + m, 2 * H + u, dz, count)
+            store(d_reset, first + m, u, zero_of(da))
+            store(dh, first + m, u, dh_prev)
 
-    clear_padding(da, at, rows, units, Hp)
-    accumulate(da, at, 3 * Hp, da, at, 0, W_hh, 0, blocks, 2 * Hp, Hp, rows)
+    accumulate(d_reset, first, 0, da, row, 0, W_hh, 0, W_hh.shape[0], 2 * H, H, rows)
     for m in range(rows):
-        for u in range(0, Hp, lanes_of(dh)):
-            r = load(gates, at + m, Hp + u)
-            z = load(gates, at + m, 2 * Hp + u)
-            dz = load(da, at + m, 2 * Hp + u)
-            dh_reset = load(da, at + m, 3 * Hp + u)
-            da_r, da_z, dh_prev = gru_reset_vjp(dz, dh_reset, r, z, load(h, before + m, u))
-            store(da, at + m, Hp + u, da_r)
-            store(da, at + m, 2 * Hp + u, da_z)
-            store(dh, before + m, u, load(dh, before + m, u) + dh_prev)
-    clear_padding(da, at, rows, units, Hp)
-    accumulate(dh, before, 0, da, at, Hp, W_hh, 0, blocks, 0, 2 * Hp, rows)
+        for u in range(0, H, lanes_of(dh)):
+            count = H - u
+            r = load_some(gates, row + m, H + u, count)
+            z = load_some(gates, row + m, 2 * H + u, count)
+            dz = load_some(da, row + m, 2 * H + u, count)
+            da_r, da_z, dh_prev = gru_reset_vjp(dz, load(d_reset, first + m, u), r, z, load(h, before + m, u))
+            store_some(da, row + m, H + u, da_r, count)
+            store_some(da, row + m, 2 * H + u, da_z, count)
+            store(dh, first + m, u, load(dh, first + m, u) + dh_prev)

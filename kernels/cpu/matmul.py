@@ -4,7 +4,7 @@ Rows and columns are cut into tiles of nearly equal size, so that no thin tile i
 """
 
 from fastgate.kernels.cpu.features import TILE_COLUMNS, TILE_ROWS
-from fastgate.kernels.cpu.quantize import scale_rows_of
+from fastgate.kernels.cpu.quantize import depth_of, scale_rows_of
 from fastgate.kernels.cpu.simd import lanes_of, pointer_to
 from fastgate.kernels.cpu.tile import multiply_tile
 from fastgate.kernels.jit import jit
@@ -13,7 +13,7 @@ from fastgate.kernels.jit import jit
 @jit(inline=True)
 def project(out, out_at, x, x_at, panels, bias, rows):
     """x (P,K)[x_at:]  panels (N,K,lanes)  bias (1,M)  rows -> out (P,M)[out_at:], its first N vectors of columns"""
-    depth = panels.shape[1] - scale_rows_of(panels)
+    depth = depth_of(panels)
     _multiply(
         pointer_to(out, out_at * out.shape[1]), out.shape[1],
         pointer_to(bias, 0), 0,
@@ -27,7 +27,7 @@ def project(out, out_at, x, x_at, panels, bias, rows):
 def accumulate(out, out_at, out_column, a, a_at, a_column, panels, panel, count, k, depth, rows):
     """out (P,M)[out_at:, out_column:] += a (Q,L)[a_at:, a_column:] @ panels[panel : panel+count, k : k+depth]
 
-    Rows of scales (see `quantize.py`) count in `depth`, so that panels.shape[1] is all of it.
+    Rows of scales (see `quantize.py`) count neither in `k` nor in `depth`.
     """
     # Rows of one time step follow those of another, so that the lowest bit of `rows` in out_at changes from step to
     # step: every other one goes through the panels backwards and finds the last ones still in the cache.
@@ -36,7 +36,7 @@ def accumulate(out, out_at, out_column, a, a_at, a_column, panels, panel, count,
         pointer_to(out, out_at * out.shape[1] + out_column), out.shape[1],
         pointer_to(a, a_at * a.shape[1] + a_column), a.shape[1],
         pointer_to(panels, (panel * panels.shape[1] + scale_rows_of(panels) + k) * panels.shape[2]), panels.shape[1],
-        count, depth - scale_rows_of(panels), rows, out_at & rows & -rows,
+        count, depth, rows, out_at & rows & -rows,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from fastgate.kernels import memory
 from fastgate.kernels.arithmetic import constant
 from fastgate.kernels.cpu.features import FEATURES, IS_ARM
 from fastgate.kernels.cpu.simd import load_at
+from fastgate.kernels.jit import jit
 
 FORMATS = ("bfloat16", "float16", "int8")
 SCALE_ROWS = 4  # bytes of a float32 over those of an int8
@@ -83,6 +84,12 @@ def _encode_int8(panels):
 def has_scales(dtype):
     """Of a Numba type."""
     return dtype == types.int8
+
+
+@jit(inline=True)
+def depth_of(panels):
+    """panels (N,K,lanes), or with rows of scales before those of weights -> K"""
+    return panels.shape[1] - scale_rows_of(panels)
 
 
 @intrinsic

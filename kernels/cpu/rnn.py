@@ -1,29 +1,35 @@
-"""Plain RNN, tanh or relu: one place of pre-activations, which become h. Names of rows are those of `lstm.py`."""
+"""Plain RNN, tanh or relu: one gate, whose value is h; the tape needs no gates. Names are those of `lstm.py`."""
 
 from fastgate.kernels import equations
 from fastgate.kernels.cpu.matmul import accumulate
-from fastgate.kernels.cpu.rows import clear_padding
-from fastgate.kernels.cpu.simd import lanes_of, load, store
+from fastgate.kernels.cpu.quantize import depth_of
+from fastgate.kernels.cpu.simd import lanes_of, load, store, zero_of
+from fastgate.kernels.cpu.tail import load_some, store_some
 from fastgate.kernels.jit import jit
 
 
 def make_steps(cell, cell_vjp, variant):
     @jit(variant=variant, inline=True)
-    def step_forward(gates, at, h, before, after, c, memory_before, memory_after, W_hh, rows, keep):
-        """gates (P,Hp) holding W_ih x + b  h (S,Hp)[before]  W_hh panels -> h[after]"""
-        accumulate(gates, at, 0, h, before, 0, W_hh, 0, W_hh.shape[0], 0, W_hh.shape[1], rows)
+    def step_forward(
+        a, at, h, before, after, c, memory_before, memory_after, W_hh, unit, units, rows, gates, row, keep
+    ):  # fmt: skip
+        """a (A,M)[at] holding W_ih x + b  h (S,Hp)[before]  W_hh panels -> h[after]"""
+        accumulate(a, at, 0, h, before, 0, W_hh, 0, W_hh.shape[0], 0, depth_of(W_hh), rows)
         for n in range(rows):
-            for u in range(0, h.shape[1], lanes_of(h)):
-                store(h, after + n, u, cell(load(gates, at + n, u)))
+            for u in range(0, units, lanes_of(h)):
+                store(h, after + n, unit + u, cell(load_some(a, at + n, u, units - u)))
 
     @jit(variant=variant, inline=True)
-    def step_backward(dh, dc, first, gates, at, h, before, after, c, da, W_hh, rows, units):
-        """dh (S,Hp)[after]  h (S,Hp)[after]  W_hh panels -> da (P,Hp)[at]  dh[before] +="""
+    def step_backward(
+        dy, dy_column, index, dh, dc, d_reset, first, gates, row, h, before, after, c, da, W_hh, unit, units, rows
+    ):  # fmt: skip
+        """dy (R,L)[index[row:], dy_column:]  dh (B,Hp)[first]  h (S,Hp)[after] -> da (P,H)[row]  dh, zero"""
         for n in range(rows):
-            for u in range(0, dh.shape[1], lanes_of(dh)):
-                store(da, at + n, u, cell_vjp(load(dh, after + n, u), load(h, after + n, u)))
-        clear_padding(da, at, rows, units, dh.shape[1])
-        accumulate(dh, before, 0, da, at, 0, W_hh, 0, W_hh.shape[0], 0, W_hh.shape[1], rows)
+            for u in range(0, units, lanes_of(dh)):
+                own, count = unit + u, units - u
+                dh_next = load(dh, first + n, own) + load_some(dy, index[row + n], dy_column + own, count)
+                store_some(da, row + n, own, cell_vjp(dh_next, load(h, after + n, own)), count)
+                store(dh, first + n, own, zero_of(dh))
 
     return step_forward, step_backward
 

@@ -47,12 +47,8 @@ def copy_rows(source, source_at, out, out_at, columns, rows):
 
 
 @jit
-def clear_padding(out, first, rows, units, padded):
-    """out (P,M)[first : first+rows], of places of `padded` columns -> zeros behind the first `units` of each place
-
-    Padding is finite by itself, but an infinite input or state times its zero weights is not.
-    """
-    for p in range(first, first + rows):
-        for place in range(0, out.shape[1], padded):
-            for j in range(place + units, place + padded):
-                out[p, j] = 0.0
+def clear(out, rows):
+    """out (P,N)[:rows] = 0"""
+    for p in range(rows):
+        for j in range(out.shape[1]):
+            out[p, j] = 0.0

@@ -7,56 +7,71 @@ element.
 """
 
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+
+from fastgate.kernels.cpu.gradients import CHUNK
+from fastgate.kernels.jit import jit
 
 
 class Part(NamedTuple):
     """One worker's share."""
 
-    first: int  # its first rank
-    ranks: int
+    first: int  # its ranks: [first, last)
+    last: int
     row: int  # its first row
     rows: int
     active: np.ndarray  # (T,) ranks running at each step
+    starts: np.ndarray  # (T+1,) the part's rows before each step
 
 
 class Schedule:
-    """The rows of `lengths` (B,) sequences inside a user's array of B x T rows, cut into at most `parts` parts."""
+    """The rows of `lengths` (B,) sequences inside a user's array of B x T rows, cut into at most `parts` parts.
 
-    def __init__(self, lengths, T, batch_first, parts):
-        B = lengths.size
+    Only steps [start, stop) of each sequence, in the direction it is run; all of them by default.
+    """
+
+    def __init__(self, lengths, T, batch_first, parts, start=0, stop=None):
         self.order = np.argsort(-lengths, kind="stable")  # rank -> the user's sequence
-        self.lengths = lengths[self.order]
-        self.batch_stride, self.time_stride = (T, 1) if batch_first else (1, B)
-        self.rows = int(self.lengths.sum())
-        self.is_ragged = self.rows < B * T
+        self.whole_lengths = lengths[self.order]
+        self.start, self.stop = start, T if stop is None else stop
+        self.lengths = np.clip(self.whole_lengths - start, 0, self.stop - start)
         self.batch_first, self.steps = batch_first, T
-        self.parts = []
-        ranks, times, rows = [], [], []
+        self.batch_stride, self.time_stride = (T, 1) if batch_first else (1, lengths.size)
+        self.rows = int(self.lengths.sum())
+        self.is_ragged = self.rows < lengths.size * (self.stop - start)
+        self.parts, self._begins = [], {}
         row = 0
         for first, last in _cut(self.lengths, parts):
             own = self.lengths[first:last]
-            steps = np.arange(own.max(initial=0))
-            active = np.searchsorted(-own, -steps, side="left").astype(np.int64)
-            part = Part(first, last - first, row, int(own.sum()), active)
-            self.parts.append(part)
-            starts = np.cumsum(active) - active
-            times.append(np.repeat(steps, active))
-            ranks.append(np.arange(part.rows) - np.repeat(starts, active) + first)
-            rows.append((row, starts))
-            row += part.rows
-        self._rank = _joined(ranks)  # of each row
-        self._time = _joined(times)
-        self._starts = rows
+            active = np.searchsorted(-own, -np.arange(own.max(initial=0)), side="left").astype(np.int64)
+            starts = np.concatenate([[0], np.cumsum(active)])
+            self.parts.append(Part(first, last, row, int(own.sum()), active, starts))
+            row += self.parts[-1].rows
+
+    def stretch(self, start, stop):
+        """The schedule of steps [start, stop) alone; ranks and rows are its own, the order of ranks is the same."""
+        lengths = np.empty_like(self.whole_lengths)
+        lengths[self.order] = self.whole_lengths
+        return Schedule(lengths, self.steps, self.batch_first, len(self.parts), start, stop)
+
+    @cached_property
+    def _places(self):
+        """(P,) the rank of each row, and its time since `start`."""
+        ranks, times = [], []
+        for part in self.parts:
+            times.append(np.repeat(np.arange(part.active.size), part.active))
+            ranks.append(np.arange(part.rows) - np.repeat(part.starts[:-1], part.active) + part.first)
+        return _joined(ranks), _joined(times)
 
     def _row(self, rank, time):
         """The row of a rank at a step."""
         row = np.empty(rank.shape, np.int64)
-        for part, (first_row, starts) in zip(self.parts, self._starts, strict=True):
-            mine = (rank >= part.first) & (rank < part.first + part.ranks)
-            row[mine] = first_row + starts[time[mine]] + rank[mine] - part.first
+        for part in self.parts:
+            mine = (rank >= part.first) & (rank < part.last)
+            row[mine] = part.row + part.starts[time[mine]] + rank[mine] - part.first
         return row
 
     def user_rows(self, direction):
@@ -65,49 +80,62 @@ class Schedule:
 
     @cached_property
     def _forward(self):
-        return self.order[self._rank] * self.batch_stride + self._time * self.time_stride
+        rank, time = self._places
+        return self.order[rank] * self.batch_stride + (self.start + time) * self.time_stride
 
     @cached_property
     def _reverse(self):
-        time = self.lengths[self._rank] - 1 - self._time
-        return self.order[self._rank] * self.batch_stride + time * self.time_stride
+        rank, time = self._places
+        time = self.whole_lengths[rank] - 1 - self.start - time
+        return self.order[rank] * self.batch_stride + time * self.time_stride
 
     @cached_property
     def canonical(self):
         """(P,) rows in an order that does not depend on the parts: by step, then by rank."""
-        return np.lexsort((self._rank, self._time))
+        return np.arange(self.rows) if len(self.parts) == 1 else np.lexsort(self._places)
+
+    def canonical_user_rows(self, direction):
+        """(P,) the user's rows in the same order."""
+        return self._canonical_reverse if direction else self._canonical_forward
+
+    @cached_property
+    def _canonical_forward(self):
+        return self._forward[self.canonical]
+
+    @cached_property
+    def _canonical_reverse(self):
+        return self._reverse[self.canonical]
 
     @cached_property
     def canonical_before(self):
         """(P,) the state before each row of `canonical`."""
-        rank, time = self._rank[self.canonical], self._time[self.canonical]
+        rank, time = (place[self.canonical] for place in self._places)
         before = rank.copy()
         later = time > 0
         before[later] = self.order.size + self._row(rank[later], time[later] - 1)
         return before
 
     @cached_property
-    def final(self):
-        """(B,) the state after the last step of each of the user's sequences."""
-        rank = np.arange(self.order.size)
-        state = rank.copy()
-        some = self.lengths > 0
-        state[some] = self.order.size + self._row(rank[some], self.lengths[some] - 1)
-        by_sequence = np.empty_like(state)
-        by_sequence[self.order] = state
-        return by_sequence
+    def chunks(self):
+        """(n+1,) where `canonical` is cut for sums over rows: at steps that do not depend on `start` and `stop`."""
+        active = sum(_lengthened(part.active, self.lengths.max(initial=0)) for part in self.parts)
+        starts = np.concatenate([[0], np.cumsum(active, dtype=np.int64)])
+        cuts = np.append(starts[: -1 : self.steps_of_chunk], starts[-1])
+        within = [np.arange(first, last, CHUNK) for first, last in pairwise(cuts)]
+        return np.append(_joined(within), cuts[-1])
 
-    @cached_property
-    def final_of_two(self):
-        """(B,) the same where states go to and fro between rows [0, B) and [B, 2B)."""
-        return self.rank_of + self.lengths[self.rank_of] % 2 * self.order.size
+    def begins(self, number, rows):
+        """(T,) where each step's group begins: steps of a part grouped to at most `rows` rows, or one step alone"""
+        found = self._begins.get((number, rows))
+        if found is None:
+            part = self.parts[number]
+            found = self._begins[number, rows] = np.empty(part.active.size, np.int64)
+            _group_steps(part.starts, rows, found)
+        return found
 
-    @cached_property
-    def rank_of(self):
-        """(B,) the rank of each of the user's sequences."""
-        rank = np.empty_like(self.order)
-        rank[self.order] = np.arange(self.order.size)
-        return rank
+    @property
+    def steps_of_chunk(self):
+        return max(1, CHUNK // max(1, self.order.size))
 
 
 LARGEST_CACHED = 1 << 16  # rows; making a larger schedule takes far less time than running it
@@ -138,5 +166,18 @@ def _cut(lengths, parts):
     return [(a, b) for a, b in zip(cuts, [*cuts[1:], B], strict=True)]
 
 
+def _lengthened(array, size):
+    return np.pad(array, (0, size - array.size))
+
+
 def _joined(arrays):
     return np.concatenate(arrays) if arrays else np.empty(0, np.int64)
+
+
+@jit
+def _group_steps(starts, rows, begins):
+    begin = 0
+    for step in range(begins.size):
+        if starts[step + 1] - starts[begin] > rows:
+            begin = step
+        begins[step] = begin

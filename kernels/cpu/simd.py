@@ -56,7 +56,7 @@ def element_bytes(vector):
     return VECTOR_BYTES // vector.count
 
 
-def _element_pointer(context, builder, array_type, array, row, column):
+def element_pointer(context, builder, array_type, array, row, column):
     struct = cgutils.create_struct_proxy(array_type)(context, builder, array)
     columns = cgutils.unpack_tuple(builder, struct.shape, 2)[1]
     return builder.gep(struct.data, [builder.add(builder.mul(row, columns), column)])
@@ -76,7 +76,7 @@ def load(typingctx, array, row, column):
     vector = VectorType(array.dtype)
 
     def codegen(context, builder, sig, args):
-        pointer = _element_pointer(context, builder, sig.args[0], *args)
+        pointer = element_pointer(context, builder, sig.args[0], *args)
         return load_at(builder, pointer, llvm_vector(array.dtype))
 
     return vector(array, types.intp, types.intp), codegen
@@ -88,7 +88,7 @@ def store(typingctx, array, row, column, value):
     require_contiguous(array)
 
     def codegen(context, builder, sig, args):
-        store_at(builder, args[3], _element_pointer(context, builder, sig.args[0], *args[:3]))
+        store_at(builder, args[3], element_pointer(context, builder, sig.args[0], *args[:3]))
 
     return types.void(array, types.intp, types.intp, value), codegen
 

@@ -1,0 +1,83 @@
+"""Weights as the kernels read them: packed once for every version of the parameters."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastgate.kernels import memory
+from fastgate.kernels.cpu.features import lanes, padded
+from fastgate.kernels.cpu.layout import gate_columns, slice_columns, slice_units
+from fastgate.kernels.cpu.pack import pack_backward, pack_forward
+
+
+class Weights(NamedTuple):
+    """Packed for the forward direction, in slices of units one behind the other."""
+
+    bias: np.ndarray  # (slices,M)
+    W_ih: np.ndarray  # panels (slices*N,I,lanes)
+    W_hh: np.ndarray  # panels (slices*N,H,lanes)
+
+
+class BackwardWeights(NamedTuple):
+    W_ih: np.ndarray  # panels (Ip/lanes,gates*H,lanes)
+    W_hh: np.ndarray  # panels (Hp/lanes,gates*H,lanes)
+
+
+def pack_weights(cell, W_ih, W_hh, b_ih, b_hh, slices=1):
+    """W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (G*H), zero where there is none"""
+    dtype, H = W_hh.dtype, W_hh.shape[1]
+    width = lanes(dtype)
+    input_rows, recurrent_rows = (
+        slice_columns(groups, H, width, slices) for groups in (cell.input_groups, cell.recurrent_groups)
+    )
+    bias = memory.zeros((slices, sum(group_widths(cell, H, dtype, slices))), dtype)
+    for own, inputs, recurrent, start in zip(
+        bias, input_rows, recurrent_rows, recurrent_starts(cell, H, dtype, slices), strict=True
+    ):
+        own[: inputs.size] += _picked(b_ih, inputs)
+        if not cell.has_single_bias:
+            own[start : start + recurrent.size] += _picked(b_hh, recurrent)
+    return Weights(bias, forward_panels(W_ih, input_rows), forward_panels(W_hh, recurrent_rows))
+
+
+def group_widths(cell, H, dtype, slices):
+    """Columns of each group of pre-activations in the first slice, the longest."""
+    units = min(H, slice_units(H, lanes(dtype), slices))
+    return [padded(size * units, dtype) for size in cell.group_sizes]
+
+
+def recurrent_starts(cell, H, dtype, slices):
+    """The column where the recurrent product begins, in each slice."""
+    units = slice_units(H, lanes(dtype), slices)
+    for first in range(0, H, units):
+        own = min(units, H - first)
+        yield sum(padded(size * own, dtype) for size in cell.group_sizes[: cell.recurrent_group])
+
+
+def _picked(vector, rows):
+    return np.where(rows >= 0, vector[rows], 0)
+
+
+def forward_panels(W, rows):
+    """W (N,K)  rows, whole vectors of them -> panels to compute a @ W[rows].T"""
+    width = lanes(W.dtype)
+    panels = memory.empty((rows.size // width, W.shape[1], width), W.dtype)
+    pack_forward(W, rows.reshape(-1), panels)
+    return panels
+
+
+def backward_panels(W, rows):
+    """W (N,K)  rows -> panels to compute da @ W[rows]"""
+    width = lanes(W.dtype)
+    panels = memory.empty((padded(W.shape[1], W.dtype) // width, rows.size, width), W.dtype)
+    pack_backward(W, rows, panels)
+    return panels
+
+
+def pack_backward_weights(cell, W_ih, W_hh):
+    """W_ih (G*H,I)  W_hh (G*H,H)"""
+    H = W_hh.shape[1]
+    return BackwardWeights(
+        backward_panels(W_ih, gate_columns(cell.input_gates, H)),
+        backward_panels(W_hh, gate_columns(cell.recurrent_gates, H)),
+    )

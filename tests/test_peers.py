@@ -1,0 +1,73 @@
+"""What the benchmarks time is the same work: equal weights give equal outputs and gradients in every library."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import fastgate
+from fastgate.bench import peers
+
+B, T, I, H = 2, 5, 3, 4
+SHAPES = {"inference": f"{B},{T},{I},{H}", "training_step": f"{B},{T},{I},{H}", "step": f"{B},{I},{H}"}
+TIME_FIRST = ("onnxruntime", "jax", "keras")
+OTHERS = peers.LIBRARIES[1:]
+
+# A few roundings of numbers of about 1; onnxruntime's float32 kernels approximate the activations besides.
+TOLERANCE = {"float32": 2e-6, "float64": 1e-13}
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    """Those of this process stay what they were; no step goes on from another test's."""
+    peers._prepare.cache_clear()
+    before = [(module, module.get_num_threads()) for module in (fastgate, sys.modules.get("torch")) if module]
+    yield
+    for module, count in before:
+        module.set_num_threads(count)
+
+
+def prepare(work, library, cell, dtype):
+    try:
+        return peers.prepare(work, library, cell, SHAPES[work], dtype)
+    except NotImplementedError as reason:
+        pytest.skip(str(reason))
+
+
+def numbers(value):
+    return value.numpy() if hasattr(value, "numpy") else np.asarray(value)
+
+
+def result(work, library, run):
+    """What the libraries must agree upon, in one layout."""
+    values = run()
+    if work == "training_step":  # kernels differ in layout and order of gates, which leaves the sum of squares as it is
+        dx, dW_ih, dW_hh = map(numbers, values[:3])
+        dx = dx.swapaxes(0, 1) if library in TIME_FIRST else dx
+        return [dx, np.square(dW_ih).sum(), np.square(dW_hh).sum()]
+    y = numbers(values[0])
+    if work == "step":
+        return [y.reshape(B, H)]
+    if library in TIME_FIRST:
+        y = y.reshape(T, B, H).swapaxes(0, 1)
+    return [y]
+
+
+@pytest.mark.filterwarnings("default")  # of other libraries
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("cell", peers.CELLS)
+@pytest.mark.parametrize("library", OTHERS)
+@pytest.mark.parametrize("work", peers.WORKS)
+def test_all_libraries_compute_the_same(work, library, cell, dtype):
+    ours, theirs = (prepare(work, name, cell, dtype) for name in ("fastgate", library))
+    for _ in range(3):  # as many steps
+        expected, found = result(work, "fastgate", ours), result(work, library, theirs)
+        assert len(expected) == len(found)
+        for e, f in zip(expected, found, strict=True):
+            assert f.dtype == e.dtype == dtype
+            np.testing.assert_allclose(f, e, rtol=20 * TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+def test_steps_go_on():
+    run = peers.prepare("step", "fastgate", "LSTM", "2,3,4")
+    assert not np.array_equal(run()[0], run()[0])
