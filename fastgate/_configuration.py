@@ -77,6 +77,10 @@ class Configured(Frozen):
             _cell=cpu.CELLS[self._cell_name], _multiply_adds=self._layout.multiply_adds(), _local=threading.local()
         )
 
+    def _pack(self, *arguments: Any) -> Any:
+        """One direction's weights as the kernels take them: the arguments of `cpu.pack_weights` after the cell."""
+        return cpu.pack_weights(self._cell, *arguments)
+
     def __getstate__(self) -> dict[str, Any]:
         return {
             name: value for name, value in self.__dict__.items() if name not in ("_cell", "_local", "_multiply_adds")

@@ -60,5 +60,17 @@ def no_single_step() -> ValueError:
     return ValueError("step: a bidirectional layer needs the whole sequence; it cannot run step by step")
 
 
+def not_quantizable(name: str, weights: str) -> ValueError:
+    return ValueError(f"quantized: params[{name!r}] holds values that are not finite, or would not be in {weights}")
+
+
+def inference_only(method: str, layer: object) -> TypeError:
+    return TypeError(f"{method}: {layer} is for inference only; train the layer that it was made from")
+
+
+def fixed_params(layer: object) -> TypeError:
+    return TypeError(f"params: those of {layer} cannot be written; write into the layer that it was made from")
+
+
 def missing_extra(package: str, extra: str, purpose: str) -> ImportError:
     return ImportError(f"{package} is needed {purpose}: pip install {package} (or fastgate with the extra '{extra}')")

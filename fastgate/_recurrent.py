@@ -186,3 +186,28 @@ class Recurrent(Configured):
             If an argument has the wrong type or shape, or the layer is bidirectional.
         """
         return _step.step(self, x, state)
+
+    def quantized(self, weights: str) -> Recurrent:
+        """The same layer for inference only, its weights stored small: faster where they must come from far away.
+
+        Products are summed up in float32, and biases and states stay float32. See `Quantized` for what it costs.
+
+        Parameters
+        ----------
+        weights : "bfloat16", "float16" or "int8"
+            Integers have one scale for each unit and gate. All formats round to nearest even.
+
+        Returns
+        -------
+        Quantized
+            A copy that can be called and stepped; its `params` hold the rounded weights and cannot be written.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the format is none of these, the layer's dtype is not float32, or a weight is not finite or would not be
+            in this format.
+        """
+        from fastgate._quantized import Quantized  # which is made of this class
+
+        return Quantized(self, weights)

@@ -84,7 +84,7 @@ def packed(layer: Configured, snapshot: Snapshot, place: Place, slices: int = 1)
     weights = snapshot.derived.get((slices, place))
     if weights is None:
         arrays = layer._layout.kernel_arrays(snapshot.arrays, place)
-        weights = snapshot.derived[slices, place] = cpu.pack_weights(layer._cell, *arrays, slices)
+        weights = snapshot.derived[slices, place] = layer._pack(*arrays, slices)
     return weights
 
 

@@ -94,7 +94,7 @@ def _prepare(layer: Configured, B: int) -> Ready:
     ready = Ready(
         snapshot,
         (layer.num_layers, B, layer.hidden_size),
-        cell.step_for(layer.dtype),
+        cell.step_for(layer.dtype, layers[0][2].dtype),
         layers,
         layer.dtype,
         cell.has_memory,

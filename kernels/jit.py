@@ -14,7 +14,9 @@ from numba import njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.extending import register_jitable
 
-OPTIONS = {"nogil": True, "error_model": "numpy"}
+# Without Numba's run time no kernel can allocate, and none counts references to its arrays, which callers hold anyway:
+# three atomic increments and decrements took longer than a small product.
+OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
 # Numba's own inlining would type every copy again, which made compilation five times slower.
 INLINED = {"forceinline": True, "error_model": "numpy"}

@@ -19,7 +19,7 @@ def steps(layer, x):
 
 
 def signatures(layer):
-    return layer._cell.step_for(layer.dtype).signatures
+    return layer._cell.step_for(layer.dtype, layer.dtype).signatures
 
 
 @pytest.mark.parametrize("make", [fg.LSTM, fg.GRU])

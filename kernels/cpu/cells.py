@@ -33,7 +33,7 @@ class Cell(NamedTuple):
     has_slices: bool  # a step can be shared by workers that each have some of the units
     forward: Any
     backward: Any
-    step_for: Any  # dtype -> its step
+    step_for: Any  # dtype, that of packed weights -> its step
 
     @property
     def input_gates(self):

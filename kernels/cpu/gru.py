@@ -5,6 +5,7 @@ the last two. The tape keeps n, r, z, q. Other names are those of `lstm.py`; the
 """
 
 from fastgate.kernels.cpu.matmul import accumulate
+from fastgate.kernels.cpu.quantize import depth_of
 from fastgate.kernels.cpu.simd import lanes_of, load, store
 from fastgate.kernels.cpu.tail import load_some, store_some
 from fastgate.kernels.equations import gru_cell, gru_cell_vjp
@@ -19,7 +20,7 @@ def step_forward(
 
     With `keep` also gates (P,4H)[row].
     """
-    H, width = W_hh.shape[1], lanes_of(h)
+    H, width = depth_of(W_hh), lanes_of(h)
     at_r = -(-units // width) * width
     at_q = at_r - (-2 * units // width) * width
     accumulate(a, at, at_r, h, before, 0, W_hh, 0, W_hh.shape[0], 0, H, rows)

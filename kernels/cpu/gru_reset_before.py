@@ -6,6 +6,7 @@ pre-activation but the second product's operand. The tape keeps n, r, z, h_reset
 """
 
 from fastgate.kernels.cpu.matmul import accumulate
+from fastgate.kernels.cpu.quantize import depth_of
 from fastgate.kernels.cpu.simd import lanes_of, load, store, zero_of
 from fastgate.kernels.cpu.tail import load_some, store_some
 from fastgate.kernels.equations import gru_reset, gru_reset_vjp, gru_update, gru_update_vjp
@@ -20,7 +21,7 @@ def step_forward(
 
     With `keep` also gates (P,4H)[row].
     """
-    H, width = W_hh.shape[1], lanes_of(h)
+    H, width = depth_of(W_hh), lanes_of(h)
     blocks = -(-H // width)
     at_r, reset_blocks = blocks * width, W_hh.shape[0] - blocks
     at_reset = at_r + reset_blocks * width

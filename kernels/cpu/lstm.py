@@ -8,6 +8,7 @@ from step to step: dh ends up without what comes through W_hh, which the driver 
 """
 
 from fastgate.kernels.cpu.matmul import accumulate
+from fastgate.kernels.cpu.quantize import depth_of
 from fastgate.kernels.cpu.simd import lanes_of, load, store, zero_of
 from fastgate.kernels.cpu.tail import load_some, store_some
 from fastgate.kernels.equations import lstm_cell, lstm_cell_vjp
@@ -22,7 +23,7 @@ def step_forward(
 
     With `keep` also gates (P,4H)[row].
     """
-    H = W_hh.shape[1]
+    H = depth_of(W_hh)
     accumulate(a, at, 0, h, before, 0, W_hh, 0, W_hh.shape[0], 0, H, rows)
     for n in range(rows):
         for u in range(0, units, lanes_of(h)):

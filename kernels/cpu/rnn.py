@@ -2,6 +2,7 @@
 
 from fastgate.kernels import equations
 from fastgate.kernels.cpu.matmul import accumulate
+from fastgate.kernels.cpu.quantize import depth_of
 from fastgate.kernels.cpu.simd import lanes_of, load, store, zero_of
 from fastgate.kernels.cpu.tail import load_some, store_some
 from fastgate.kernels.jit import jit
@@ -13,7 +14,7 @@ def make_steps(cell, cell_vjp, variant):
         a, at, h, before, after, c, memory_before, memory_after, W_hh, unit, units, rows, gates, row, keep
     ):  # fmt: skip
         """a (A,M)[at] holding W_ih x + b  h (S,Hp)[before]  W_hh panels -> h[after]"""
-        accumulate(a, at, 0, h, before, 0, W_hh, 0, W_hh.shape[0], 0, W_hh.shape[1], rows)
+        accumulate(a, at, 0, h, before, 0, W_hh, 0, W_hh.shape[0], 0, depth_of(W_hh), rows)
         for n in range(rows):
             for u in range(0, units, lanes_of(h)):
                 store(h, after + n, unit + u, cell(load_some(a, at + n, u, units - u)))

@@ -15,6 +15,7 @@ from numba.core import types
 from numba.np.numpy_support import from_dtype
 
 from fastgate.kernels.cpu.matmul import accumulate, project
+from fastgate.kernels.cpu.quantize import depth_of
 from fastgate.kernels.cpu.rows import gather, scatter
 from fastgate.kernels.cpu.simd import lanes_of, load, store
 from fastgate.kernels.cpu.states import enter_state, leave_state
@@ -165,7 +166,7 @@ def make_step(step_forward, variant):
         do not fit to each other, nothing is done and False returned.
         """
         B, H = a.shape[0], h_end.shape[2]
-        if x.shape != (B, W_ih.shape[1]) or h_start.shape != h_end.shape or c_start.shape != c_end.shape:
+        if x.shape != (B, depth_of(W_ih)) or h_start.shape != h_end.shape or c_start.shape != c_end.shape:
             return False
         _pad(h_start, layer, states, 0)
         _pad(c_start, layer, states, 2 * B)
@@ -180,10 +181,11 @@ def make_step(step_forward, variant):
         return True
 
     @cache
-    def step_for(dtype):
-        """The kernel for a dtype: a dispatcher of its own, so that no call can make it compile for anything else."""
+    def step_for(dtype, weight):
+        """The kernel for a dtype and that of packed weights: a dispatcher that no call can make compile any more."""
         matrix, cube = (types.Array(from_dtype(dtype), ndim, "C") for ndim in (2, 3))
-        signature = (matrix, cube, cube, types.intp, matrix, cube, cube, matrix, matrix, cube, cube)
+        panels = types.Array(from_dtype(weight), 3, "C")
+        signature = (matrix, cube, cube, types.intp, matrix, panels, panels, matrix, matrix, cube, cube)
         return sealed(step, signature, variant=variant)
 
     return step_for

@@ -35,8 +35,11 @@ def llvm_vector(dtype):
     return ir.VectorType(element, VECTOR_BYTES * 8 // dtype.bitwidth)
 
 
-def data_pointer(context, builder, array_type, array):
-    return cgutils.create_struct_proxy(array_type)(context, builder, array).data
+def data_pointer(context, builder, kind, array):
+    """Of an array, or of what `pointer_to` returned."""
+    if isinstance(kind, types.CPointer):
+        return array
+    return cgutils.create_struct_proxy(kind)(context, builder, array).data
 
 
 def load_at(builder, pointer, vector):
@@ -62,7 +65,7 @@ def element_pointer(context, builder, array_type, array, row, column):
 def require_contiguous(*arrays):
     """Addresses are computed from shapes alone, so any other layout must not even compile."""
     for array in arrays:
-        if array.layout != "C":
+        if not isinstance(array, types.CPointer) and array.layout != "C":
             raise TypingError(f"expected a C-contiguous array, got {array}")
 
 
@@ -88,6 +91,17 @@ def store(typingctx, array, row, column, value):
         store_at(builder, args[3], element_pointer(context, builder, sig.args[0], *args[:3]))
 
     return types.void(array, types.intp, types.intp, value), codegen
+
+
+@intrinsic
+def pointer_to(typingctx, array, offset):
+    """The address of the element `offset` of a C-contiguous array: one word to pass on, where an array is ten."""
+    require_contiguous(array)
+
+    def codegen(context, builder, sig, args):
+        return builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]])
+
+    return types.CPointer(array.dtype)(array, types.intp), codegen
 
 
 @intrinsic
