@@ -52,6 +52,24 @@ def read_batch(layer: Configured, x: Any, lengths: Any) -> Batch:
     return Batch(own, schedule, slices, B, not np.may_share_memory(own, x))
 
 
+def output_shape(layer: Configured, batch: Batch) -> tuple[int, ...]:
+    """That of y."""
+    return *batch.x.shape[:-1], layer._layout.directions * layer.hidden_size
+
+
+def check_output(layer: Configured, out: Any, batch: Batch) -> None:
+    """Raise unless y can be written into `out`."""
+    if not is_ready(out, layer.dtype):  # which is writable too
+        expected = f"a writable C-contiguous array of dtype {layer.dtype}"
+        if not isinstance(out, np.ndarray):
+            raise _errors.wrong_type("out", expected, type(out).__name__)
+        raise _errors.wrong_type("out", expected, f"dtype {out.dtype}, strides {out.strides}, shape {out.shape}")
+    if out.shape != output_shape(layer, batch):
+        raise _errors.wrong_shape("out", f"that of y, {output_shape(layer, batch)}", out.shape)
+    if np.may_share_memory(out, batch.x):
+        raise _errors.wrong_value("out", "memory of its own", "an array that shares memory with x")
+
+
 def _shares(layer: Configured, B: int, rows: int) -> tuple[int, int]:
     """Into how many parts the sequences are shared out, or into how many slices the units."""
     slices = int(cpu.slices_for(layer._cell, B, rows, layer._multiply_adds, layer.hidden_size, layer.dtype))
@@ -92,6 +110,8 @@ def read_output_gradient(layer: Configured, dy: Any, tape: Tape) -> Array:
     """As dy is laid out, zeros where there is none."""
     if dy is None:
         return np.zeros(tape.y_shape, layer.dtype)
+    if is_ready(dy, layer.dtype) and dy.shape == tape.y_shape:
+        return dy  # type: ignore[no-any-return]
     dy = as_real("dy", dy)
     if dy.shape != tape.y_shape:
         raise _errors.wrong_shape("dy", f"that of y, {tape.y_shape}", dy.shape)

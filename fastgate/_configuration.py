@@ -63,7 +63,7 @@ class Configured(Frozen):
             kind = "single" if self.bias == "single" or traits.has_single_bias else "double"
         sizes = self.input_size, self.hidden_size, self.num_layers, 1 + self.bidirectional
         self._layout = Layout(*sizes, self._gates, kind, traits.has_candidate_bias)
-        self.params = Params(self._layout.shapes(), self.dtype)
+        self.params = Params(self._layout.shapes, self.dtype)
         with self.params.edit() as arrays:
             INITIALIZERS[self.init](
                 np.random.default_rng(self.seed), Initialization(arrays, self._layout, self._forget_gate)

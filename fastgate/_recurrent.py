@@ -11,16 +11,20 @@ from fastgate import _border, _errors, _stack, _step
 from fastgate._arrays import Array, as_choice, as_recompute, as_size
 from fastgate._configuration import Configured
 from fastgate._kernels import cpu
-from fastgate._params import NamedArrays, total_size
-from fastgate._tape import Gradients, Record, State, Tape, check_tape
-from fastgate._weights import Place
+from fastgate._params import NamedArrays
+from fastgate._tape import Gradients, State, Tape, check_tape
 
 
 class Recurrent(Configured):
     """Base of the recurrent layers; see `LSTM`, `GRU` and `RNN`."""
 
     def __call__(
-        self, x: npt.ArrayLike, state: Any = None, *, lengths: npt.ArrayLike | None = None
+        self,
+        x: npt.ArrayLike,
+        state: Any = None,
+        *,
+        lengths: npt.ArrayLike | None = None,
+        out: Array | None = None,
     ) -> tuple[Array, State]:
         """Run the layer for inference: no dropout, nothing is kept.
 
@@ -32,11 +36,14 @@ class Recurrent(Configured):
         lengths : array_like of int, (B,), optional
             Steps of each sequence, 0 to T, in any order. What lies beyond is never read, `y` is 0 there, and the
             state stays as it was after the sequence's last step.
+        out : ndarray, the shape of y, optional
+            Where to write `y`: C-contiguous, in the layer's dtype, and not sharing memory with `x`. With it a call
+            allocates nothing but the final state.
 
         Returns
         -------
         y : ndarray, (B, T, D * H), or as `x` is laid out
-            The top layer's output, in the layer's dtype.
+            The top layer's output, in the layer's dtype; `out` if that is given.
         state : as the argument
             Each sequence's final state.
 
@@ -45,8 +52,12 @@ class Recurrent(Configured):
         TypeError, ValueError
             If an argument has the wrong type, shape or range; the message names it.
         """
-        y, end, _ = self._forward(x, state, lengths, keep=False)
-        return y, end
+        batch = _border.read_batch(self, x, lengths)
+        start, end = self._states(batch, state)
+        if out is not None:
+            _border.check_output(self, out, batch)
+        y = _stack.forward(self, self.params._snapshot, batch, start, end, out)
+        return y, _border.write_states(end, unbatched=batch.x.ndim == 2)
 
     def forward(
         self,
@@ -90,48 +101,32 @@ class Recurrent(Configured):
         TypeError, ValueError
             If an argument has the wrong type, shape or range; the message names it.
         """
-        dropout_key, recompute = None, as_recompute(recompute)
         key = None if rng_key is None else as_size("rng_key", rng_key, least=0)
         as_choice("copy", copy, (True, False))
+        dropout_key = None
         if as_choice("training", training, (True, False)) and self.dropout and self.num_layers > 1:
             if key is None:
                 raise _errors.key_needed(self.dropout)
             dropout_key = key
-        y, end, tape = self._forward(
-            x, state, lengths, keep=True, copy=copy, dropout_key=dropout_key, recompute=recompute
-        )
-        assert tape is not None
-        y.flags.writeable = False
-        return y, end, tape
-
-    def _forward(
-        self,
-        x: Any,
-        state: Any,
-        lengths: Any,
-        *,
-        keep: bool,
-        copy: bool = False,
-        dropout_key: int | None = None,
-        recompute: int | str | None = None,
-    ) -> tuple[Array, State, Tape | None]:
+        recompute = as_recompute(recompute)
         batch = _border.read_batch(self, x, lengths)
-        unbatched = batch.x.ndim == 2
-        start = _border.read_states(self, "state", state, batch.sequences, unbatched=unbatched)
-        end = [np.empty_like(part) for part in start]
-        if keep and copy and not batch.is_copy:
+        start, end = self._states(batch, state)
+        if copy and not batch.is_copy:
             batch = batch._replace(x=batch.x.copy())
-        snapshot = self.params._snapshot
-        records: dict[Place, Record] | None = {} if keep else None
         steps = None
         if recompute is not None:
             steps = cpu.steps_of_stretch(batch.schedule, None if recompute == "auto" else recompute)
-        y = _stack.forward(self, snapshot, batch, start, end, dropout_key, records, steps)
-        tape = None
-        if records is not None:
-            shapes = batch.x.shape, y.shape
-            tape = Tape(self.params, snapshot, batch.schedule, batch.slices, records, *shapes, dropout_key)
-        return y, _border.write_states(end, unbatched=unbatched), tape
+        snapshot = self.params._snapshot
+        y, records = _stack.record(self, snapshot, batch, start, end, dropout_key, steps)
+        shapes = batch.x.shape, y.shape
+        tape = Tape(self.params, snapshot, batch.schedule, batch.slices, records, *shapes, dropout_key)
+        y.flags.writeable = False
+        return y, _border.write_states(end, unbatched=batch.x.ndim == 2), tape
+
+    def _states(self, batch: _border.Batch, state: Any) -> tuple[list[Array], list[Array]]:
+        """Those to start from, and memory for those at the end."""
+        start = _border.read_states(self, "state", state, batch.sequences, unbatched=batch.x.ndim == 2)
+        return start, [np.empty(part.shape, self.dtype) for part in start]
 
     def backward(self, tape: Tape, dy: npt.ArrayLike | None = None, dstate: Any = None) -> Gradients:
         """Back-propagation through time.
@@ -157,12 +152,12 @@ class Recurrent(Configured):
             layer, or the parameters have been written since.
         """
         check_tape(tape, Tape, self)
-        shapes, unbatched = self._layout.shapes(), len(tape.x_shape) == 2
+        shapes, unbatched = self._layout.shapes, len(tape.x_shape) == 2
         end = _border.read_states(self, "dstate", dstate, tape.schedule.order.size, unbatched=unbatched)
         if dy is None and (dstate is None or (type(dstate) is tuple and all(part is None for part in dstate))):
             raise _errors.nothing_to_propagate()
         start = [np.empty_like(part) for part in end]
-        gradients = NamedArrays(np.empty(total_size(shapes), self.dtype), shapes)
+        gradients = NamedArrays(np.empty(self.params.flat.size, self.dtype), shapes)
         dx = _stack.backward(self, tape, _border.read_output_gradient(self, dy, tape), end, start, gradients)
         return Gradients(dx, _border.write_states(start, unbatched=unbatched), gradients)
 

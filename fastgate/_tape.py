@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from fastgate import _errors
 from fastgate._arrays import Array
 from fastgate._params import NamedArrays, Params, Snapshot
-from fastgate._weights import Place
 
 State = Array | tuple[Array, Array]
 
@@ -31,7 +30,7 @@ class Tape:
     snapshot: Snapshot = field(repr=False)
     schedule: Any = field(repr=False)
     slices: int = field(repr=False)
-    records: dict[Place, Record] = field(repr=False)
+    records: list[Record] = field(repr=False)  # of every direction of every layer
     x_shape: tuple[int, ...]
     y_shape: tuple[int, ...]
     dropout_key: int | None = None
@@ -41,7 +40,7 @@ class Tape:
         """Bytes of the inputs, states and gates that the tape keeps; weights belong to the layer."""
         kept = {
             (array.__array_interface__["data"][0], array.nbytes)
-            for x, tape in self.records.values()
+            for x, tape in self.records
             for array in (x, *tape.arrays())
         }
         return sum(nbytes for _, nbytes in kept)

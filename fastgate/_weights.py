@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,12 @@ class Place(NamedTuple):
 
     @property
     def suffix(self) -> str:
-        return f"l{self.layer}" + ("_reverse" if self.direction else "")
+        return _suffix(self)
+
+
+@cache
+def _suffix(place: Place) -> str:
+    return f"l{place.layer}" + ("_reverse" if place.direction else "")
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,9 @@ class Layout:
         inputs = sum(self.input_size_of(place.layer) + self.hidden_size for place in self.places())
         return inputs * self.gates * self.hidden_size
 
+    @cached_property
     def shapes(self) -> Shapes:
+        """Name -> shape of every parameter."""
         rows, H = self.gates * self.hidden_size, self.hidden_size
         shapes: Shapes = {}
         for place in self.places():

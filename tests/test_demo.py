@@ -112,14 +112,17 @@ def test_ctrl_c_ends_with_what_was_learnt(counting):
 
 
 def test_first_ctrl_c_is_a_request_and_the_second_an_interruption():
-    before = signal.getsignal(signal.SIGINT)
-    with _terminal.Interruption() as ctrl_c:
-        assert not ctrl_c.requested
-        signal.raise_signal(signal.SIGINT)
-        assert ctrl_c.requested
-        with pytest.raises(KeyboardInterrupt):
+    started = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it would be ignored
+    try:
+        with _terminal.Interruption() as ctrl_c:
+            assert not ctrl_c.requested
             signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+            assert ctrl_c.requested
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, started)
 
 
 def test_a_request_ends_the_training(counting, capsys, monkeypatch):

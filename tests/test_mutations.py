@@ -61,7 +61,11 @@ SLIPS = {
         "lstm", "equations.py", "da_f = df * sigmoid_slope(f)", "da_f = df * sigmoid_slope(i)", "weight_ih_l0"
     ),
     "the gradient of the bias is forgotten": Slip(
-        "lstm", "cpu/gradients.py", "if places[place, 3]:", "if False:", "bias_hh_l0"
+        "lstm",
+        "cpu/gradients.py",
+        "db_hh[0, gate_hh * H + u] = db_ih[0, gate_ih * H + u]",
+        "pass",
+        "bias_hh_l0",
     ),
     "dh of the final state is ignored": Slip(
         "lstm",

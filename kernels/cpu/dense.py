@@ -14,7 +14,7 @@ from fastgate.kernels.cpu.layout import group_columns
 from fastgate.kernels.cpu.matmul import project
 from fastgate.kernels.cpu.rows import copy_rows
 from fastgate.kernels.cpu.sharing import cuts_of, threads_for
-from fastgate.kernels.cpu.weight_gradients import block_for, panels_for, places_of, sum_for, take_sum
+from fastgate.kernels.cpu.weight_gradients import Sums, block_for, panels_for, places_of
 from fastgate.kernels.cpu.weights import backward_panels, forward_panels
 
 PLACES = (Place(0),)
@@ -48,17 +48,18 @@ def backward(x, weights, dy, dW, db):
     """x (P,K)  dy (P,N) -> dx (P,K)  dW (N,K)  db (N), both overwritten"""
     (N, K), dtype, P = dW.shape, x.dtype, dy.shape[0]
     dx = _product(dy, *weights, K)
-    total, none = sum_for(dW, "W_ih_sum"), np.empty((0, 0), dtype)
+    none = np.empty((0, 0), dtype)
+    sums = Sums((dW, none, db, np.empty(0, dtype)))
     cuts, rows = np.append(np.arange(0, P, CHUNK), P), np.arange(P)
     workers = threads_for(P * K * N)
 
     def task(worker):
         scratch = panels_for(K, dtype, worker, "x"), none, none, block_for(dtype, worker)
         operands = x, rows, none, none, rows, dy, rows, cuts, places_of(PLACES, N), N
-        return partial(weight_gradients, *operands, total, none, db[None], none, *scratch, True, worker, workers)
+        return partial(weight_gradients, *operands, *sums.arrays, *scratch, True, worker, workers)
 
     team.run([task(worker) for worker in range(workers)])
-    take_sum(dW, total)
+    sums.finish()
     return dx
 
 

@@ -13,6 +13,7 @@ from fastgate.kernels.cpu import team
 from fastgate.kernels.cpu.features import lanes, padded
 from fastgate.kernels.cpu.layout import slice_units
 from fastgate.kernels.cpu.turns import new_turns
+from fastgate.kernels.cpu.weight_gradients import RowGradients, Sums
 
 PROJECTED_BYTES = 1 << 18  # gates computed from the input ahead of the recurrence: they should stay in the cache
 PROJECTED_ROWS = 24  # fewer would read the input's weights too often
@@ -25,58 +26,98 @@ class Trace(NamedTuple):
     c: np.ndarray
     gates: np.ndarray
 
-
-def forward(cell, weights, x, y, direction, start, end, schedule, keep):
-    """x (R,I)  states start (each (B,H)) -> y (R,D*H), its columns of this direction  states end; a Trace if keep"""
-    dtype, (B, H), (slices, M) = x.dtype, start[0].shape, weights.bias.shape
-    Hp, rows, none = padded(H, dtype), schedule.rows, np.empty((0, H), dtype)
-    if keep:
-        h = memory.empty((B + rows, Hp), dtype)
-        c = memory.empty((B + rows, Hp), dtype) if cell.has_memory else none
-        gates = memory.empty((rows, cell.gates_kept * H), dtype)
-    else:
-        h = memory.scratch("h", (2 * B, Hp), dtype)
-        c = memory.scratch("c", (B, Hp), dtype) if cell.has_memory else none
-        gates = none
-    chunk = max(PROJECTED_ROWS, PROJECTED_BYTES // (slices * M * dtype.itemsize))
-    turns = new_turns(slices)
-
-    def tasks(number, part):
-        room = slices * min(part.rows, max(chunk, part.last - part.first))
-        arguments = (
-            x, y, direction * H, H, schedule.user_rows(direction), schedule.order, schedule.lengths,
-            *_pair(start, none), *_pair(end, none), h, c, gates,
-            memory.scratch(("x_rows", number), (room, x.shape[1]), dtype),
-            memory.scratch(("a", number), (room, M), dtype),
-            *weights, part.active, part.starts, schedule.begins(number, chunk), part.first, part.last, part.row,
-            keep, keep and cell.gates_kept > 0, slice_units(H, lanes(dtype), slices),
-        )  # fmt: skip
-        return [partial(cell.forward, *arguments, worker, turns) for worker in range(slices)]
-
-    team.run([task for numbered in enumerate(schedule.parts) for task in tasks(*numbered)])
-    return Trace(h, c, gates) if keep else None
+    def arrays(self):
+        return self
 
 
-def backward(cell, weights, trace, dy, direction, d_end, d_start, da, schedule, slices):
-    """dy (R,D*H), its columns of this direction  d_end of the states (each (B,H)) -> da (P,N)  d_start of the states"""
-    dtype, (B, H) = dy.dtype, d_end[0].shape
-    Hp, none = padded(H, dtype), np.empty((0, H), dtype)
-    turns = new_turns(slices)
-    arguments = (
-        dy, direction * H, schedule.user_rows(direction), schedule.order, *_pair(d_end, none), *_pair(d_start, none),
-        memory.scratch("dh", (B, Hp), dtype),
-        memory.scratch("dc", (B, Hp), dtype),
-        memory.scratch("d_reset", (B, Hp), dtype),
-        trace.gates, trace.h, trace.c, da, weights.W_hh,
-    )  # fmt: skip
+class Forward:
+    """One direction of one layer made ready for a schedule: what does not change from call to call is found once.
 
-    def task(part, worker):
-        where = part.active, part.starts, part.first, part.last, part.row, slice_units(H, lanes(dtype), slices)
-        return partial(cell.backward, *arguments, *where, slices, worker, turns)
+    It holds scratch memory of the thread that made it, and is for that thread alone.
+    """
 
-    team.run([task(part, worker) for part in schedule.parts for worker in range(slices)])
+    def __init__(self, cell, weights, direction, schedule, input_size, H, dtype):
+        slices, M = weights.bias.shape
+        B, Hp = schedule.order.size, padded(H, dtype)
+        self.dtype, self.none = dtype, np.empty((0, H), dtype)
+        self.kept = B + schedule.rows, Hp
+        self.gates_kept = schedule.rows, cell.gates_kept * H
+        self.has_memory, self.keeps_gates = cell.has_memory, cell.gates_kept > 0
+        self.h = memory.scratch("h", (2 * B, Hp), dtype)
+        self.c = memory.scratch("c", (B, Hp), dtype) if cell.has_memory else self.none
+        self.turns = new_turns(slices)
+        chunk = max(PROJECTED_ROWS, PROJECTED_BYTES // (slices * M * dtype.itemsize))
+        self.where = direction * H, H, schedule.user_rows(direction), schedule.order, schedule.lengths
+        self.tasks = []
+        for number, part in enumerate(schedule.parts):
+            room = slices * min(part.rows, max(chunk, part.last - part.first))
+            inputs = (
+                memory.scratch(("x_rows", number), (room, input_size), dtype),
+                memory.scratch(("a", number), (room, M), dtype),
+                *weights,
+                part.active, part.starts, schedule.begins(number, chunk), part.first, part.last, part.row,
+                slice_units(H, lanes(dtype), slices), self.turns,
+            )  # fmt: skip
+            self.tasks += [(*inputs, worker) for worker in range(slices)]
+        self.kernel = cell.forward
+
+    def __call__(self, x, y, start, end):
+        """x (R,I)  states start (each (B,H)) -> y (R,D*H), its columns of this direction, or (0,0): not wanted  end"""
+        self._run(x, y, start, end, self.h, self.c, self.none, False, False)
+
+    def record(self, x, y, start, end):
+        """x (R,I) -> y (R,D*H), and a trace"""
+        h = memory.empty(self.kept, self.dtype)
+        c = memory.empty(self.kept, self.dtype) if self.has_memory else self.none
+        gates = memory.empty(self.gates_kept, self.dtype)
+        self._run(x, y, start, end, h, c, gates, True, self.keeps_gates)
+        return Trace(h, c, gates)
+
+    def _run(self, x, y, start, end, h, c, gates, keep, keep_gates):
+        states = (*start, *end) if len(start) == 2 else (start[0], self.none, end[0], self.none)
+        if len(self.tasks) == 1:
+            self.kernel(x, y, *self.where, *states, h, c, gates, keep, keep_gates, *self.tasks[0])
+        else:
+            self.turns[...] = 0
+            common = x, y, *self.where, *states, h, c, gates, keep, keep_gates
+            team.run([partial(self.kernel, *common, *task) for task in self.tasks])
 
 
-def _pair(states, none):
-    """h, and c or what stands for it where there is none."""
-    return states if len(states) == 2 else (states[0], none)
+class Backward:
+    """The way back of one direction of one layer made ready for a schedule, like `Forward`."""
+
+    def __init__(self, cell, weights, direction, schedule, slices, input_size, H, dtype):
+        self.dtype, self.none = dtype, np.empty((0, H), dtype)
+        self.da_shape = schedule.rows, len(cell.da_places) * H
+        state = (schedule.order.size, padded(H, dtype))
+        self.kernel, self.W_hh, self.turns = cell.backward, weights.W_hh, new_turns(slices)
+        self.where = direction * H, schedule.user_rows(direction), schedule.order
+        self.carried = tuple(memory.scratch(name, state, dtype) for name in ("dh", "dc", "d_reset"))
+        units = slice_units(H, lanes(dtype), slices)
+        self.tasks = [
+            (part.active, part.starts, part.first, part.last, part.row, units, slices, self.turns, worker)
+            for part in schedule.parts
+            for worker in range(slices)
+        ]
+        self.gradients = RowGradients(cell, weights, direction, schedule, input_size, H, dtype)
+
+    def whole(self, trace, x, dy, d_end, d_start, dx, gradients):
+        """x (R,I)  dy (R,D*H) -> dx (R,I)  d_start  gradients: W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (G*H)"""
+        sums = Sums(gradients)
+        self(trace, x, dy, d_end, d_start, dx, sums.arrays, True)
+        sums.finish()
+
+    def __call__(self, trace, x, dy, d_end, d_start, dx, sums, begin):
+        """x (R,I)  dy (R,D*H), its columns of this direction  d_end of the states (each (B,H))
+        -> dx (R,I), added to in the second direction  d_start of the states  sums as `RowGradients`
+        """
+        da = memory.scratch("da", self.da_shape, self.dtype)
+        states = (*d_end, *d_start) if len(d_end) == 2 else (d_end[0], self.none, d_start[0], self.none)
+        kept = trace.gates, trace.h, trace.c, da, self.W_hh
+        if len(self.tasks) == 1:
+            self.kernel(dy, *self.where, *states, *self.carried, *kept, *self.tasks[0])
+        else:
+            self.turns[...] = 0
+            common = dy, *self.where, *states, *self.carried, *kept
+            team.run([partial(self.kernel, *common, *task) for task in self.tasks])
+        self.gradients(trace, x, da, dx, sums, begin)

@@ -129,8 +129,9 @@ class Schedule:
         found = self._begins.get((number, rows))
         if found is None:
             part = self.parts[number]
-            found = self._begins[number, rows] = np.empty(part.active.size, np.int64)
+            found = np.empty(part.active.size, np.int64)
             _group_steps(part.starts, rows, found)
+            self._begins[number, rows] = found  # only now: other threads may have this schedule too
         return found
 
     @property

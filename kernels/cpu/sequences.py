@@ -44,8 +44,8 @@ def make_forward(step_forward, variant):
     @jit(variant=variant)
     def forward(
         x, y, y_column, H, index, order, lengths, h_start, c_start, h_end, c_end,
-        h, c, gates, x_rows, a, bias, W_ih, W_hh,
-        active, starts, begins, first, last, row, keep, keep_gates, slice_units, worker, turns,
+        h, c, gates, keep, keep_gates, x_rows, a, bias, W_ih, W_hh,
+        active, starts, begins, first, last, row, slice_units, turns, worker,
     ):  # fmt: skip
         """x (R,I)[index]  h_start, c_start (B,H)  bias (S,M)  W_ih, W_hh panels
         -> y (R,L)[index, y_column:], unless it has no rows  h_end, c_end (B,H)  gates (P,G*H)  h, c
@@ -114,7 +114,7 @@ def make_backward(step_backward, first_place, places, variant):
     def backward(
         dy, dy_column, index, order, dh_end, dc_end, dh_start, dc_start,
         dh, dc, d_reset, gates, h, c, da, W_hh,
-        active, starts, first, last, row, slice_units, slices, worker, turns,
+        active, starts, first, last, row, slice_units, slices, turns, worker,
     ):  # fmt: skip
         """dy (R,L)[index, dy_column:]  dh_end, dc_end (B,H)  gates, h, c as kept  W_hh panels
         -> dh_start, dc_start (B,H)  da (P,places*H)

@@ -1,8 +1,7 @@
-"""One direction through time, forward and back, in one stretch of steps or in many.
+"""One direction through time in many stretches of steps, of which only the states at the beginning are kept.
 
-A tape that keeps everything has one stretch. A tape that recomputes has only the states at the beginning of each; the
-way back computes a stretch once more, this time keeping everything, and then goes back through it: the memory is that
-of one stretch and of the states between them (Chen et al. 2016, "Training deep nets with sublinear memory cost").
+The way back computes a stretch once more, this time keeping everything, and then goes back through it: the memory is
+that of one stretch and of the states between them (Chen et al. 2016, "Training deep nets with sublinear memory cost").
 """
 
 from math import isqrt
@@ -10,32 +9,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastgate.kernels import memory
-from fastgate.kernels.cpu import direction as one
-from fastgate.kernels.cpu.weight_gradients import add_gradients, sum_for, take_sum
+from fastgate.kernels.cpu.direction import Backward, Forward
+from fastgate.kernels.cpu.weight_gradients import Sums
 
 
-class Stretch(NamedTuple):
-    """Steps [first, last) of every sequence. A trace, or the states (each (B,H)) from which to recompute it."""
+class Stretches(NamedTuple):
+    """What `record_states` leaves for `recompute`: states (each (B,H)) before every so many `steps`."""
 
-    first: int
-    last: int
-    trace: one.Trace | None
-    start: tuple[np.ndarray, ...]
-
-
-class Tape(NamedTuple):
-    """What `record` leaves for `backward`; `weights` are those to recompute with."""
-
-    stretches: tuple[Stretch, ...]
     weights: object
+    steps: int
+    starts: list[tuple[np.ndarray, ...]]
 
     def arrays(self):
-        """Those that belong to the tape, for counting their bytes."""
-        for stretch in self.stretches:
-            yield from stretch.start
-            if stretch.trace is not None:
-                yield from stretch.trace
+        return [state for start in self.starts for state in start]
 
 
 def steps_of_stretch(schedule, wanted):
@@ -48,37 +34,32 @@ def steps_of_stretch(schedule, wanted):
     return max(1, -(-wanted // chunk)) * chunk
 
 
-def record(cell, weights, x, y, direction, start, end, schedule, steps):
-    """x (R,I) -> y (R,D*H) -> Tape: `direction.forward`, keeping all, or states at every so many steps (None: all)"""
-    if steps is None:
-        trace = one.forward(cell, weights, x, y, direction, start, end, schedule, True)
-        return Tape((Stretch(0, schedule.steps, trace, ()),), None)
-    stretches, start = [], [state.copy() for state in start]  # the tape must not refer to the user's
+def record_states(cell, weights, x, y, direction, start, end, schedule, steps):
+    """x (R,I)  start of the states (each (B,H)) -> y (R,D*H)  end; returns `Stretches`"""
+    starts = [tuple(state.copy() for state in start)]  # the tape must not refer to the user's
     for first in range(0, max(1, schedule.lengths.max(initial=0)), steps):
-        after = tuple(np.empty_like(state) for state in start)
-        stretches.append(Stretch(first, first + steps, None, tuple(start)))
-        one.forward(cell, weights, x, y, direction, start, after, schedule.stretch(first, first + steps), False)
-        start = after
-    for last, state in zip(end, start, strict=True):
+        own, after = schedule.stretch(first, first + steps), tuple(np.empty_like(state) for state in start)
+        ready = Forward(cell, weights, direction, own, x.shape[1], start[0].shape[1], x.dtype)
+        ready(x, y, starts[-1], after)
+        starts.append(after)
+    for last, state in zip(end, starts.pop(), strict=True):
         last[...] = state
-    return Tape(tuple(stretches), weights)
+    return Stretches(weights, steps, starts)
 
 
-def backward(cell, weights, tape, x, dy, direction, d_end, d_start, dx, schedule, slices, gradients):
-    """dy (R,D*H) -> dx (R,I): `direction.backward` and `add_gradients` through all stretches, the last one first"""
-    dtype, (dW_ih, dW_hh, db_ih, db_hh) = dy.dtype, gradients
-    W_ih, W_hh = sum_for(dW_ih, "W_ih_sum"), sum_for(dW_hh, "W_hh_sum")
-    for stretch in reversed(tape.stretches):
-        own, trace = schedule, stretch.trace
-        if trace is None:
-            own = schedule.stretch(stretch.first, stretch.last)
-            ends, no_y = [np.empty_like(state) for state in stretch.start], np.empty((0, 0), dtype)
-            trace = one.forward(cell, tape.weights, x, no_y, direction, stretch.start, ends, own, True)
-        before = d_start if stretch.first == 0 else [np.empty_like(state) for state in d_start]
-        da = memory.scratch("da", (own.rows, len(cell.da_places) * dW_hh.shape[1]), dtype)
-        one.backward(cell, weights, trace, dy, direction, d_end, before, da, own, slices)
-        sums, is_last = (W_ih, W_hh, db_ih, db_hh), stretch is tape.stretches[-1]
-        add_gradients(cell, weights, trace, x, da, direction, own, dx, sums, begin=is_last)
-        d_end = before
-    take_sum(dW_ih, W_ih)
-    take_sum(dW_hh, W_hh)
+def recompute(cell, weights, tape, x, dy, direction, d_end, d_start, dx, schedule, slices, gradients):
+    """x (R,I)  dy (R,D*H)  d_end of the states (each (B,H)) -> dx (R,I), added to in the second direction  d_start
+    gradients, as `direction.Backward` computes them
+    """
+    sizes, sums = (x.shape[1], d_end[0].shape[1], x.dtype), Sums(gradients)
+    no_y, is_last = np.empty((0, 0), x.dtype), True
+    for number, start in reversed(list(enumerate(tape.starts))):
+        own = schedule.stretch(number * tape.steps, (number + 1) * tape.steps)
+        ends = [np.empty_like(state) for state in start]
+        trace = Forward(cell, tape.weights, direction, own, *sizes).record(x, no_y, start, ends)
+        before = d_start if number == 0 else ends
+        Backward(cell, weights, direction, own, slices, *sizes)(
+            trace, x, dy, d_end, before, dx, sums.arrays, is_last
+        )  # fmt: skip
+        d_end, is_last = before, False
+    sums.finish()

@@ -11,30 +11,38 @@ from fastgate.kernels.cpu.gradients import BLOCK, CHUNK, all_gradients
 from fastgate.kernels.cpu.sharing import threads_for
 
 
-def add_gradients(cell, weights, trace, x, da, direction, schedule, dx, sums, *, begin):
-    """x (R,I)  da (P,N) -> dx (R,I), added to in the second direction  sums, from zero with `begin`
+class RowGradients:
+    """Of one direction, ready for a schedule: the input's gradient, and the sums that those of the weights are."""
 
-    sums: of W_ih (G*H,Ip)  W_hh (G*H,Hp)  b_ih, b_hh (G*H)
-    """
-    dtype, I, H = da.dtype, x.shape[1], da.shape[1] // len(cell.da_places)
-    workers = threads_for(schedule.rows * da.shape[1] * (2 * I + H))
-    W_ih, W_hh, b_ih, b_hh = sums
+    def __init__(self, cell, weights, direction, schedule, input_size, H, dtype):
+        places = places_of(cell.da_places, H)
+        workers = threads_for(schedule.rows * len(places) * H * (2 * input_size + H))
+        self.add = direction == 1
+        self.where = weights.W_ih, schedule.user_rows(direction)
+        self.rows = schedule.canonical_user_rows(direction), schedule.canonical_before, schedule.canonical
+        self.sums = schedule.chunks, places, H
+        rows = min(CHUNK, max(1, schedule.rows)), padded(input_size, dtype)
+        self.tasks = []
+        for worker in range(workers):
+            panels = [
+                panels_for(columns, dtype, worker, name)
+                for columns, name in ((input_size, "x"), (H, "h"), (0 if cell.has_slices else H, "reset"))
+            ]
+            d_rows = memory.scratch(("d_rows", worker), rows, dtype)
+            self.tasks.append((d_rows, (*panels, block_for(dtype, worker)), (worker, workers)))
 
-    def task(worker):
-        own = partial(_own_scratch, dtype, worker)
-        return partial(
-            all_gradients,
-            weights.W_ih, schedule.user_rows(direction), dx,
-            own("d_rows", min(CHUNK, max(1, schedule.rows)), padded(I, dtype)), direction == 1,
-            x, schedule.canonical_user_rows(direction), trace.h, trace.gates, schedule.canonical_before,
-            da, schedule.canonical, schedule.chunks, places_of(cell.da_places, H), H,
-            W_ih, W_hh, b_ih[None], b_hh[None],
-            *(panels_for(size, dtype, worker, name) for size, name in ((I, "x"), (H, "h"))),
-            panels_for(0 if cell.has_slices else H, dtype, worker, "reset"),
-            block_for(dtype, worker), begin, worker, workers,
-        )  # fmt: skip
+    def __call__(self, trace, x, da, dx, sums, begin):
+        """x (R,I)  da (P,N) -> dx (R,I), added to in the second direction  sums, from zero with `begin`
 
-    team.run([task(worker) for worker in range(workers)])
+        sums: of W_ih (G*H,Ip)  W_hh (G*H,Hp)  b_ih, b_hh (1,G*H)
+        """
+        x_rows, h_rows, rows = self.rows
+        operands = self.add, x, x_rows, trace.h, trace.gates, h_rows, da, rows, *self.sums, *sums
+        tasks = [(*self.where, dx, d_rows, *operands, *scratch, begin, *own) for d_rows, scratch, own in self.tasks]
+        if len(tasks) == 1:
+            all_gradients(*tasks[0])
+        else:
+            team.run([partial(all_gradients, *task) for task in tasks])
 
 
 @lru_cache
@@ -52,18 +60,27 @@ def places_of(places, H):
     return np.array(rows, np.int64)
 
 
-def sum_for(gradient, purpose):
-    """Where a gradient (N,K) is summed up: in itself, unless its rows are no whole vectors."""
-    columns = padded(gradient.shape[1], gradient.dtype)
-    if columns == gradient.shape[1]:
-        return gradient
-    return memory.scratch(purpose, (gradient.shape[0], columns), gradient.dtype)
+class Sums:
+    """Where the gradients of W_ih (G*H,I), W_hh (G*H,H), b_ih and b_hh (G*H) are summed up: in themselves, unless their
+    rows are no whole vectors.
+    """
+
+    def __init__(self, gradients):
+        W_ih, W_hh, b_ih, b_hh = gradients
+        self.matrices = W_ih, W_hh
+        self.arrays = _padded(W_ih, "W_ih_sum"), _padded(W_hh, "W_hh_sum"), b_ih[None], b_hh[None]
+
+    def finish(self):
+        """When everything has been added."""
+        for gradient, total in zip(self.matrices, self.arrays, strict=False):
+            if total is not gradient:
+                gradient[...] = total[:, : gradient.shape[1]]
 
 
-def take_sum(gradient, total):
-    """total (N,Kp) -> gradient (N,K), unless that is where it was summed up"""
-    if total is not gradient:
-        gradient[...] = total[:, : gradient.shape[1]]
+def _padded(gradient, purpose):
+    rows, columns = gradient.shape
+    whole = padded(columns, gradient.dtype)
+    return gradient if whole == columns else memory.scratch(purpose, (rows, whole), gradient.dtype)
 
 
 def _own_scratch(dtype, worker, purpose, *shape):
