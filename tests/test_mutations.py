@@ -171,7 +171,7 @@ def with_slip(slip, layer, monkeypatch):
         name, module = execute(file, change) if file == slip.file else execute(file)
         monkeypatch.setitem(sys.modules, name, module)
     if slip.file in ("cpu/gradients.py", "cpu/weight_gradients.py"):
-        monkeypatch.setattr(cpu, "backward", execute("cpu/stretches.py")[1].backward)
+        monkeypatch.setattr(cpu, "Backward", execute("cpu/direction.py")[1].Backward)
     else:
         steps, sequences = (
             importlib.import_module(f"fastgate.kernels.cpu.{part}") for part in (slip.cell, "sequences")
