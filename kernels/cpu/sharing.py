@@ -4,7 +4,7 @@ from fastgate.kernels.cpu import team
 from fastgate.kernels.cpu.features import TILE_ROWS, lanes
 
 FLOPS_PER_THREAD = 2e7  # handing work to a thread costs about 50 us
-FLOPS_PER_TURN = 2e5  # and waiting for each other at every step some tenths of a microsecond
+FLOPS_PER_TURN = 6e4  # and waiting for each other at every step some tenths of a microsecond
 SEQUENCES_PER_THREAD = TILE_ROWS // 2  # fewer make poor tiles: then the units are shared out instead
 
 

@@ -7,6 +7,10 @@ takes back what no thread has started.
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
+from fastgate.kernels.cpu.turns import wait_for
+
 _threads = 1
 _pool = None
 
@@ -37,29 +41,32 @@ def run(tasks):
         return
     if pool is None:
         pool = _pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="fastgate")
-    waiting = [(task, _submit(pool, task)) for task in tasks[1:]]
-    errors = [_attempt(tasks[0])]
-    for task, future in reversed(waiting):
-        started = future is not None and not future.cancel()
-        errors.append(future.exception() if started else _attempt(task))
+    errors, flags = [None] * len(tasks), np.zeros((len(tasks), 8), np.int64)  # a cache line to each
+
+    def attempt(number):
+        try:
+            tasks[number]()
+        except BaseException as error:
+            errors[number] = error
+        flags[number, 0] = 1
+
+    waiting = [(number, _submit(pool, attempt, number)) for number in range(1, len(tasks))]
+    attempt(0)
+    for number, future in reversed(waiting):
+        if future is None or future.cancel():
+            attempt(number)
+        elif not wait_for(flags, number):  # being woken takes as long as handing over
+            future.result()
     for error in errors:
         if error is not None:
             raise error
 
 
-def _submit(pool, task):
+def _submit(pool, *call):
     try:
-        return pool.submit(task)
+        return pool.submit(*call)
     except RuntimeError:  # the pool was replaced, or the interpreter is shutting down
         return None
-
-
-def _attempt(task):
-    try:
-        task()
-    except BaseException as error:
-        return error
-    return None
 
 
 def _after_fork():

@@ -52,3 +52,15 @@ def next_turn(turns, worker, slices, steps):
 def end_turn(turns):
     """turns (1+2*slices,8): the slice that `next_turn` gave is done"""
     atomic_add(turns, 0, 1)
+
+
+@jit
+def wait_for(flags, row):
+    """flags (N,8) -> whether flags[row, 0] was set within some 100 microseconds, offering the core to others"""
+    for _ in range(PATIENCE):
+        for _ in range(50):
+            if atomic_load(flags, row) != 0:
+                return True
+            pause()
+        give_way()
+    return False
