@@ -12,12 +12,14 @@ README = (ROOT / "README.md").read_text("utf-8")
 
 
 def test_programs_run_as_they_stand():
-    first, training = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    first, training, stream = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names = {}
     exec(first, names)
     assert names["y"].shape == (8, 20, 64)
     assert names["h"].shape == names["c"].shape == (2, 8, 64)
     np.testing.assert_array_equal(names["y1"], names["y"][:, 0])
+    exec(stream, names)
+    np.testing.assert_array_equal(names["y"], names["layer"](names["stream"])[0][:, -100:])
     exec(training, names)
     assert names["loss"] < 0.8 * np.log(100)
 
