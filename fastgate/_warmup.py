@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastgate import _info
-from fastgate._kernels import jit
+from fastgate._kernels import cpu, jit
 from fastgate._recurrent import Recurrent
 from fastgate._terminal import UserError, say
 from fastgate.gru import GRU
@@ -48,6 +48,7 @@ def warm_up(cell: str, dtype: str) -> None:
     layer.step(x[:, 0], state)
     y, state, tape = layer.forward(x, state, lengths=[4, 2], rng_key=0)
     layer.backward(tape, y, state)
+    cpu.team.warm_up()
     output = Linear(3, 2, dtype=dtype, seed=0)
     scores, linear_tape = output.forward(y)
     output.backward(linear_tape, scores)

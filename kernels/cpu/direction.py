@@ -65,11 +65,15 @@ class Forward:
         """x (R,I)  states start (each (B,H)) -> y (R,D*H), its columns of this direction, or (0,0): not wanted  end"""
         self._run(x, y, start, end, self.h, self.c, self.none, False, False)
 
-    def record(self, x, y, start, end):
-        """x (R,I) -> y (R,D*H), and a trace"""
-        h = memory.empty(self.kept, self.dtype)
-        c = memory.empty(self.kept, self.dtype) if self.has_memory else self.none
-        gates = memory.empty(self.gates_kept, self.dtype)
+    def record(self, x, y, start, end, *, for_now=False):
+        """x (R,I) -> y (R,D*H), and a trace; `for_now` it is valid only until the thread records another such one"""
+
+        def allocate(name, shape):
+            return memory.scratch(("trace", name), shape, self.dtype) if for_now else memory.empty(shape, self.dtype)
+
+        h = allocate("h", self.kept)
+        c = allocate("c", self.kept) if self.has_memory else self.none
+        gates = allocate("gates", self.gates_kept)
         self._run(x, y, start, end, h, c, gates, True, self.keeps_gates)
         return Trace(h, c, gates)
 

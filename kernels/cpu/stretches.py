@@ -25,11 +25,12 @@ class Stretches(NamedTuple):
 
 
 def steps_of_stretch(schedule, wanted):
-    """`wanted` steps, None for the number that needs the least memory; in whole chunks of the weights' gradients."""
+    """`wanted` steps, None for a number that needs little memory; in whole chunks of the weights' gradients."""
     if wanted is None:
         # A step of a stretch takes 10 numbers for every unit of an LSTM (its states and gates, and the gradients of
-        # these), and the states between stretches 2.
-        wanted = isqrt(int(schedule.lengths.max(initial=0)) // 5)
+        # these), and the states between stretches 2: sqrt(T / 5) steps would need the least. Four times as many need
+        # about twice that, and a quarter of the stretches, each of which takes some tenths of a millisecond to begin.
+        wanted = 4 * isqrt(int(schedule.lengths.max(initial=0)) // 5)
     chunk = schedule.steps_of_chunk
     return max(1, -(-wanted // chunk)) * chunk
 
@@ -56,7 +57,7 @@ def recompute(cell, weights, tape, x, dy, direction, d_end, d_start, dx, schedul
     for number, start in reversed(list(enumerate(tape.starts))):
         own = schedule.stretch(number * tape.steps, (number + 1) * tape.steps)
         ends = [np.empty_like(state) for state in start]
-        trace = Forward(cell, tape.weights, direction, own, *sizes).record(x, no_y, start, ends)
+        trace = Forward(cell, tape.weights, direction, own, *sizes).record(x, no_y, start, ends, for_now=True)
         before = d_start if number == 0 else ends
         Backward(cell, weights, direction, own, slices, *sizes)(
             trace, x, dy, d_end, before, dx, sums.arrays, is_last
