@@ -57,7 +57,7 @@ def output_shape(layer: Configured, batch: Batch) -> tuple[int, ...]:
     return *batch.x.shape[:-1], layer._layout.directions * layer.hidden_size
 
 
-def check_output(layer: Configured, out: Any, batch: Batch) -> None:
+def check_output(layer: Configured, out: Any, batch: Batch, start: list[Array]) -> None:
     """Raise unless y can be written into `out`."""
     if not is_ready(out, layer.dtype):  # which is writable too
         expected = f"a writable C-contiguous array of dtype {layer.dtype}"
@@ -66,8 +66,9 @@ def check_output(layer: Configured, out: Any, batch: Batch) -> None:
         raise _errors.wrong_type("out", expected, f"dtype {out.dtype}, strides {out.strides}, shape {out.shape}")
     if out.shape != output_shape(layer, batch):
         raise _errors.wrong_shape("out", f"that of y, {output_shape(layer, batch)}", out.shape)
-    if np.may_share_memory(out, batch.x):
-        raise _errors.wrong_value("out", "memory of its own", "an array that shares memory with x")
+    for name, array in (("x", batch.x), *(("state", part) for part in start)):
+        if np.may_share_memory(out, array):
+            raise _errors.shared_output(name)
 
 
 def _shares(layer: Configured, B: int, rows: int) -> tuple[int, int]:

@@ -56,6 +56,10 @@ def key_needed(dropout: float) -> ValueError:
     )
 
 
+def shared_output(other: str) -> ValueError:
+    return ValueError(f"out: expected memory of its own, got an array that shares memory with {other}")
+
+
 def no_single_step() -> ValueError:
     return ValueError("step: a bidirectional layer needs the whole sequence; it cannot run step by step")
 

@@ -10,7 +10,7 @@ from fastgate._arrays import DTYPES
 from fastgate._kernels import cpu, jit
 from fastgate._terminal import say
 
-EXTRAS = ("tqdm", "matplotlib", "torch", "onnx", "onnxruntime")
+EXTRAS = ("tqdm", "matplotlib", "torch", "onnx", "onnxruntime", "jax", "keras")
 
 
 def run() -> int:

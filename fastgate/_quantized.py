@@ -89,8 +89,8 @@ def _rounded(params: Params, weights: str, owner: str) -> FixedParams:
     arrays = []
     for name, array in snapshot.arrays.items():
         if name.startswith("weight"):
-            array = cpu.rounded(array, weights)
-            if not np.isfinite(array).all():
+            whole, array = array, cpu.rounded(array, weights)
+            if not (np.isfinite(whole).all() and np.isfinite(array).all()):
                 raise _errors.not_quantizable(name, weights)
         arrays.append(array.reshape(-1))
     return FixedParams({name: array.shape for name, array in snapshot.arrays.items()}, np.concatenate(arrays), owner)

@@ -37,8 +37,8 @@ class Recurrent(Configured):
             Steps of each sequence, 0 to T, in any order. What lies beyond is never read, `y` is 0 there, and the
             state stays as it was after the sequence's last step.
         out : ndarray, the shape of y, optional
-            Where to write `y`: C-contiguous, in the layer's dtype, and not sharing memory with `x`. With it a call
-            allocates nothing but the final state.
+            Where to write `y`: C-contiguous, in the layer's dtype, and sharing memory with neither `x` nor `state`.
+            Small calls of the same shapes, without `lengths`, then allocate nothing but states.
 
         Returns
         -------
@@ -55,7 +55,7 @@ class Recurrent(Configured):
         batch = _border.read_batch(self, x, lengths)
         start, end = self._states(batch, state)
         if out is not None:
-            _border.check_output(self, out, batch)
+            _border.check_output(self, out, batch, start)
         y = _stack.forward(self, self.params._snapshot, batch, start, end, out)
         return y, _border.write_states(end, unbatched=batch.x.ndim == 2)
 
@@ -113,11 +113,13 @@ class Recurrent(Configured):
         start, end = self._states(batch, state)
         if copy and not batch.is_copy:
             batch = batch._replace(x=batch.x.copy())
-        steps = None
-        if recompute is not None:
-            steps = cpu.steps_of_stretch(batch.schedule, None if recompute == "auto" else recompute)
         snapshot = self.params._snapshot
-        y, records = _stack.record(self, snapshot, batch, start, end, dropout_key, steps)
+        arguments = self, snapshot, batch, start, end, dropout_key
+        if recompute is None:
+            y, records = _stack.record(*arguments)
+        else:
+            steps = cpu.steps_of_stretch(batch.schedule, None if recompute == "auto" else recompute)
+            y, records = _stack.record_states(*arguments, steps)
         shapes = batch.x.shape, y.shape
         tape = Tape(self.params, snapshot, batch.schedule, batch.slices, records, *shapes, dropout_key)
         y.flags.writeable = False

@@ -7,7 +7,7 @@ import numpy as np
 from fastgate._arrays import Array
 from fastgate._border import Batch, output_shape
 from fastgate._configuration import Configured
-from fastgate._kernels import cpu
+from fastgate._kernels import cpu, memory
 from fastgate._params import NamedArrays, Snapshot
 from fastgate._tape import Record, Tape
 from fastgate._weights import Place
@@ -17,77 +17,63 @@ def forward(
     layer: Configured, snapshot: Snapshot, batch: Batch, start: list[Array], end: list[Array], out: Array | None
 ) -> Array:
     """Inference: states `start` -> states `end`; y returned, laid out as x, and `out` if that is given"""
-    x, ready = batch.x, _ready(layer, snapshot, batch)
-    for own in ready:
-        if out is not None and own is ready[-1]:
-            y = out
+    x, shape, last_layer = batch.x, output_shape(layer, batch), layer.num_layers - 1
+    for depth, own in enumerate(_ready(layer, batch.schedule, batch.slices)):
+        if depth < last_layer:  # beyond the lengths it is never read
+            y = memory.scratch(("y", depth % 2), shape, layer.dtype)
+        else:
+            y = np.empty(shape, layer.dtype) if out is None else out
             if batch.schedule.is_ragged:
                 y[...] = 0
-        else:
-            y = _new_output(layer, batch)
         x_rows, y_rows = _rows(x), _rows(y)
-        for row, run in own:
-            run(x_rows, y_rows, [part[row] for part in start], [part[row] for part in end])
+        for place, row, run in own:
+            weights = packed(layer, snapshot, place, batch.slices)
+            run(weights, x_rows, y_rows, [part[row] for part in start], [part[row] for part in end])
         x = y
     return x
 
 
 def record(
+    layer: Configured, snapshot: Snapshot, batch: Batch, start: list[Array], end: list[Array], dropout_key: int | None
+) -> tuple[Array, list[Record]]:
+    """The same for training, with a record of each direction of each layer."""
+    x, records = batch.x, []
+    for depth, own in enumerate(_ready(layer, batch.schedule, batch.slices)):
+        y = _new_output(layer, batch)
+        x_rows, y_rows = _rows(x), _rows(y)
+        for place, row, run in own:
+            weights = packed(layer, snapshot, place, batch.slices)
+            first, last = [part[row] for part in start], [part[row] for part in end]
+            records.append(Record(x, run.record(weights, x_rows, y_rows, first, last)))
+        _drop(layer, y_rows, batch.schedule, dropout_key, depth)
+        x = y
+    return x, records
+
+
+def record_states(
     layer: Configured,
     snapshot: Snapshot,
     batch: Batch,
     start: list[Array],
     end: list[Array],
     dropout_key: int | None,
-    steps: int | None,
+    steps: int,
 ) -> tuple[Array, list[Record]]:
-    """The same for training, with a record of each direction of each layer; of the states at every so many `steps`
-    only, if not None.
-    """
-    x, schedule, records = batch.x, batch.schedule, []
-    for depth, own in enumerate(_ready(layer, snapshot, batch)):
+    """The same, keeping only the states at every so many `steps`."""
+    x, records = batch.x, []
+    for depth in range(layer.num_layers):
         y = _new_output(layer, batch)
-        x_rows, y_rows = _rows(x), _rows(y)
-        for direction, (row, run) in enumerate(own):
+        for direction in range(layer._layout.directions):
+            place = Place(depth, direction)
+            row, weights = layer._layout.row(place), packed(layer, snapshot, place, batch.slices)
             first, last = [part[row] for part in start], [part[row] for part in end]
-            if steps is None:
-                tape = run.record(x_rows, y_rows, first, last)
-            else:
-                weights = packed(layer, snapshot, Place(depth, direction), batch.slices)
-                tape = cpu.record_states(
-                    layer._cell, weights, x_rows, y_rows, direction, first, last, schedule, steps
-                )  # fmt: skip
+            tape = cpu.record_states(
+                layer._cell, weights, _rows(x), _rows(y), direction, first, last, batch.schedule, batch.slices, steps
+            )  # fmt: skip
             records.append(Record(x, tape))
-        if dropout_key is not None and depth + 1 < layer.num_layers:
-            cpu.dropout(y_rows, schedule, layer.dropout, layer.seed, dropout_key, depth)
+        _drop(layer, _rows(y), batch.schedule, dropout_key, depth)
         x = y
     return x, records
-
-
-def _new_output(layer: Configured, batch: Batch) -> Array:
-    shape = output_shape(layer, batch)
-    return np.zeros(shape, layer.dtype) if batch.schedule.is_ragged else np.empty(shape, layer.dtype)
-
-
-def _ready(layer: Configured, snapshot: Snapshot, batch: Batch) -> list[list[tuple[int, Any]]]:
-    """Of each layer and direction the row in the states, and what runs it; kept by each thread until something changes.
-
-    Small calls in a row would take several times as long to find all of it as to compute.
-    """
-    known = getattr(layer._local, "forward", None)
-    if known is not None and known[0] is snapshot and known[1] is batch.schedule and known[2] == batch.slices:
-        return known[3]  # type: ignore[no-any-return]
-    layout, found = layer._layout, []
-    for depth in range(layout.num_layers):
-        own = []
-        for direction in range(layout.directions):
-            place = Place(depth, direction)
-            weights = packed(layer, snapshot, place, batch.slices)
-            sizes = layout.input_size_of(depth), layout.hidden_size, layer.dtype
-            own.append((layout.row(place), cpu.Forward(layer._cell, weights, direction, batch.schedule, *sizes)))
-        found.append(own)
-    layer._local.forward = snapshot, batch.schedule, batch.slices, found
-    return found
 
 
 def backward(
@@ -95,45 +81,88 @@ def backward(
 ) -> Array:
     """dy, `end` of the final states -> gradients, `start` of the initial states; dx returned, laid out as x"""
     layout, schedule = layer._layout, tape.schedule
-    for depth, own in reversed(list(enumerate(_ready_back(layer, tape)))):
-        if tape.dropout_key is not None and depth + 1 < layout.num_layers:
-            cpu.dropout(_rows(dy), schedule, layer.dropout, layer.seed, tape.dropout_key, depth)
+    for depth in reversed(range(layout.num_layers)):
+        _drop(layer, _rows(dy), schedule, tape.dropout_key, depth)
         shape = (*tape.x_shape[:-1], layout.input_size_of(depth))
         dx = np.zeros(shape, layer.dtype) if schedule.is_ragged else np.empty(shape, layer.dtype)
         dy_rows, dx_rows = _rows(dy), _rows(dx)
-        for place, run in own:
-            row = layout.row(place)
+        for direction in range(layout.directions):
+            place = Place(depth, direction)
+            row, weights = layout.row(place), packed_backward(layer, tape.snapshot, place)
             last, first = [part[row] for part in end], [part[row] for part in start]
-            x, own_tape = tape.records[row]
+            x, own = tape.records[row]
             targets = layout.gradient_arrays(gradients, place)
-            if isinstance(own_tape, cpu.Trace):
-                run.whole(own_tape, _rows(x), dy_rows, last, first, dx_rows, targets)
+            if isinstance(own, cpu.Trace):
+                run = _ready_back(layer, schedule, tape.slices)[depth][direction]
+                run.whole(weights, own, _rows(x), dy_rows, last, first, dx_rows, targets)
             else:
-                weights = packed_backward(layer, tape.snapshot, place)
                 cpu.recompute(
-                    layer._cell, weights, own_tape, _rows(x), dy_rows, place.direction, last, first, dx_rows,
-                    schedule, tape.slices, targets,
+                    layer._cell, weights, own, _rows(x), dy_rows, direction, last, first, dx_rows, schedule,
+                    tape.slices, targets,
                 )  # fmt: skip
             layout.finish_gradients(gradients, place, targets[3])
         dy = dx
     return dy
 
 
-def _ready_back(layer: Configured, tape: Tape) -> list[list[tuple[Place, Any]]]:
-    """Of each layer and direction what runs it backward; kept like `_ready`."""
-    known = getattr(layer._local, "backward", None)
-    if known is not None and known[0] is tape.snapshot and known[1] is tape.schedule and known[2] == tape.slices:
-        return known[3]  # type: ignore[no-any-return]
-    layout, found = layer._layout, []
-    for depth in range(layout.num_layers):
-        sizes = layout.input_size_of(depth), layout.hidden_size, layer.dtype
-        own = []
-        for direction in range(layout.directions):
-            place = Place(depth, direction)
-            weights = packed_backward(layer, tape.snapshot, place)
-            own.append((place, cpu.Backward(layer._cell, weights, direction, tape.schedule, tape.slices, *sizes)))
-        found.append(own)
-    layer._local.backward = tape.snapshot, tape.schedule, tape.slices, found
+def _drop(layer: Configured, rows: Array, schedule: Any, dropout_key: int | None, depth: int) -> None:
+    """Dropout after every layer but the last, and on the way back of its gradient; None for no dropout."""
+    if dropout_key is not None and depth + 1 < layer.num_layers:
+        cpu.dropout(rows, schedule, layer.dropout, layer.seed, dropout_key, depth)
+
+
+def _new_output(layer: Configured, batch: Batch) -> Array:
+    shape = output_shape(layer, batch)
+    return np.zeros(shape, layer.dtype) if batch.schedule.is_ragged else np.empty(shape, layer.dtype)
+
+
+# Small calls in a row would take several times as long to find what runs them as to compute: each thread keeps that for
+# the shapes of batch it has seen last. Schedules of equal lengths are found again (`cpu.uniform_schedule`).
+
+MOST_READY = 4  # of a layer, forward and backward, in a thread
+LARGEST_READY = 1 << 22  # bytes of scratch memory; finding a larger one anew takes far less time than running it
+
+
+def _ready(layer: Configured, schedule: Any, slices: int) -> Any:
+    """Of each layer and direction: its place, its row in the states, and what runs it."""
+
+    def make() -> list[Any]:
+        layout, found = layer._layout, []
+        for depth in range(layout.num_layers):
+            sizes = layout.input_size_of(depth), layout.hidden_size, layer.dtype
+            places = [Place(depth, direction) for direction in range(layout.directions)]
+            found.append(
+                [(p, layout.row(p), cpu.Forward(layer._cell, p.direction, schedule, slices, *sizes)) for p in places]
+            )
+        return found
+
+    return _kept(layer, "forward", schedule, slices, make, lambda found: [run for own in found for *_, run in own])
+
+
+def _ready_back(layer: Configured, schedule: Any, slices: int) -> Any:
+    """Of each layer and direction what runs it backward."""
+
+    def make() -> list[Any]:
+        layout, found = layer._layout, []
+        for depth in range(layout.num_layers):
+            sizes = layout.input_size_of(depth), layout.hidden_size, layer.dtype
+            directions = range(layout.directions)
+            found.append([cpu.Backward(layer._cell, d, schedule, slices, *sizes) for d in directions])
+        return found
+
+    return _kept(layer, "backward", schedule, slices, make, lambda found: [run for own in found for run in own])
+
+
+def _kept(layer: Configured, kind: str, schedule: Any, slices: int, make: Any, runs: Any) -> Any:
+    """What `make` makes, or made before in this thread for this schedule."""
+    kept = layer._local.__dict__.setdefault(kind, [])
+    for own_schedule, own_slices, found in kept:
+        if own_schedule is schedule and own_slices == slices:
+            return found
+    found = make()
+    if schedule.recurs and sum(array.nbytes for run in runs(found) for array in run.scratch) <= LARGEST_READY:
+        del kept[: len(kept) + 1 - MOST_READY]
+        kept.append((schedule, slices, found))
     return found
 
 

@@ -42,10 +42,10 @@ def scratch(purpose, shape, dtype):
     size = prod(shape) * dtype.itemsize
     if found is None or not size <= raw.size:
         kept.pop(purpose, None)
-        room = 1 << size.bit_length()  # the next power of two: shapes vary, and this may soon be enough for all
-        raw = empty((room,), np.dtype(np.uint8))
+        room = 1 << max(size - 1, 0).bit_length()  # a power of two: shapes vary, and this may soon be enough for all
         if room + sum(other.size for other, *_ in kept.values()) > MOST_KEPT:
-            return raw[:size].view(dtype).reshape(shape)
+            return empty(shape, dtype)
+        raw = empty((room,), np.dtype(np.uint8))
     array = raw[:size].view(dtype).reshape(shape)
     kept[purpose] = raw, shape, dtype, array
     return array

@@ -7,6 +7,7 @@ import pytest
 
 from fastgate import _recurrent, _stack, _step, _weights, linear
 from fastgate.kernels import memory
+from fastgate.kernels.cpu import direction
 
 
 class _Poisoned(ModuleType):
@@ -30,6 +31,17 @@ def _fill(array):
     return array
 
 
+def _with_poison(method):
+    """What is made ready asks for scratch memory once, and uses it again and again."""
+
+    def run(self, *args):
+        for array in self.scratch:
+            _fill(array)
+        return method(self, *args)
+
+    return run
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nan_in_unset_memory():
     """Whatever is read before it is written, and whatever is never written, turns a comparison red."""
@@ -37,6 +49,8 @@ def nan_in_unset_memory():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "empty", lambda shape, dtype: _fill(allocate(shape, dtype)))
         patch.setattr(memory, "scratch", lambda purpose, shape, dtype: _fill(scratch(purpose, shape, dtype)))
+        for kind, method in ((direction.Forward, "_run"), (direction.Backward, "__call__")):
+            patch.setattr(kind, method, _with_poison(getattr(kind, method)))
         for module in (_recurrent, _stack, _step, _weights, linear):  # not np itself: Numba compiles calls of it
             patch.setattr(module, "np", _Poisoned("numpy"))
         yield

@@ -48,11 +48,16 @@ def test_what_it_must_be():
     with complaint(ValueError, "out", "shares memory with x"):
         layer(x, out=x)
     assert np.array_equal(x, X)
+    memory = np.zeros((B, T, I), np.float32)
+    state = memory.reshape(-1)[: 2 * B * I].reshape(2, 1, B, I)
+    for pair in ((state[0], np.zeros((1, B, I))), (np.zeros((1, B, I)), state[1])):
+        with complaint(ValueError, "out", "shares memory with state"):
+            layer(X, pair, out=memory)
 
 
 def test_nothing_is_allocated_but_the_state():
     """Neither scratch memory nor y: after the first calls, the memory of Python and NumPy stays what it is."""
-    layer, x = fg.LSTM(64, 128, seed=0), np.ones((16, 40, 64), np.float32)
+    layer, x = fg.LSTM(64, 128, 2, seed=0), np.ones((16, 40, 64), np.float32)
     out = np.empty((16, 40, 128), np.float32)
     _, state = layer(x, out=out)
     layer(x, state, out=out)

@@ -241,3 +241,13 @@ def test_weights_that_no_format_holds(weights, value):
         ValueError, match=r"params\['weight_hh_l0'\] holds values that are not finite, or would not be in"
     ):
         layer.quantized(weights)
+
+
+@pytest.mark.parametrize("weights", ["bfloat16", "float16", "int8"])
+def test_any_nan_is_refused(weights):
+    """Also one whose bits, rounded like a number, would wrap around to zero."""
+    layer = fg.LSTM(3, 4, seed=0)
+    with layer.params.edit() as p:
+        p["weight_hh_l0"].reshape(-1).view(np.uint32)[5] = 0xFFFFFFFF
+    with pytest.raises(ValueError, match="weight_hh_l0"):
+        layer.quantized(weights)

@@ -122,14 +122,20 @@ def test_state_before_each_canonical_row(lengths, spare, batch_first, parts):
 @any_schedule
 def test_stretches_are_the_whole_in_pieces(lengths, spare, batch_first, parts):
     """The same rows in the same order, whether or not the schedule is cut."""
-    whole, T = make(lengths, spare, batch_first, parts)
+    whole, _ = make(lengths, spare, batch_first, parts)
     for direction in (0, 1):
         expected = whole.canonical_user_rows(direction).tolist()
         for steps in (1, 2, 7):
-            pieces = [whole.stretch(first, first + steps) for first in range(0, max(T, 1), steps)]
-            assert [row for piece in pieces for row in piece.canonical_user_rows(direction)] == expected
-            assert all(np.array_equal(piece.order, whole.order) for piece in pieces)
-            assert sum(piece.rows for piece in pieces) == whole.rows
+            pieces = list(whole.stretches(direction, steps))
+            rows = [first + row for own, first in pieces for row in own.canonical_user_rows(direction)]
+            assert rows == expected
+            assert all(np.array_equal(own.order, whole.order) for own, _ in pieces)
+            assert len(pieces) == max(1, -(-max(lengths, default=0) // steps))
+
+
+def test_equal_stretches_share_their_schedule():
+    pieces = list(uniform_schedule(3, 20, True, 1).stretches(0, 6))
+    assert len({id(own) for own, _ in pieces}) == 2  # the last one is shorter
 
 
 @any_schedule

@@ -14,6 +14,7 @@ from fastgate.kernels.cpu.features import lanes, padded
 from fastgate.kernels.cpu.layout import slice_units
 from fastgate.kernels.cpu.turns import new_turns
 from fastgate.kernels.cpu.weight_gradients import RowGradients, Sums
+from fastgate.kernels.cpu.weights import group_widths
 
 PROJECTED_BYTES = 1 << 18  # gates computed from the input ahead of the recurrence: they should stay in the cache
 PROJECTED_ROWS = 24  # fewer would read the input's weights too often
@@ -36,36 +37,34 @@ class Forward:
     It holds scratch memory of the thread that made it, and is for that thread alone.
     """
 
-    def __init__(self, cell, weights, direction, schedule, input_size, H, dtype):
-        slices, M = weights.bias.shape
-        B, Hp = schedule.order.size, padded(H, dtype)
-        self.dtype, self.none = dtype, np.empty((0, H), dtype)
+    def __init__(self, cell, direction, schedule, slices, input_size, H, dtype):
+        B, M, Hp = schedule.order.size, sum(group_widths(cell, H, dtype, slices)), padded(H, dtype)
+        self.dtype, self.none, self.slices = dtype, np.empty((0, H), dtype), slices
         self.kept = B + schedule.rows, Hp
         self.gates_kept = schedule.rows, cell.gates_kept * H
         self.has_memory, self.keeps_gates = cell.has_memory, cell.gates_kept > 0
         self.h = memory.scratch("h", (2 * B, Hp), dtype)
         self.c = memory.scratch("c", (B, Hp), dtype) if cell.has_memory else self.none
-        self.turns = new_turns(slices)
         chunk = max(PROJECTED_ROWS, PROJECTED_BYTES // (slices * M * dtype.itemsize))
         self.where = direction * H, H, schedule.user_rows(direction), schedule.order, schedule.lengths
-        self.tasks = []
+        self.parts = []
         for number, part in enumerate(schedule.parts):
             room = slices * min(part.rows, max(chunk, part.last - part.first))
-            inputs = (
-                memory.scratch(("x_rows", number), (room, input_size), dtype),
-                memory.scratch(("a", number), (room, M), dtype),
-                *weights,
-                part.active, part.starts, schedule.begins(number, chunk), part.first, part.last, part.row,
-                slice_units(H, lanes(dtype), slices), self.turns,
-            )  # fmt: skip
-            self.tasks += [(*inputs, worker) for worker in range(slices)]
+            x_rows = memory.scratch(("x_rows", number), (room, input_size), dtype)
+            a = memory.scratch(("a", number), (room, M), dtype)
+            steps = part.active, part.starts, schedule.begins(number, chunk), part.first, part.last, part.row
+            self.parts.append((x_rows, a, (*steps, slice_units(H, lanes(dtype), slices))))
         self.kernel = cell.forward
 
-    def __call__(self, x, y, start, end):
-        """x (R,I)  states start (each (B,H)) -> y (R,D*H), its columns of this direction, or (0,0): not wanted  end"""
-        self._run(x, y, start, end, self.h, self.c, self.none, False, False)
+    @property
+    def scratch(self):
+        return [self.h, self.c, *(array for x_rows, a, _ in self.parts for array in (x_rows, a))]
 
-    def record(self, x, y, start, end, *, for_now=False):
+    def __call__(self, weights, x, y, start, end):
+        """x (R,I)  states start (each (B,H)) -> y (R,D*H), its columns of this direction, or (0,0): not wanted  end"""
+        self._run(weights, x, y, start, end, self.h, self.c, self.none, False, False)
+
+    def record(self, weights, x, y, start, end, *, for_now=False):
         """x (R,I) -> y (R,D*H), and a trace; `for_now` it is valid only until the thread records another such one"""
 
         def allocate(name, shape):
@@ -74,54 +73,58 @@ class Forward:
         h = allocate("h", self.kept)
         c = allocate("c", self.kept) if self.has_memory else self.none
         gates = allocate("gates", self.gates_kept)
-        self._run(x, y, start, end, h, c, gates, True, self.keeps_gates)
+        self._run(weights, x, y, start, end, h, c, gates, True, self.keeps_gates)
         return Trace(h, c, gates)
 
-    def _run(self, x, y, start, end, h, c, gates, keep, keep_gates):
+    def _run(self, weights, x, y, start, end, h, c, gates, keep, keep_gates):
         states = (*start, *end) if len(start) == 2 else (start[0], self.none, end[0], self.none)
-        if len(self.tasks) == 1:
-            self.kernel(x, y, *self.where, *states, h, c, gates, keep, keep_gates, *self.tasks[0])
-        else:
-            self.turns[...] = 0
-            common = x, y, *self.where, *states, h, c, gates, keep, keep_gates
-            team.run([partial(self.kernel, *common, *task) for task in self.tasks])
+        common, turns = (x, y, *self.where, *states, h, c, gates, keep, keep_gates), new_turns(self.slices)
+        tasks = [
+            (*common, x_rows, a, *weights, *steps, turns, worker)
+            for x_rows, a, steps in self.parts
+            for worker in range(self.slices)
+        ]
+        _run_all(self.kernel, tasks)
 
 
 class Backward:
     """The way back of one direction of one layer made ready for a schedule, like `Forward`."""
 
-    def __init__(self, cell, weights, direction, schedule, slices, input_size, H, dtype):
-        self.dtype, self.none = dtype, np.empty((0, H), dtype)
+    def __init__(self, cell, direction, schedule, slices, input_size, H, dtype):
+        self.dtype, self.none, self.slices = dtype, np.empty((0, H), dtype), slices
         self.da_shape = schedule.rows, len(cell.da_places) * H
         state = (schedule.order.size, padded(H, dtype))
-        self.kernel, self.W_hh, self.turns = cell.backward, weights.W_hh, new_turns(slices)
         self.where = direction * H, schedule.user_rows(direction), schedule.order
-        self.carried = tuple(memory.scratch(name, state, dtype) for name in ("dh", "dc", "d_reset"))
+        self.scratch = [memory.scratch(name, state, dtype) for name in ("dh", "dc", "d_reset")]
         units = slice_units(H, lanes(dtype), slices)
-        self.tasks = [
-            (part.active, part.starts, part.first, part.last, part.row, units, slices, self.turns, worker)
-            for part in schedule.parts
-            for worker in range(slices)
+        self.parts = [
+            (part.active, part.starts, part.first, part.last, part.row, units, slices) for part in schedule.parts
         ]
-        self.gradients = RowGradients(cell, weights, direction, schedule, input_size, H, dtype)
+        self.kernel = cell.backward
+        self.gradients = RowGradients(cell, direction, schedule, input_size, H, dtype)
 
-    def whole(self, trace, x, dy, d_end, d_start, dx, gradients):
+    def whole(self, weights, trace, x, dy, d_end, d_start, dx, gradients):
         """x (R,I)  dy (R,D*H) -> dx (R,I)  d_start  gradients: W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (G*H)"""
         sums = Sums(gradients)
-        self(trace, x, dy, d_end, d_start, dx, sums.arrays, True)
+        self(weights, trace, x, dy, d_end, d_start, dx, sums.arrays, True)
         sums.finish()
 
-    def __call__(self, trace, x, dy, d_end, d_start, dx, sums, begin):
+    def __call__(self, weights, trace, x, dy, d_end, d_start, dx, sums, begin):
         """x (R,I)  dy (R,D*H), its columns of this direction  d_end of the states (each (B,H))
         -> dx (R,I), added to in the second direction  d_start of the states  sums as `RowGradients`
         """
         da = memory.scratch("da", self.da_shape, self.dtype)
         states = (*d_end, *d_start) if len(d_end) == 2 else (d_end[0], self.none, d_start[0], self.none)
-        kept = trace.gates, trace.h, trace.c, da, self.W_hh
-        if len(self.tasks) == 1:
-            self.kernel(dy, *self.where, *states, *self.carried, *kept, *self.tasks[0])
-        else:
-            self.turns[...] = 0
-            common = dy, *self.where, *states, *self.carried, *kept
-            team.run([partial(self.kernel, *common, *task) for task in self.tasks])
-        self.gradients(trace, x, da, dx, sums, begin)
+        common = dy, *self.where, *states, *self.scratch, trace.gates, trace.h, trace.c, da, weights.W_hh
+        turns = new_turns(self.slices)
+        _run_all(
+            self.kernel, [(*common, *part, turns, worker) for part in self.parts for worker in range(self.slices)]
+        )  # fmt: skip
+        self.gradients(weights, trace, x, da, dx, sums, begin)
+
+
+def _run_all(kernel, tasks):
+    if len(tasks) == 1:
+        kernel(*tasks[0])
+    else:
+        team.run([partial(kernel, *task) for task in tasks])

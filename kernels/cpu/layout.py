@@ -4,6 +4,8 @@ A *group* is a run of gates that are computed by one product: their units lie on
 end is padded to whole vectors. `columns` are lists of rows of PyTorch's weight (G*H,K), with -1 for padding.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 
@@ -17,6 +19,7 @@ def group_columns(groups, H, width, first=0, units=None):
     return np.concatenate(columns)
 
 
+@lru_cache
 def slice_columns(groups, H, width, slices):
     """(slices, columns) the same for units cut into slices of whole vectors, all as long as the first one."""
     units = slice_units(H, width, slices)
@@ -30,6 +33,7 @@ def slice_units(H, width, slices):
     return -(-blocks // slices) * width
 
 
+@lru_cache
 def gate_columns(gates, H):
     """The columns of gates without any padding, as tapes keep them."""
-    return group_columns([gates], H, 1)
+    return group_columns((gates,), H, 1)

@@ -39,6 +39,7 @@ class Schedule:
         self.start, self.stop = start, T if stop is None else stop
         self.lengths = np.clip(self.whole_lengths - start, 0, self.stop - start)
         self.batch_first, self.steps = batch_first, T
+        self.recurs = False  # whether the same object may come again
         self.batch_stride, self.time_stride = (T, 1) if batch_first else (1, lengths.size)
         self.rows = int(self.lengths.sum())
         self.is_ragged = self.rows < lengths.size * (self.stop - start)
@@ -51,11 +52,24 @@ class Schedule:
             self.parts.append(Part(first, last, row, int(own.sum()), active, starts))
             row += self.parts[-1].rows
 
-    def stretch(self, start, stop):
-        """The schedule of steps [start, stop) alone; ranks and rows are its own, the order of ranks is the same."""
-        lengths = np.empty_like(self.whole_lengths)
+    def stretches(self, direction, steps):
+        """For every so many steps their own schedule, and at which row of the user's arrays its rows begin.
+
+        Ranks and rows are each schedule's own; the order of ranks is the same. Sequences of equal length, the usual
+        case, have equal stretches: they share one schedule.
+        """
+        longest = int(self.lengths.max(initial=0))
+        equal, parts = not self.is_ragged, len(self.parts)
+        lengths, whole = np.empty_like(self.whole_lengths), None
         lengths[self.order] = self.whole_lengths
-        return Schedule(lengths, self.steps, self.batch_first, len(self.parts), start, stop)
+        for first in range(0, max(1, longest), steps):
+            last = min(first + steps, longest)
+            if not equal:
+                yield Schedule(lengths, self.steps, self.batch_first, parts, first, last), 0
+                continue
+            if whole is None or last - first < steps:
+                whole = Schedule(np.full_like(lengths, last - first), self.steps, self.batch_first, parts)
+            yield whole, (longest - last if direction else first) * self.time_stride
 
     @cached_property
     def _places(self):
@@ -152,7 +166,11 @@ def _new_schedule(B, T, batch_first, parts):
     return Schedule(np.full(B, T, np.int64), T, batch_first, parts)
 
 
-_cached_schedule = lru_cache(maxsize=16)(_new_schedule)
+@lru_cache(maxsize=16)
+def _cached_schedule(B, T, batch_first, parts):
+    schedule = _new_schedule(B, T, batch_first, parts)
+    schedule.recurs = True
+    return schedule
 
 
 def _cut(lengths, parts):

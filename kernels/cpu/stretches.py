@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastgate.kernels import memory
 from fastgate.kernels.cpu.direction import Backward, Forward
 from fastgate.kernels.cpu.weight_gradients import Sums
 
@@ -29,19 +30,19 @@ def steps_of_stretch(schedule, wanted):
     if wanted is None:
         # A step of a stretch takes 10 numbers for every unit of an LSTM (its states and gates, and the gradients of
         # these), and the states between stretches 2: sqrt(T / 5) steps would need the least. Four times as many need
-        # about twice that, and a quarter of the stretches, each of which takes some tenths of a millisecond to begin.
+        # about twice that, and a quarter of the stretches, each of which takes some time to begin.
         wanted = 4 * isqrt(int(schedule.lengths.max(initial=0)) // 5)
     chunk = schedule.steps_of_chunk
     return max(1, -(-wanted // chunk)) * chunk
 
 
-def record_states(cell, weights, x, y, direction, start, end, schedule, steps):
+def record_states(cell, weights, x, y, direction, start, end, schedule, slices, steps):
     """x (R,I)  start of the states (each (B,H)) -> y (R,D*H)  end; returns `Stretches`"""
+    ready = _Ready(Forward, cell, direction, slices, x.shape[1], start[0].shape[1], x.dtype)
     starts = [tuple(state.copy() for state in start)]  # the tape must not refer to the user's
-    for first in range(0, max(1, schedule.lengths.max(initial=0)), steps):
-        own, after = schedule.stretch(first, first + steps), tuple(np.empty_like(state) for state in start)
-        ready = Forward(cell, weights, direction, own, x.shape[1], start[0].shape[1], x.dtype)
-        ready(x, y, starts[-1], after)
+    for own, row in schedule.stretches(direction, steps):
+        after = tuple(memory.empty(state.shape, state.dtype) for state in start)
+        ready(own)(weights, x[row:], y[row:], starts[-1], after)
         starts.append(after)
     for last, state in zip(end, starts.pop(), strict=True):
         last[...] = state
@@ -53,14 +54,26 @@ def recompute(cell, weights, tape, x, dy, direction, d_end, d_start, dx, schedul
     gradients, as `direction.Backward` computes them
     """
     sizes, sums = (x.shape[1], d_end[0].shape[1], x.dtype), Sums(gradients)
+    forward, backward = (_Ready(kind, cell, direction, slices, *sizes) for kind in (Forward, Backward))
     no_y, is_last = np.empty((0, 0), x.dtype), True
-    for number, start in reversed(list(enumerate(tape.starts))):
-        own = schedule.stretch(number * tape.steps, (number + 1) * tape.steps)
-        ends = [np.empty_like(state) for state in start]
-        trace = Forward(cell, tape.weights, direction, own, *sizes).record(x, no_y, start, ends, for_now=True)
-        before = d_start if number == 0 else ends
-        Backward(cell, weights, direction, own, slices, *sizes)(
-            trace, x, dy, d_end, before, dx, sums.arrays, is_last
-        )  # fmt: skip
+    pieces = zip(schedule.stretches(direction, tape.steps), tape.starts, strict=True)
+    for (own, row), start in reversed(list(pieces)):
+        ends = [memory.empty(state.shape, state.dtype) for state in start]
+        trace = forward(own).record(tape.weights, x[row:], no_y, start, ends, for_now=True)
+        before = d_start if start is tape.starts[0] else ends
+        backward(own)(weights, trace, x[row:], dy[row:], d_end, before, dx[row:], sums.arrays, is_last)
         d_end, is_last = before, False
     sums.finish()
+
+
+class _Ready:
+    """What runs a schedule, made once for stretches in a row that share it."""
+
+    def __init__(self, kind, cell, direction, slices, *sizes):
+        self.make = lambda schedule: kind(cell, direction, schedule, slices, *sizes)
+        self.schedule = self.found = None
+
+    def __call__(self, schedule):
+        if schedule is not self.schedule:
+            self.schedule, self.found = schedule, self.make(schedule)
+        return self.found

@@ -16,13 +16,15 @@ from fastgate.kernels.jit import jit
 
 PATIENCE = 200  # rounds of waiting before another worker's slice is taken: some microseconds
 SPINS = 2000  # rounds of waiting before the core is offered to others
+ROUNDS, LOOKS = 200, 50  # of `wait_for`: some hundred microseconds
 
 
-UNSHARED = np.zeros((1, 8), np.int64)
+NONE = np.zeros((0, 8), np.int64)  # where nothing is shared
 
 
 def new_turns(slices):
-    return np.zeros((1 + 2 * slices, 8), np.int64) if slices > 1 else UNSHARED
+    """For one call: a worker of a call that is over must never take a turn in another."""
+    return np.zeros((1 + 2 * slices, 8), np.int64) if slices > 1 else NONE
 
 
 @jit
@@ -56,9 +58,9 @@ def end_turn(turns):
 
 @jit
 def wait_for(flags, row):
-    """flags (N,8) -> whether flags[row, 0] was set within some 100 microseconds, offering the core to others"""
-    for _ in range(PATIENCE):
-        for _ in range(50):
+    """flags (N,8) -> whether flags[row, 0] was set within ROUNDS, offering the core to others after each"""
+    for _ in range(ROUNDS):
+        for _ in range(LOOKS):
             if atomic_load(flags, row) != 0:
                 return True
             pause()

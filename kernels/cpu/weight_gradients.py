@@ -14,11 +14,11 @@ from fastgate.kernels.cpu.sharing import threads_for
 class RowGradients:
     """Of one direction, ready for a schedule: the input's gradient, and the sums that those of the weights are."""
 
-    def __init__(self, cell, weights, direction, schedule, input_size, H, dtype):
+    def __init__(self, cell, direction, schedule, input_size, H, dtype):
         places = places_of(cell.da_places, H)
         workers = threads_for(schedule.rows * len(places) * H * (2 * input_size + H))
         self.add = direction == 1
-        self.where = weights.W_ih, schedule.user_rows(direction)
+        self.index = schedule.user_rows(direction)
         self.rows = schedule.canonical_user_rows(direction), schedule.canonical_before, schedule.canonical
         self.sums = schedule.chunks, places, H
         rows = min(CHUNK, max(1, schedule.rows)), padded(input_size, dtype)
@@ -31,14 +31,17 @@ class RowGradients:
             d_rows = memory.scratch(("d_rows", worker), rows, dtype)
             self.tasks.append((d_rows, (*panels, block_for(dtype, worker)), (worker, workers)))
 
-    def __call__(self, trace, x, da, dx, sums, begin):
+    def __call__(self, weights, trace, x, da, dx, sums, begin):
         """x (R,I)  da (P,N) -> dx (R,I), added to in the second direction  sums, from zero with `begin`
 
         sums: of W_ih (G*H,Ip)  W_hh (G*H,Hp)  b_ih, b_hh (1,G*H)
         """
         x_rows, h_rows, rows = self.rows
         operands = self.add, x, x_rows, trace.h, trace.gates, h_rows, da, rows, *self.sums, *sums
-        tasks = [(*self.where, dx, d_rows, *operands, *scratch, begin, *own) for d_rows, scratch, own in self.tasks]
+        index = self.index
+        tasks = [
+            (weights.W_ih, index, dx, d_rows, *operands, *scratch, begin, *own) for d_rows, scratch, own in self.tasks
+        ]
         if len(tasks) == 1:
             all_gradients(*tasks[0])
         else:
