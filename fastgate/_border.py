@@ -47,8 +47,12 @@ def read_batch(layer: Configured, x: Any, lengths: Any) -> Batch:
     lengths = as_lengths(lengths, B, T)
     valid = np.arange(T) < lengths[:, None]
     own = as_floating("x", x, layer.dtype, valid if batch_first else valid.T)
-    parts, slices = _shares(layer, B, int(lengths.sum()))
-    schedule = cpu.Schedule(lengths, T, batch_first, parts)
+    rows = int(lengths.sum())
+    parts, slices = _shares(layer, B, rows)
+    if rows == B * T:  # which others may have, too
+        schedule = cpu.uniform_schedule(B, T, batch_first, parts)
+    else:
+        schedule = cpu.Schedule(lengths, T, batch_first, parts)
     return Batch(own, schedule, slices, B, not np.may_share_memory(own, x))
 
 

@@ -161,7 +161,7 @@ def _kept(layer: Configured, kind: str, schedule: Any, slices: int, make: Any, r
             return found
     found = make()
     if schedule.recurs and sum(array.nbytes for run in runs(found) for array in run.scratch) <= LARGEST_READY:
-        del kept[: len(kept) + 1 - MOST_READY]
+        del kept[: max(0, len(kept) + 1 - MOST_READY)]
         kept.append((schedule, slices, found))
     return found
 

@@ -19,7 +19,6 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 KERNELS_MAY_IMPORT = {
     *(
-        "concurrent",
         "contextlib",
         "functools",
         "hashlib",
@@ -28,8 +27,10 @@ KERNELS_MAY_IMPORT = {
         "operator",
         "os",
         "pathlib",
+        "queue",
         "sys",
         "threading",
+        "time",
     ),
     *("typing", "llvmlite", "numba", "numpy"),
 }

@@ -35,19 +35,26 @@ def run(options: Namespace) -> int:
     setting: dict[str, Any] = {"machine": _machine(), "configuration": {}, "versions": {}, "bandwidths": {}}
     _introduce(libraries, threads, setting["machine"])
     rows: list[Row] = []
-    with _Bar(count) as bar:
-        for number in threads:
-            bar.show(f"starting {', '.join(libraries)}")
-            with timing.team(libraries, number) as (workers, versions, missing):
-                if number == threads[0]:
-                    bar.say(_describe_libraries(versions, missing))
-                    setting |= {"versions": versions, "not_installed": missing}
-                    setting["configuration"] = {library: peers.peer(library).BEST for library in versions}
-                setting["bandwidths"][number] = workers[OURS].ask("bandwidths")
-                bar.say(_describe_bandwidths(number, setting["bandwidths"][number]))
-                for cell, work, dtype in kinds:
-                    task = Task(cell, work, dtype, number)
-                    _table(task, shapes[work], workers, options.seconds / count, rows, bar)
+    is_whole = True
+    try:
+        with _Bar(count) as bar:
+            for number in threads:
+                bar.show(f"starting {', '.join(libraries)}")
+                with timing.team(libraries, number) as (workers, versions, missing):
+                    if number == threads[0]:
+                        bar.say(_describe_libraries(versions, missing))
+                        setting |= {"versions": versions, "not_installed": missing}
+                        setting["configuration"] = {library: peers.peer(library).BEST for library in versions}
+                    setting["bandwidths"][number] = workers[OURS].ask("bandwidths")
+                    bar.say(_describe_bandwidths(number, setting["bandwidths"][number]))
+                    for cell, work, dtype in kinds:
+                        task = Task(cell, work, dtype, number)
+                        _table(task, shapes[work], workers, options.seconds / count, rows, bar)
+    except KeyboardInterrupt:
+        if not rows:
+            raise
+        is_whole = False
+        say("\ninterrupted; what was measured is kept")
     if options.json is not None:
         report.write(options.json, report.as_json(setting, rows))
         say(f"\nall figures in {options.json}")
@@ -56,7 +63,7 @@ def run(options: Namespace) -> int:
 
         plot.draw(options.plot, rows, setting)
         say(f"\ncharts in {options.plot}")
-    return 0
+    return 0 if is_whole else 130
 
 
 def _table(
@@ -88,7 +95,8 @@ def _check(plot: Path | None, json: Path | None) -> None:
         raise UserError(f"--plot {plot}: expected a name that ends in {', '.join(PLOT_FORMATS)}")
     for option, path in (("--plot", plot), ("--json", json)):
         if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            raise UserError(f"{option} {path}: expected a file in a folder that exists")
+            got = "a folder" if path.is_dir() else "no such folder"
+            raise UserError(f"{option} {path}: expected a file in a folder that exists, got {got}")
 
 
 def _machine() -> dict[str, str]:
