@@ -18,7 +18,7 @@ def forward(
 ) -> Array:
     """Inference: states `start` -> states `end`; y returned, laid out as x, and `out` if that is given"""
     x, shape, last_layer = batch.x, output_shape(layer, batch), layer.num_layers - 1
-    for depth, own in enumerate(_ready(layer, batch.schedule, batch.slices)):
+    for depth, own in enumerate(_ready(layer, cpu.Forward, batch.schedule, batch.slices)):
         if depth < last_layer:  # beyond the lengths it is never read
             y = memory.scratch(("y", depth % 2), shape, layer.dtype)
         else:
@@ -38,7 +38,7 @@ def record(
 ) -> tuple[Array, list[Record]]:
     """The same for training, with a record of each direction of each layer."""
     x, records = batch.x, []
-    for depth, own in enumerate(_ready(layer, batch.schedule, batch.slices)):
+    for depth, own in enumerate(_ready(layer, cpu.Forward, batch.schedule, batch.slices)):
         y = _new_output(layer, batch)
         x_rows, y_rows = _rows(x), _rows(y)
         for place, row, run in own:
@@ -81,6 +81,8 @@ def backward(
 ) -> Array:
     """dy, `end` of the final states -> gradients, `start` of the initial states; dx returned, laid out as x"""
     layout, schedule = layer._layout, tape.schedule
+    is_whole = isinstance(tape.records[0].tape, cpu.Trace)
+    ready = _ready(layer, cpu.Backward, schedule, tape.slices) if is_whole else []
     for depth in reversed(range(layout.num_layers)):
         _drop(layer, _rows(dy), schedule, tape.dropout_key, depth)
         shape = (*tape.x_shape[:-1], layout.input_size_of(depth))
@@ -92,8 +94,8 @@ def backward(
             last, first = [part[row] for part in end], [part[row] for part in start]
             x, own = tape.records[row]
             targets = layout.gradient_arrays(gradients, place)
-            if isinstance(own, cpu.Trace):
-                run = _ready_back(layer, schedule, tape.slices)[depth][direction]
+            if is_whole:
+                *_, run = ready[depth][direction]
                 run.whole(weights, own, _rows(x), dy_rows, last, first, dx_rows, targets)
             else:
                 cpu.recompute(
@@ -123,44 +125,20 @@ MOST_READY = 4  # of a layer, forward and backward, in a thread
 LARGEST_READY = 1 << 22  # bytes of scratch memory; finding a larger one anew takes far less time than running it
 
 
-def _ready(layer: Configured, schedule: Any, slices: int) -> Any:
-    """Of each layer and direction: its place, its row in the states, and what runs it."""
-
-    def make() -> list[Any]:
-        layout, found = layer._layout, []
-        for depth in range(layout.num_layers):
-            sizes = layout.input_size_of(depth), layout.hidden_size, layer.dtype
-            places = [Place(depth, direction) for direction in range(layout.directions)]
-            found.append(
-                [(p, layout.row(p), cpu.Forward(layer._cell, p.direction, schedule, slices, *sizes)) for p in places]
-            )
-        return found
-
-    return _kept(layer, "forward", schedule, slices, make, lambda found: [run for own in found for *_, run in own])
-
-
-def _ready_back(layer: Configured, schedule: Any, slices: int) -> Any:
-    """Of each layer and direction what runs it backward."""
-
-    def make() -> list[Any]:
-        layout, found = layer._layout, []
-        for depth in range(layout.num_layers):
-            sizes = layout.input_size_of(depth), layout.hidden_size, layer.dtype
-            directions = range(layout.directions)
-            found.append([cpu.Backward(layer._cell, d, schedule, slices, *sizes) for d in directions])
-        return found
-
-    return _kept(layer, "backward", schedule, slices, make, lambda found: [run for own in found for run in own])
-
-
-def _kept(layer: Configured, kind: str, schedule: Any, slices: int, make: Any, runs: Any) -> Any:
-    """What `make` makes, or made before in this thread for this schedule."""
-    kept = layer._local.__dict__.setdefault(kind, [])
-    for own_schedule, own_slices, found in kept:
+def _ready(layer: Configured, kind: Any, schedule: Any, slices: int) -> list[list[tuple[Place, int, Any]]]:
+    """Of each layer and direction: its place, its row in the states, and the `cpu.Forward` or `cpu.Backward` of it."""
+    kept = layer._local.__dict__.setdefault(kind.__name__.lower(), [])
+    for own_schedule, own_slices, known in kept:
         if own_schedule is schedule and own_slices == slices:
-            return found
-    found = make()
-    if schedule.recurs and sum(array.nbytes for run in runs(found) for array in run.scratch) <= LARGEST_READY:
+            return known  # type: ignore[no-any-return]
+    layout = layer._layout
+    found: list[list[tuple[Place, int, Any]]] = [[] for _ in range(layout.num_layers)]
+    for place in layout.places():
+        sizes = layout.input_size_of(place.layer), layout.hidden_size, layer.dtype
+        run = kind(layer._cell, place.direction, schedule, slices, *sizes)
+        found[place.layer].append((place, layout.row(place), run))
+    runs = [run for own in found for _, _, run in own]
+    if schedule.recurs and sum(array.nbytes for run in runs for array in run.scratch) <= LARGEST_READY:
         del kept[: max(0, len(kept) + 1 - MOST_READY)]
         kept.append((schedule, slices, found))
     return found

@@ -53,12 +53,13 @@ def backward(x, weights, dy, dW, db):
     cuts, rows = np.append(np.arange(0, P, CHUNK), P), np.arange(P)
     workers = threads_for(P * K * N)
 
-    def task(worker):
-        scratch = panels_for(K, dtype, worker, "x"), none, none, block_for(dtype, worker)
-        operands = x, rows, none, none, rows, dy, rows, cuts, places_of(PLACES, N), N
-        return partial(weight_gradients, *operands, *sums.arrays, *scratch, True, worker, workers)
+    operands = x, rows, none, none, rows, dy, rows, cuts, places_of(PLACES, N), N
 
-    team.run([task(worker) for worker in range(workers)])
+    def call(worker):
+        scratch = panels_for(K, dtype, worker, "x"), none, none, block_for(dtype, worker)
+        return *operands, *sums.arrays, *scratch, True, worker, workers
+
+    team.run_kernel(weight_gradients, [call(worker) for worker in range(workers)])
     sums.finish()
     return dx
 

@@ -3,7 +3,6 @@
 x, y, dx and dy have the user's rows; `schedule.py` says which of them run when.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -84,7 +83,7 @@ class Forward:
             for x_rows, a, steps in self.parts
             for worker in range(self.slices)
         ]
-        _run_all(self.kernel, tasks)
+        team.run_kernel(self.kernel, tasks)
 
 
 class Backward:
@@ -117,14 +116,7 @@ class Backward:
         states = (*d_end, *d_start) if len(d_end) == 2 else (d_end[0], self.none, d_start[0], self.none)
         common = dy, *self.where, *states, *self.scratch, trace.gates, trace.h, trace.c, da, weights.W_hh
         turns = new_turns(self.slices)
-        _run_all(
+        team.run_kernel(
             self.kernel, [(*common, *part, turns, worker) for part in self.parts for worker in range(self.slices)]
         )  # fmt: skip
         self.gradients(weights, trace, x, da, dx, sums, begin)
-
-
-def _run_all(kernel, tasks):
-    if len(tasks) == 1:
-        kernel(*tasks[0])
-    else:
-        team.run([partial(kernel, *task) for task in tasks])

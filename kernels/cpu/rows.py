@@ -8,14 +8,12 @@ from fastgate.kernels.jit import jit
 
 
 @jit
-def gather(source, column, index, first, rows, columns, out, out_at):
-    """source (M,L)[index, column : column+columns] -> out (P,N)[out_at:]; zeros up to the end of each row"""
+def gather(source, index, first, rows, out, out_at):
+    """source (M,N)[index] -> out (P,N)[out_at:]"""
     for p in range(rows):
         row = index[first + p]
-        for j in range(columns):
-            out[out_at + p, j] = source[row, column + j]
-        for j in range(columns, out.shape[1]):
-            out[out_at + p, j] = 0.0
+        for j in range(out.shape[1]):
+            out[out_at + p, j] = source[row, j]
 
 
 @jit

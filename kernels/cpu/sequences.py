@@ -74,7 +74,7 @@ def make_forward(step_forward, variant):
                     while stop < steps and begins[stop] == begin:
                         stop += 1
                     rows = starts[stop] - starts[step]
-                    gather(x, 0, index, row + starts[step], rows, x.shape[1], x_rows, scratch)
+                    gather(x, index, row + starts[step], rows, x_rows, scratch)
                     own_bias = bias[piece : piece + 1]
                     begin_gates(a, scratch, x_rows, scratch, part_of(W_ih, piece, slices), own_bias, rows)
                 own = row + starts[step]

@@ -30,8 +30,7 @@ def parts_for(B, rows, multiply_adds):
     return max(1, min(B, threads_for(rows * multiply_adds)))
 
 
-def cuts_of(count, parts, unit=1):
-    """`parts` nearly equal shares of `count`, in multiples of `unit`: where each begins, and the end."""
-    units = -(-count // unit)
-    parts = max(1, min(parts, units))
-    return [min(count, units * i // parts * unit) for i in range(parts + 1)]
+def cuts_of(count, parts):
+    """`parts` nearly equal shares of `count`: where each begins, and the end."""
+    parts = max(1, min(parts, count))
+    return [count * i // parts for i in range(parts + 1)]

@@ -7,6 +7,7 @@ leave its locks taken for ever; a SimpleQueue has none.
 
 import os
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from time import sleep
@@ -78,6 +79,14 @@ def run(tasks):
     for error in work.errors:
         if error is not None:
             raise error
+
+
+def run_kernel(kernel, calls):
+    """`run` for a kernel and the arguments of each call."""
+    if len(calls) == 1:
+        kernel(*calls[0])
+    else:
+        run([partial(kernel, *arguments) for arguments in calls])
 
 
 class _Work:

@@ -1,6 +1,6 @@
 """The gradients of one direction's input, weights and biases, stretch of time after stretch, on many workers."""
 
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 
@@ -38,14 +38,9 @@ class RowGradients:
         """
         x_rows, h_rows, rows = self.rows
         operands = self.add, x, x_rows, trace.h, trace.gates, h_rows, da, rows, *self.sums, *sums
-        index = self.index
-        tasks = [
-            (weights.W_ih, index, dx, d_rows, *operands, *scratch, begin, *own) for d_rows, scratch, own in self.tasks
-        ]
-        if len(tasks) == 1:
-            all_gradients(*tasks[0])
-        else:
-            team.run([partial(all_gradients, *task) for task in tasks])
+        where = weights.W_ih, self.index, dx
+        calls = [(*where, d_rows, *operands, *scratch, begin, *share) for d_rows, scratch, share in self.tasks]
+        team.run_kernel(all_gradients, calls)
 
 
 @lru_cache
@@ -86,14 +81,10 @@ def _padded(gradient, purpose):
     return gradient if whole == columns else memory.scratch(purpose, (rows, whole), gradient.dtype)
 
 
-def _own_scratch(dtype, worker, purpose, *shape):
-    return memory.scratch((purpose, worker), shape, dtype)
-
-
 def panels_for(columns, dtype, worker, name):
     shape = padded(columns, dtype) // lanes(dtype), CHUNK * lanes(dtype)
-    return _own_scratch(dtype, worker, f"{name}_panels", *shape)
+    return memory.scratch((f"{name}_panels", worker), shape, dtype)
 
 
 def block_for(dtype, worker):
-    return _own_scratch(dtype, worker, "da_block", CHUNK, BLOCK)
+    return memory.scratch(("da_block", worker), (CHUNK, BLOCK), dtype)
