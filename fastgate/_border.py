@@ -8,71 +8,84 @@ from fastgate import _errors
 from fastgate._arrays import Array, as_floating, as_lengths, as_real, is_ready
 from fastgate._configuration import Configured
 from fastgate._kernels import cpu
-from fastgate._tape import State, Tape
+from fastgate._tape import State
+
+LARGEST_REMEMBERED = 1 << 20  # bytes of zeros
 
 
 class Batch(NamedTuple):
-    """A checked input."""
+    """What follows from the shape of an input, its lengths and the number of threads."""
 
-    x: Array  # as the user laid it out, contiguous and in the layer's dtype
     schedule: Any
     slices: int  # of the units of each step
-    sequences: int
-    is_copy: bool  # x is not the user's memory
+    size: int  # sequences
+    is_unbatched: bool
+    x_shape: tuple[int, int, int]  # inside there is always an axis of sequences
+    y_shape: tuple[int, int, int]
+    zeros: Array  # the states where none are given; nobody writes there
 
 
-def read_batch(layer: Configured, x: Any, lengths: Any) -> Batch:
+def read_batch(layer: Configured, x: Any, lengths: Any) -> tuple[Array, Batch, bool]:
+    """x as it is laid out, contiguous and in the layer's dtype; the batch; whether this x is a copy."""
     if lengths is None and is_ready(x, layer.dtype):
         known = layer._local.__dict__.get("batch")
-        if known is not None and known[0] == (x.shape, cpu.team.get_threads()):
-            schedule, slices, B = known[1]
-            return Batch(x, schedule, slices, B, False)
+        if known is not None and known[0] == x.shape and known[1] == cpu.team.get_threads():
+            batch: Batch = known[2]
+            return (x[None] if batch.is_unbatched else x), batch, False
     x = as_real("x", x)
     if x.ndim not in (2, 3) or x.shape[-1] != layer.input_size:
         order = "batch, time" if layer.batch_first else "time, batch"
         raise _errors.wrong_shape("x", f"({order}, {layer.input_size}) or (time, {layer.input_size})", x.shape)
-    if x.ndim == 2:
-        batch_first, B, T = True, 1, x.shape[0]
-    else:
-        batch_first = layer.batch_first
-        B, T = x.shape[:2] if batch_first else (x.shape[1], x.shape[0])
+    is_unbatched = x.ndim == 2
+    shape, batch_first = (1, *x.shape) if is_unbatched else x.shape, layer.batch_first or is_unbatched
+    B, T = shape[:2] if batch_first else (shape[1], shape[0])
     if lengths is None:
-        own = as_floating("x", x, layer.dtype)
-        parts, slices = _shares(layer, B, B * T)
-        schedule = cpu.uniform_schedule(B, T, batch_first, parts)
-        layer._local.batch = (x.shape, cpu.team.get_threads()), (schedule, slices, B)
-        return Batch(own, schedule, slices, B, not np.may_share_memory(own, x))
-    if x.ndim == 2:
-        raise _errors.wrong_shape("x", "of 3 dimensions beside lengths", x.shape)
-    lengths = as_lengths(lengths, B, T)
-    valid = np.arange(T) < lengths[:, None]
-    own = as_floating("x", x, layer.dtype, valid if batch_first else valid.T)
-    rows = int(lengths.sum())
-    parts, slices = _shares(layer, B, rows)
-    if rows == B * T:  # which others may have, too
-        schedule = cpu.uniform_schedule(B, T, batch_first, parts)
+        own, full = as_floating("x", x, layer.dtype), True
     else:
-        schedule = cpu.Schedule(lengths, T, batch_first, parts)
-    return Batch(own, schedule, slices, B, not np.may_share_memory(own, x))
+        if is_unbatched:
+            raise _errors.wrong_shape("x", "of 3 dimensions beside lengths", x.shape)
+        lengths = as_lengths(lengths, B, T)
+        valid = np.arange(T) < lengths[:, None]
+        own, full = (
+            as_floating("x", x, layer.dtype, valid if batch_first else valid.T),
+            bool(lengths.min(initial=T) == T),
+        )
+    parts, slices = _shares(layer, B, B * T if full else int(lengths.sum()))
+    schedule = cpu.uniform_schedule if full else cpu.Schedule
+    layout = layer._layout
+    batch = Batch(
+        schedule(B if full else lengths, T, batch_first, parts),
+        slices,
+        B,
+        is_unbatched,
+        shape,
+        (*shape[:2], layout.directions * layer.hidden_size),
+        np.zeros((layer.num_layers * layout.directions, B, layer.hidden_size), layer.dtype),
+    )
+    if full and batch.zeros.nbytes <= LARGEST_REMEMBERED:
+        layer._local.batch = x.shape, cpu.team.get_threads(), batch
+    return own.reshape(shape), batch, not np.may_share_memory(own, x)
 
 
-def output_shape(layer: Configured, batch: Batch) -> tuple[int, ...]:
-    """That of y."""
-    return *batch.x.shape[:-1], layer._layout.directions * layer.hidden_size
-
-
-def check_output(layer: Configured, out: Any, batch: Batch, start: list[Array]) -> None:
-    """Raise unless y can be written into `out`."""
+def check_output(layer: Configured, out: Any, batch: Batch, x: Array, start: list[Array]) -> Array:
+    """`out` as kernels take it; raise unless y can be written there."""
     if not is_ready(out, layer.dtype):  # which is writable too
         expected = f"a writable C-contiguous array of dtype {layer.dtype}"
         if not isinstance(out, np.ndarray):
             raise _errors.wrong_type("out", expected, type(out).__name__)
         raise _errors.wrong_type("out", expected, f"dtype {out.dtype}, strides {out.strides}, shape {out.shape}")
-    if out.shape != output_shape(layer, batch):
-        raise _errors.wrong_shape("out", f"that of y, {output_shape(layer, batch)}", out.shape)
-    for name, array in (("x", batch.x), *(("state", part) for part in start)):
+    if out.shape != (expected_shape := users_shape(batch, batch.y_shape)):
+        raise _errors.wrong_shape("out", f"that of y, {expected_shape}", out.shape)
+    for name, array in (("x", x), *(("state", part) for part in start)):
         if np.may_share_memory(out, array):
             raise _errors.shared_output(name)
+    own: Array = out.reshape(batch.y_shape)
+    return own
+
+
+def users_shape(batch: Batch, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """That of x, y or their gradients as the user has it."""
+    return shape[1:] if batch.is_unbatched else shape
 
 
 def _shares(layer: Configured, B: int, rows: int) -> tuple[int, int]:
@@ -81,45 +94,49 @@ def _shares(layer: Configured, B: int, rows: int) -> tuple[int, int]:
     return (1, slices) if slices > 1 else (int(cpu.parts_for(B, rows, layer._multiply_adds)), 1)
 
 
-def read_states(layer: Configured, name: str, state: Any, B: int, *, unbatched: bool) -> list[Array]:
-    """One or two arrays (num_layers * D, B, H), zeros by default."""
-    shape = (layer.num_layers * layer._layout.directions, B, layer.hidden_size)
+def read_states(layer: Configured, name: str, state: Any, zeros: Array, *, unbatched: bool) -> list[Array]:
+    """One or two arrays (num_layers * D, B, H), `zeros` where none is given."""
     if not layer._cell.has_memory:
         if isinstance(state, tuple):
             raise _errors.wrong_type(name, "one array h: only an LSTM has a pair", "a tuple")
-        return [_read_state(layer, name, state, shape, unbatched)]
+        return [_read_state(layer, name, "", state, zeros, unbatched)]
     if state is None:
-        state = (None, None)
+        return [zeros, zeros]
     if not isinstance(state, (tuple, list)) or len(state) != 2:
         raise _errors.wrong_type(name, "a pair (h, c)", type(state).__name__)
-    names = (f"{name}[0] (h)", f"{name}[1] (c)")
-    return [_read_state(layer, *pair, shape, unbatched) for pair in zip(names, state, strict=True)]
+    h, c = state
+    return [
+        _read_state(layer, name, "[0] (h)", h, zeros, unbatched),
+        _read_state(layer, name, "[1] (c)", c, zeros, unbatched),
+    ]
 
 
-def _read_state(layer: Configured, name: str, value: Any, shape: tuple[int, int, int], unbatched: bool) -> Array:
+def _read_state(layer: Configured, name: str, which: str, value: Any, zeros: Array, unbatched: bool) -> Array:
     if value is None:
-        return np.zeros(shape, layer.dtype)
-    array = as_floating(name, value, layer.dtype)
-    expected = (shape[0], shape[2]) if unbatched else shape
+        return zeros
+    if is_ready(value, layer.dtype) and value.shape == zeros.shape and not unbatched:
+        return value  # type: ignore[no-any-return]
+    array = as_floating(name + which, value, layer.dtype)
+    expected = (zeros.shape[0], zeros.shape[2]) if unbatched else zeros.shape
     if array.shape != expected:
-        raise _errors.wrong_shape(name, f"{expected}", array.shape)
-    return array.reshape(shape)
+        raise _errors.wrong_shape(name + which, f"{expected}", array.shape)
+    return array.reshape(zeros.shape)
 
 
 def write_states(parts: list[Array], *, unbatched: bool) -> State:
-    shaped = [part[:, 0] if unbatched else part for part in parts]
+    shaped = [part[:, 0] for part in parts] if unbatched else parts
     return (shaped[0], shaped[1]) if len(shaped) == 2 else shaped[0]
 
 
-def read_output_gradient(layer: Configured, dy: Any, tape: Tape) -> Array:
-    """As dy is laid out, zeros where there is none."""
+def read_output_gradient(layer: Configured, dy: Any, batch: Batch) -> Array:
+    """As y is laid out, zeros where there is none."""
     if dy is None:
-        return np.zeros(tape.y_shape, layer.dtype)
-    if is_ready(dy, layer.dtype) and dy.shape == tape.y_shape:
+        return np.zeros(batch.y_shape, layer.dtype)
+    if is_ready(dy, layer.dtype) and dy.shape == batch.y_shape and not batch.is_unbatched:
         return dy  # type: ignore[no-any-return]
     dy = as_real("dy", dy)
-    if dy.shape != tape.y_shape:
-        raise _errors.wrong_shape("dy", f"that of y, {tape.y_shape}", dy.shape)
-    valid = np.zeros(tape.y_shape[:-1], bool)
-    valid.reshape(-1)[tape.schedule.user_rows(0)] = True
-    return as_floating("dy", dy, layer.dtype, valid)
+    if dy.shape != (expected := users_shape(batch, batch.y_shape)):
+        raise _errors.wrong_shape("dy", f"that of y, {expected}", dy.shape)
+    valid = np.zeros(expected[:-1], bool)
+    valid.reshape(-1)[batch.schedule.user_rows(0)] = True
+    return as_floating("dy", dy, layer.dtype, valid).reshape(batch.y_shape)

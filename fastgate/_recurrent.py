@@ -52,12 +52,15 @@ class Recurrent(Configured):
         TypeError, ValueError
             If an argument has the wrong type, shape or range; the message names it.
         """
-        batch = _border.read_batch(self, x, lengths)
+        x, batch, _ = _border.read_batch(self, x, lengths)
         start, end = self._states(batch, state)
+        y = None if out is None else _border.check_output(self, out, batch, x, start)
+        y = _stack.forward(self, self.params._snapshot, x, batch, start, end, y)
         if out is not None:
-            _border.check_output(self, out, batch, start)
-        y = _stack.forward(self, self.params._snapshot, batch, start, end, out)
-        return y, _border.write_states(end, unbatched=batch.x.ndim == 2)
+            y = out
+        elif batch.is_unbatched:
+            y = y[0]
+        return y, _border.write_states(end, unbatched=batch.is_unbatched)
 
     def forward(
         self,
@@ -109,25 +112,24 @@ class Recurrent(Configured):
                 raise _errors.key_needed(self.dropout)
             dropout_key = key
         recompute = as_recompute(recompute)
-        batch = _border.read_batch(self, x, lengths)
+        x, batch, is_copy = _border.read_batch(self, x, lengths)
         start, end = self._states(batch, state)
-        if copy and not batch.is_copy:
-            batch = batch._replace(x=batch.x.copy())
+        if copy and not is_copy:
+            x = x.copy()
         snapshot = self.params._snapshot
-        arguments = self, snapshot, batch, start, end, dropout_key
+        arguments = self, snapshot, x, batch, start, end, dropout_key
         if recompute is None:
             y, records = _stack.record(*arguments)
         else:
             steps = cpu.steps_of_stretch(batch.schedule, None if recompute == "auto" else recompute)
             y, records = _stack.record_states(*arguments, steps)
-        shapes = batch.x.shape, y.shape
-        tape = Tape(self.params, snapshot, batch.schedule, batch.slices, records, *shapes, dropout_key)
+        tape = Tape(self.params, snapshot, batch, records, dropout_key)
         y.flags.writeable = False
-        return y, _border.write_states(end, unbatched=batch.x.ndim == 2), tape
+        return (y[0] if batch.is_unbatched else y), _border.write_states(end, unbatched=batch.is_unbatched), tape
 
     def _states(self, batch: _border.Batch, state: Any) -> tuple[list[Array], list[Array]]:
         """Those to start from, and memory for those at the end."""
-        start = _border.read_states(self, "state", state, batch.sequences, unbatched=batch.x.ndim == 2)
+        start = _border.read_states(self, "state", state, batch.zeros, unbatched=batch.is_unbatched)
         return start, [np.empty(part.shape, self.dtype) for part in start]
 
     def backward(self, tape: Tape, dy: npt.ArrayLike | None = None, dstate: Any = None) -> Gradients:
@@ -154,14 +156,14 @@ class Recurrent(Configured):
             layer, or the parameters have been written since.
         """
         check_tape(tape, Tape, self)
-        shapes, unbatched = self._layout.shapes, len(tape.x_shape) == 2
-        end = _border.read_states(self, "dstate", dstate, tape.schedule.order.size, unbatched=unbatched)
+        batch, unbatched = tape.batch, tape.batch.is_unbatched
+        end = _border.read_states(self, "dstate", dstate, batch.zeros, unbatched=unbatched)
         if dy is None and (dstate is None or (type(dstate) is tuple and all(part is None for part in dstate))):
             raise _errors.nothing_to_propagate()
-        start = [np.empty_like(part) for part in end]
-        gradients = NamedArrays(np.empty(self.params.flat.size, self.dtype), shapes)
-        dx = _stack.backward(self, tape, _border.read_output_gradient(self, dy, tape), end, start, gradients)
-        return Gradients(dx, _border.write_states(start, unbatched=unbatched), gradients)
+        start = [np.empty(part.shape, self.dtype) for part in end]
+        gradients = NamedArrays(np.empty(self.params.flat.size, self.dtype), self._layout.shapes)
+        dx = _stack.backward(self, tape, _border.read_output_gradient(self, dy, batch), end, start, gradients)
+        return Gradients(dx[0] if unbatched else dx, _border.write_states(start, unbatched=unbatched), gradients)
 
     def step(self, x: npt.ArrayLike, state: Any = None) -> tuple[Array, State]:
         """Advance by one time step.

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from fastgate._arrays import Array
-from fastgate._border import Batch, output_shape
+from fastgate._border import Batch
 from fastgate._configuration import Configured
 from fastgate._kernels import cpu, memory
 from fastgate._params import NamedArrays, Snapshot
@@ -14,55 +14,54 @@ from fastgate._weights import Place
 
 
 def forward(
-    layer: Configured, snapshot: Snapshot, batch: Batch, start: list[Array], end: list[Array], out: Array | None
+    layer: Configured,
+    snapshot: Snapshot,
+    x: Array,
+    batch: Batch,
+    start: list[Array],
+    end: list[Array],
+    out: Array | None,
 ) -> Array:
     """Inference: states `start` -> states `end`; y returned, laid out as x, and `out` if that is given"""
-    x, shape, last_layer = batch.x, output_shape(layer, batch), layer.num_layers - 1
-    for depth, own in enumerate(_ready(layer, cpu.Forward, batch.schedule, batch.slices)):
+    last_layer = layer.num_layers - 1
+    for depth, own in enumerate(_ready(layer, cpu.Forward, batch)):
         if depth < last_layer:  # beyond the lengths it is never read
-            y = memory.scratch(("y", depth % 2), shape, layer.dtype)
+            y = memory.scratch(("y", depth % 2), batch.y_shape, layer.dtype)
+        elif out is None:
+            y = _new(layer, batch, batch.y_shape)
         else:
-            y = np.empty(shape, layer.dtype) if out is None else out
+            y = out
             if batch.schedule.is_ragged:
                 y[...] = 0
-        x_rows, y_rows = _rows(x), _rows(y)
-        for place, row, run in own:
-            weights = packed(layer, snapshot, place, batch.slices)
-            run(weights, x_rows, y_rows, [part[row] for part in start], [part[row] for part in end])
+        for place, run in own:
+            run(packed(layer, snapshot, place, batch.slices), x, y, start, end)
         x = y
     return x
 
 
 def record(
-    layer: Configured, snapshot: Snapshot, batch: Batch, start: list[Array], end: list[Array], dropout_key: int | None
-) -> tuple[Array, list[Record]]:
+    layer: Configured, snapshot: Snapshot, x: Array, batch: Batch, start: list[Array], end: list[Array],
+    dropout_key: int | None,
+) -> tuple[Array, list[Record]]:  # fmt: skip
     """The same for training, with a record of each direction of each layer."""
-    x, records = batch.x, []
-    for depth, own in enumerate(_ready(layer, cpu.Forward, batch.schedule, batch.slices)):
-        y = _new_output(layer, batch)
-        x_rows, y_rows = _rows(x), _rows(y)
-        for place, row, run in own:
-            weights = packed(layer, snapshot, place, batch.slices)
-            first, last = [part[row] for part in start], [part[row] for part in end]
-            records.append(Record(x, run.record(weights, x_rows, y_rows, first, last)))
-        _drop(layer, y_rows, batch.schedule, dropout_key, depth)
+    records = []
+    for depth, own in enumerate(_ready(layer, cpu.Forward, batch)):
+        y = _new(layer, batch, batch.y_shape)
+        for place, run in own:
+            records.append(Record(x, run.record(packed(layer, snapshot, place, batch.slices), x, y, start, end)))
+        _drop(layer, y, batch, dropout_key, depth)
         x = y
     return x, records
 
 
 def record_states(
-    layer: Configured,
-    snapshot: Snapshot,
-    batch: Batch,
-    start: list[Array],
-    end: list[Array],
-    dropout_key: int | None,
-    steps: int,
-) -> tuple[Array, list[Record]]:
+    layer: Configured, snapshot: Snapshot, x: Array, batch: Batch, start: list[Array], end: list[Array],
+    dropout_key: int | None, steps: int,
+) -> tuple[Array, list[Record]]:  # fmt: skip
     """The same, keeping only the states at every so many `steps`."""
-    x, records = batch.x, []
+    records = []
     for depth in range(layer.num_layers):
-        y = _new_output(layer, batch)
+        y = _new(layer, batch, batch.y_shape)
         for direction in range(layer._layout.directions):
             place = Place(depth, direction)
             row, weights = layer._layout.row(place), packed(layer, snapshot, place, batch.slices)
@@ -71,7 +70,7 @@ def record_states(
                 layer._cell, weights, _rows(x), _rows(y), direction, first, last, batch.schedule, batch.slices, steps
             )  # fmt: skip
             records.append(Record(x, tape))
-        _drop(layer, _rows(y), batch.schedule, dropout_key, depth)
+        _drop(layer, y, batch, dropout_key, depth)
         x = y
     return x, records
 
@@ -80,41 +79,39 @@ def backward(
     layer: Configured, tape: Tape, dy: Array, end: list[Array], start: list[Array], gradients: NamedArrays
 ) -> Array:
     """dy, `end` of the final states -> gradients, `start` of the initial states; dx returned, laid out as x"""
-    layout, schedule = layer._layout, tape.schedule
+    layout, batch = layer._layout, tape.batch
     is_whole = isinstance(tape.records[0].tape, cpu.Trace)
-    ready = _ready(layer, cpu.Backward, schedule, tape.slices) if is_whole else []
+    ready = _ready(layer, cpu.Backward, batch) if is_whole else []
     for depth in reversed(range(layout.num_layers)):
-        _drop(layer, _rows(dy), schedule, tape.dropout_key, depth)
-        shape = (*tape.x_shape[:-1], layout.input_size_of(depth))
-        dx = np.zeros(shape, layer.dtype) if schedule.is_ragged else np.empty(shape, layer.dtype)
-        dy_rows, dx_rows = _rows(dy), _rows(dx)
+        _drop(layer, dy, batch, tape.dropout_key, depth)
+        dx = _new(layer, batch, (*batch.x_shape[:2], layout.input_size_of(depth)))
         for direction in range(layout.directions):
             place = Place(depth, direction)
             row, weights = layout.row(place), packed_backward(layer, tape.snapshot, place)
-            last, first = [part[row] for part in end], [part[row] for part in start]
             x, own = tape.records[row]
             targets = layout.gradient_arrays(gradients, place)
             if is_whole:
-                *_, run = ready[depth][direction]
-                run.whole(weights, own, _rows(x), dy_rows, last, first, dx_rows, targets)
+                _, run = ready[depth][direction]
+                run.whole(weights, own, x, dy, end, start, dx, targets)
             else:
+                last, first = [part[row] for part in end], [part[row] for part in start]
                 cpu.recompute(
-                    layer._cell, weights, own, _rows(x), dy_rows, direction, last, first, dx_rows, schedule,
-                    tape.slices, targets,
+                    layer._cell, weights, own, _rows(x), _rows(dy), direction, last, first, _rows(dx), batch.schedule,
+                    batch.slices, targets,
                 )  # fmt: skip
             layout.finish_gradients(gradients, place, targets[3])
         dy = dx
     return dy
 
 
-def _drop(layer: Configured, rows: Array, schedule: Any, dropout_key: int | None, depth: int) -> None:
+def _drop(layer: Configured, array: Array, batch: Batch, dropout_key: int | None, depth: int) -> None:
     """Dropout after every layer but the last, and on the way back of its gradient; None for no dropout."""
     if dropout_key is not None and depth + 1 < layer.num_layers:
-        cpu.dropout(rows, schedule, layer.dropout, layer.seed, dropout_key, depth)
+        cpu.dropout(_rows(array), batch.schedule, layer.dropout, layer.seed, dropout_key, depth)
 
 
-def _new_output(layer: Configured, batch: Batch) -> Array:
-    shape = output_shape(layer, batch)
+def _new(layer: Configured, batch: Batch, shape: tuple[int, ...]) -> Array:
+    """Zeros where nothing will be written."""
     return np.zeros(shape, layer.dtype) if batch.schedule.is_ragged else np.empty(shape, layer.dtype)
 
 
@@ -125,19 +122,20 @@ MOST_READY = 4  # of a layer, forward and backward, in a thread
 LARGEST_READY = 1 << 22  # bytes of scratch memory; finding a larger one anew takes far less time than running it
 
 
-def _ready(layer: Configured, kind: Any, schedule: Any, slices: int) -> list[list[tuple[Place, int, Any]]]:
-    """Of each layer and direction: its place, its row in the states, and the `cpu.Forward` or `cpu.Backward` of it."""
-    kept = layer._local.__dict__.setdefault(kind.__name__.lower(), [])
+def _ready(layer: Configured, kind: Any, batch: Batch) -> list[list[tuple[Place, Any]]]:
+    """Of each layer and direction: its place, and the `cpu.Forward` or `cpu.Backward` of it."""
+    schedule, slices = batch.schedule, batch.slices
+    kept = layer._local.__dict__.setdefault(kind.__name__, [])
     for own_schedule, own_slices, known in kept:
         if own_schedule is schedule and own_slices == slices:
             return known  # type: ignore[no-any-return]
     layout = layer._layout
-    found: list[list[tuple[Place, int, Any]]] = [[] for _ in range(layout.num_layers)]
+    found: list[list[tuple[Place, Any]]] = [[] for _ in range(layout.num_layers)]
     for place in layout.places():
         sizes = layout.input_size_of(place.layer), layout.hidden_size, layer.dtype
-        run = kind(layer._cell, place.direction, schedule, slices, *sizes)
-        found[place.layer].append((place, layout.row(place), run))
-    runs = [run for own in found for _, _, run in own]
+        run = kind(layer._cell, place.direction, schedule, slices, *sizes, layout.row(place))
+        found[place.layer].append((place, run))
+    runs = [run for own in found for _, run in own]
     if schedule.recurs and sum(array.nbytes for run in runs for array in run.scratch) <= LARGEST_READY:
         del kept[: max(0, len(kept) + 1 - MOST_READY)]
         kept.append((schedule, slices, found))

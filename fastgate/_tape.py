@@ -13,7 +13,7 @@ State = Array | tuple[Array, Array]
 
 
 class Record(NamedTuple):
-    """One direction of one layer: its input, as it is laid out, and the kernels' own tape (states and gates)."""
+    """One direction of one layer: its input, laid out as the user's, and the kernels' own tape (states and gates)."""
 
     x: Array
     tape: Any
@@ -28,11 +28,8 @@ class Tape:
 
     params: Params = field(repr=False)
     snapshot: Snapshot = field(repr=False)
-    schedule: Any = field(repr=False)
-    slices: int = field(repr=False)
+    batch: Any = field(repr=False)
     records: list[Record] = field(repr=False)  # of every direction of every layer
-    x_shape: tuple[int, ...]
-    y_shape: tuple[int, ...]
     dropout_key: int | None = None
 
     @property

@@ -53,6 +53,7 @@ def nan_in_unset_memory():
             patch.setattr(kind, method, _with_poison(getattr(kind, method)))
         for module in (_recurrent, _stack, _step, _weights, linear):  # not np itself: Numba compiles calls of it
             patch.setattr(module, "np", _Poisoned("numpy"))
+        patch.setattr(_step, "empty", _Poisoned.empty)
         yield
 
 

@@ -76,7 +76,7 @@ def test_any_number_of_threads(threads, cell, dtype, H, lengths):
     for count in (1, 2, 3) if H > 64 or sharing.SEQUENCES_PER_THREAD == 0 else (1,):
         threads(count)
         arrays, params, tape = of_sequences(layer, data)
-        assert count in (len(tape.schedule.parts), tape.slices)  # else nothing is tested
+        assert count in (len(tape.batch.schedule.parts), tape.batch.slices)  # else nothing is tested
         y, end = layer(data.x, join(data.start), lengths=lengths)
         results.append([*arrays, params, y, *split(end)])
     for result in results:

@@ -70,14 +70,14 @@ SLIPS = {
     "dh of the final state is ignored": Slip(
         "lstm",
         "cpu/sequences.py",
-        "enter_state(dh_end, order, first, last, unit, units, dh)",
+        "enter_state(dh_end, state, order, first, last, unit, units, dh)",
         "dh[first:last] = 0.0",
         "h",
     ),
     "dc of the final state is ignored": Slip(
         "lstm",
         "cpu/sequences.py",
-        "enter_state(dc_end, order, first, last, unit, units, dc)",
+        "enter_state(dc_end, state, order, first, last, unit, units, dc)",
         "dc[first:last] = 0.0",
         "c",
     ),

@@ -29,7 +29,7 @@ def test_shapes_in_turn_and_new_parameters():
         assert everything(layer, x) == everything(fresh, x)
 
 
-@pytest.mark.parametrize("kind", ["forward", "backward"])
+@pytest.mark.parametrize("kind", ["Forward", "Backward"])
 def test_so_many_shapes_are_kept(kind):
     layer = fg.GRU(I, H, seed=0)
     found = []
@@ -44,13 +44,13 @@ def test_so_many_shapes_are_kept(kind):
 def test_what_cannot_come_again_is_not_kept():
     layer = fg.GRU(I, H, seed=0)
     layer(np.ones((3, 6, I)), lengths=[6, 2, 3])
-    assert layer._local.forward == []
+    assert layer._local.Forward == []
     layer(np.ones((3, 6, I)), lengths=[6, 6, 6])
-    assert len(layer._local.forward) == 1
+    assert len(layer._local.Forward) == 1
 
 
 def test_large_ones_are_not_kept(monkeypatch):
     monkeypatch.setattr(_stack, "LARGEST_READY", 0)
     layer = fg.GRU(I, H, seed=0)
     layer(np.ones((3, 6, I)))
-    assert layer._local.forward == []
+    assert layer._local.Forward == []

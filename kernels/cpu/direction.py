@@ -1,6 +1,6 @@
 """One direction of one layer, forward and backward through a stretch of time, on all the workers it is worth.
 
-x, y, dx and dy have the user's rows; `schedule.py` says which of them run when.
+x, y, dx and dy have the user's rows, on two axes of whatever lengths; `schedule.py` says which of them run when.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,8 @@ from fastgate.kernels import memory
 from fastgate.kernels.cpu import team
 from fastgate.kernels.cpu.features import lanes, padded
 from fastgate.kernels.cpu.layout import slice_units
-from fastgate.kernels.cpu.turns import new_turns
+from fastgate.kernels.cpu.sequences import BACKWARD_FIXED, FORWARD_FIXED
+from fastgate.kernels.cpu.turns import NONE, new_turns
 from fastgate.kernels.cpu.weight_gradients import RowGradients, Sums
 from fastgate.kernels.cpu.weights import group_widths
 
@@ -33,38 +34,42 @@ class Trace(NamedTuple):
 class Forward:
     """One direction of one layer made ready for a schedule: what does not change from call to call is found once.
 
-    It holds scratch memory of the thread that made it, and is for that thread alone.
+    It holds scratch memory of the thread that made it, and is for that thread alone. States (each (N,B,H)) are those of
+    the whole stack, of which this direction has row `state`.
     """
 
-    def __init__(self, cell, direction, schedule, slices, input_size, H, dtype):
+    def __init__(self, cell, direction, schedule, slices, input_size, H, dtype, state=0):
         B, M, Hp = schedule.order.size, sum(group_widths(cell, H, dtype, slices)), padded(H, dtype)
-        self.dtype, self.none, self.slices = dtype, np.empty((0, H), dtype), slices
+        self.dtype, self.slices, self.state = dtype, slices, state
+        self.none, self.no_state = np.empty((0, H), dtype), np.empty((0, B, H), dtype)
         self.kept = B + schedule.rows, Hp
         self.gates_kept = schedule.rows, cell.gates_kept * H
         self.has_memory, self.keeps_gates = cell.has_memory, cell.gates_kept > 0
         self.h = memory.scratch("h", (2 * B, Hp), dtype)
         self.c = memory.scratch("c", (B, Hp), dtype) if cell.has_memory else self.none
         chunk = max(PROJECTED_ROWS, PROJECTED_BYTES // (slices * M * dtype.itemsize))
-        self.where = direction * H, H, schedule.user_rows(direction), schedule.order, schedule.lengths
+        where = schedule.user_rows(direction), schedule.order, schedule.lengths
         self.parts = []
         for number, part in enumerate(schedule.parts):
             room = slices * min(part.rows, max(chunk, part.last - part.first))
             x_rows = memory.scratch(("x_rows", number), (room, input_size), dtype)
             a = memory.scratch(("a", number), (room, M), dtype)
-            steps = part.active, part.starts, schedule.begins(number, chunk), part.first, part.last, part.row
-            self.parts.append((x_rows, a, (*steps, slice_units(H, lanes(dtype), slices))))
+            steps = part.active, part.starts, schedule.begins(number, chunk)
+            numbers = direction * H, H, part.first, part.last, part.row, slice_units(H, lanes(dtype), slices)
+            self.parts.append((*where, *steps, x_rows, a, *numbers))
+        self.fixed = FORWARD_FIXED.words(self.parts)
         self.kernel = cell.forward
 
     @property
     def scratch(self):
-        return [self.h, self.c, *(array for x_rows, a, _ in self.parts for array in (x_rows, a))]
+        return [self.h, self.c, *(array for part in self.parts for array in part[6:8])]
 
     def __call__(self, weights, x, y, start, end):
-        """x (R,I)  states start (each (B,H)) -> y (R,D*H), its columns of this direction, or (0,0): not wanted  end"""
+        """x (_,_,I)  states start -> y (_,_,D*H), its columns of this direction, or (0,0,0): not wanted  end"""
         self._run(weights, x, y, start, end, self.h, self.c, self.none, False, False)
 
     def record(self, weights, x, y, start, end, *, for_now=False):
-        """x (R,I) -> y (R,D*H), and a trace; `for_now` it is valid only until the thread records another such one"""
+        """x (_,_,I) -> y (_,_,D*H), and a trace; `for_now` it is valid only until the thread records another one"""
 
         def allocate(name, shape):
             return memory.scratch(("trace", name), shape, self.dtype) if for_now else memory.empty(shape, self.dtype)
@@ -76,47 +81,55 @@ class Forward:
         return Trace(h, c, gates)
 
     def _run(self, weights, x, y, start, end, h, c, gates, keep, keep_gates):
-        states = (*start, *end) if len(start) == 2 else (start[0], self.none, end[0], self.none)
-        common, turns = (x, y, *self.where, *states, h, c, gates, keep, keep_gates), new_turns(self.slices)
-        tasks = [
-            (*common, x_rows, a, *weights, *steps, turns, worker)
-            for x_rows, a, steps in self.parts
-            for worker in range(self.slices)
-        ]
-        team.run_kernel(self.kernel, tasks)
+        states = _with_memory(start, end, self.no_state)
+        common = x, y, *states, self.state, h, c, gates, *weights, self.fixed
+        _run_parts(self.kernel, common, len(self.parts), self.slices, keep, keep_gates)
 
 
 class Backward:
     """The way back of one direction of one layer made ready for a schedule, like `Forward`."""
 
-    def __init__(self, cell, direction, schedule, slices, input_size, H, dtype):
-        self.dtype, self.none, self.slices = dtype, np.empty((0, H), dtype), slices
+    def __init__(self, cell, direction, schedule, slices, input_size, H, dtype, state=0):
+        B = schedule.order.size
+        self.dtype, self.slices, self.state, self.no_state = dtype, slices, state, np.empty((0, B, H), dtype)
         self.da_shape = schedule.rows, len(cell.da_places) * H
-        state = (schedule.order.size, padded(H, dtype))
-        self.where = direction * H, schedule.user_rows(direction), schedule.order
-        self.scratch = [memory.scratch(name, state, dtype) for name in ("dh", "dc", "d_reset")]
-        units = slice_units(H, lanes(dtype), slices)
-        self.parts = [
-            (part.active, part.starts, part.first, part.last, part.row, units, slices) for part in schedule.parts
-        ]
+        self.scratch = [memory.scratch(name, (B, padded(H, dtype)), dtype) for name in ("dh", "dc", "d_reset")]
+        self.parts = []
+        for part in schedule.parts:
+            where = schedule.user_rows(direction), schedule.order, part.active, part.starts
+            numbers = direction * H, H, part.first, part.last, part.row, slice_units(H, lanes(dtype), slices), slices
+            self.parts.append((*where, *self.scratch, *numbers))
+        self.fixed = BACKWARD_FIXED.words(self.parts)
         self.kernel = cell.backward
         self.gradients = RowGradients(cell, direction, schedule, input_size, H, dtype)
 
     def whole(self, weights, trace, x, dy, d_end, d_start, dx, gradients):
-        """x (R,I)  dy (R,D*H) -> dx (R,I)  d_start  gradients: W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (G*H)"""
+        """x (_,_,I)  dy (_,_,D*H) -> dx (_,_,I)  d_start  gradients: W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (G*H)"""
         sums = Sums(gradients)
         self(weights, trace, x, dy, d_end, d_start, dx, sums.arrays, True)
         sums.finish()
 
     def __call__(self, weights, trace, x, dy, d_end, d_start, dx, sums, begin):
-        """x (R,I)  dy (R,D*H), its columns of this direction  d_end of the states (each (B,H))
-        -> dx (R,I), added to in the second direction  d_start of the states  sums as `RowGradients`
+        """x (_,_,I)  dy (_,_,D*H), its columns of this direction  d_end of the states
+        -> dx (_,_,I), added to in the second direction  d_start of the states  sums as `RowGradients`
         """
         da = memory.scratch("da", self.da_shape, self.dtype)
-        states = (*d_end, *d_start) if len(d_end) == 2 else (d_end[0], self.none, d_start[0], self.none)
-        common = dy, *self.where, *states, *self.scratch, trace.gates, trace.h, trace.c, da, weights.W_hh
-        turns = new_turns(self.slices)
-        team.run_kernel(
-            self.kernel, [(*common, *part, turns, worker) for part in self.parts for worker in range(self.slices)]
-        )  # fmt: skip
+        states = _with_memory(d_end, d_start, self.no_state)
+        common = dy, *states, self.state, trace.h, trace.c, trace.gates, da, weights.W_hh, self.fixed
+        _run_parts(self.kernel, common, len(self.parts), self.slices)
         self.gradients(weights, trace, x, da, dx, sums, begin)
+
+
+def _with_memory(first, second, no_state):
+    """Two states, (h, c) or (h), as kernels take them: h and c of the one, then of the other."""
+    return (*first, *second) if len(first) == 2 else (first[0], no_state, second[0], no_state)
+
+
+def _run_parts(kernel, common, parts, slices, *options):
+    """Every part by a worker of its own; or one part, by workers that share each step."""
+    if parts == slices == 1:
+        kernel(*common, 0, NONE, 0, *options)
+    else:
+        turns = new_turns(slices)
+        calls = [(*common, part, turns, worker, *options) for part in range(parts) for worker in range(slices)]
+        team.run_kernel(kernel, calls)

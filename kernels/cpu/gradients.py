@@ -7,7 +7,10 @@ back-propagation comes by them: so the bits of a gradient are the same for any n
 tape was recomputed.
 """
 
+from numba.core import types
+
 from fastgate.kernels.cpu.features import TILE_COLUMNS, TILE_ROWS
+from fastgate.kernels.cpu.fixed import INDEX, MATRIX, NUMBER, Fixed
 from fastgate.kernels.cpu.matmul import accumulate
 from fastgate.kernels.cpu.rows import clear, scatter, scatter_add
 from fastgate.kernels.cpu.simd import lanes_of, store, zero_of
@@ -150,14 +153,21 @@ def input_gradient(W_ih, da, index, d_rows, dx, add, worker, workers):
             scatter(d_rows, 0, 0, index, row, rows, dx.shape[1], dx, 0)
 
 
+FIXED = Fixed(*[INDEX] * 5, (2, types.int64), *[MATRIX] * 5, *[NUMBER] * 4)
+read_fixed = FIXED.reader
+
+
 @jit
-def all_gradients(
-    W_ih, index, dx, d_rows, add, x, x_rows, h, gates, h_rows, da, rows, cuts, places, H,
-    dW_ih, dW_hh, db_ih, db_hh, x_panels, h_panels, reset_panels, da_block, begin, worker, workers,
-):  # fmt: skip
-    """da (P,N) -> `input_gradient` and `weight_gradients`"""
-    input_gradient(W_ih, da, index, d_rows, dx, add, worker, workers)
+def all_gradients(x, dx, h, gates, da, W_ih, dW_ih, dW_hh, db_ih, db_hh, fixed, part, begin):
+    """x (_,_,I)  da (P,N)  fixed (workers,n)[part] -> dx (_,_,I) by `input_gradient`, others by `weight_gradients`"""
+    (
+        index, x_rows, h_rows, rows, cuts, places, d_rows, x_panels, h_panels, reset_panels, da_block,
+        add, H, worker, workers,
+    ) = read_fixed(fixed, part, x)  # fmt: skip
+    x_all = x.reshape((x.shape[0] * x.shape[1], x.shape[2]))
+    dx_all = dx.reshape((dx.shape[0] * dx.shape[1], dx.shape[2]))
+    input_gradient(W_ih, da, index, d_rows, dx_all, add, worker, workers)
     weight_gradients(
-        x, x_rows, h, gates, h_rows, da, rows, cuts, places, H,
+        x_all, x_rows, h, gates, h_rows, da, rows, cuts, places, H,
         dW_ih, dW_hh, db_ih, db_hh, x_panels, h_panels, reset_panels, da_block, begin, worker, workers,
     )  # fmt: skip

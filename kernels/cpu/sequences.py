@@ -14,6 +14,7 @@ from functools import cache
 from numba.core import types
 from numba.np.numpy_support import from_dtype
 
+from fastgate.kernels.cpu.fixed import INDEX, MATRIX, NUMBER, Fixed
 from fastgate.kernels.cpu.matmul import accumulate, project
 from fastgate.kernels.cpu.quantize import depth_of
 from fastgate.kernels.cpu.rows import gather, scatter
@@ -21,6 +22,11 @@ from fastgate.kernels.cpu.simd import lanes_of, load, store
 from fastgate.kernels.cpu.states import enter_state, leave_state
 from fastgate.kernels.cpu.turns import end_turn, next_turn
 from fastgate.kernels.jit import jit, sealed
+
+# What a part of a schedule always takes along, in the order of the kernels' first lines.
+FORWARD_FIXED = Fixed(*[INDEX] * 6, *[MATRIX] * 2, *[NUMBER] * 6)
+BACKWARD_FIXED = Fixed(*[INDEX] * 4, *[MATRIX] * 3, *[NUMBER] * 7)
+read_forward, read_backward = FORWARD_FIXED.reader, BACKWARD_FIXED.reader
 
 
 @jit(inline=True)
@@ -43,17 +49,21 @@ def begin_gates(a, at, x, row, W_ih, bias, rows):
 def make_forward(step_forward, variant):
     @jit(variant=variant)
     def forward(
-        x, y, y_column, H, index, order, lengths, h_start, c_start, h_end, c_end,
-        h, c, gates, keep, keep_gates, x_rows, a, bias, W_ih, W_hh,
-        active, starts, begins, first, last, row, slice_units, turns, worker,
+        x, y, h_start, c_start, h_end, c_end, state, h, c, gates, bias, W_ih, W_hh,
+        fixed, part, turns, worker, keep, keep_gates,
     ):  # fmt: skip
-        """x (R,I)[index]  h_start, c_start (B,H)  bias (S,M)  W_ih, W_hh panels
-        -> y (R,L)[index, y_column:], unless it has no rows  h_end, c_end (B,H)  gates (P,G*H)  h, c
+        """x (_,_,I)[index]  h_start, c_start (N,B,H)[state]  bias (S,M)  W_ih, W_hh panels
+        -> y (_,_,L)[index, y_column:], unless it has no rows  h_end, c_end (N,B,H)[state]  gates (P,G*H)  h, c
 
         keep: h, c (B+P,Hp) keep every state, else h (2B,Hp), c (B,Hp).
-        begins (T): the step from which on the input's product is computed together with that of this step
-        scratch x_rows (S*A,I)  a (S*A,M)
+        fixed (parts,n)[part]: of these begins (T) is the step from which on the input's product is
+        computed together with that of this step, and x_rows (S*A,I), a (S*A,M) are scratch
         """
+        (
+            index, order, lengths, active, starts, begins, x_rows, a, y_column, H, first, last, row, slice_units,
+        ) = read_forward(fixed, part, x)  # fmt: skip
+        x_all = x.reshape((x.shape[0] * x.shape[1], x.shape[2]))
+        y_all = y.reshape((y.shape[0] * y.shape[1], y.shape[2]))
         B, steps, slices = order.size, active.size, bias.shape[0]
         room = a.shape[0] // slices
         turn, piece = -1, 0
@@ -65,8 +75,8 @@ def make_forward(step_forward, variant):
             unit = piece * slice_units
             units = min(slice_units, H - unit)
             if turn == 0:
-                enter_state(h_start, order, first, last, unit, units, h)
-                enter_state(c_start, order, first, last, unit, units, c)
+                enter_state(h_start, state, order, first, last, unit, units, h)
+                enter_state(c_start, state, order, first, last, unit, units, c)
             else:
                 scratch, begin = piece * room, begins[step]
                 if begin == step:
@@ -74,7 +84,7 @@ def make_forward(step_forward, variant):
                     while stop < steps and begins[stop] == begin:
                         stop += 1
                     rows = starts[stop] - starts[step]
-                    gather(x, index, row + starts[step], rows, x_rows, scratch)
+                    gather(x_all, index, row + starts[step], rows, x_rows, scratch)
                     own_bias = bias[piece : piece + 1]
                     begin_gates(a, scratch, x_rows, scratch, part_of(W_ih, piece, slices), own_bias, rows)
                 own = row + starts[step]
@@ -89,18 +99,18 @@ def make_forward(step_forward, variant):
                     a, scratch + starts[step] - starts[begin], h, before, after, c, memory_before, memory_after,
                     part_of(W_hh, piece, slices), unit, units, active[step], gates, own, keep_gates,
                 )  # fmt: skip
-                if y.shape[0] > 0:
-                    scatter(h, after, unit, index, own, active[step], units, y, y_column + unit)
+                if y_all.shape[0] > 0:
+                    scatter(h, after, unit, index, own, active[step], units, y_all, y_column + unit)
             if turn == steps:
                 for rank in range(first, last):
                     done = lengths[rank]
                     if keep:
                         at = B + row + starts[done - 1] + rank - first if done > 0 else rank
-                        leave_state(h, at, rank, order, unit, units, h_end)
-                        leave_state(c, at, rank, order, unit, units, c_end)
+                        leave_state(h, at, rank, order, unit, units, h_end, state)
+                        leave_state(c, at, rank, order, unit, units, c_end, state)
                     else:
-                        leave_state(h, rank + done % 2 * B, rank, order, unit, units, h_end)
-                        leave_state(c, rank, rank, order, unit, units, c_end)
+                        leave_state(h, rank + done % 2 * B, rank, order, unit, units, h_end, state)
+                        leave_state(c, rank, rank, order, unit, units, c_end, state)
             if slices > 1:
                 end_turn(turns)
 
@@ -112,16 +122,18 @@ def make_backward(step_backward, first_place, places, variant):
 
     @jit(variant=variant)
     def backward(
-        dy, dy_column, index, order, dh_end, dc_end, dh_start, dc_start,
-        dh, dc, d_reset, gates, h, c, da, W_hh,
-        active, starts, first, last, row, slice_units, slices, turns, worker,
+        dy, dh_end, dc_end, dh_start, dc_start, state, h, c, gates, da, W_hh, fixed, part, turns, worker
     ):  # fmt: skip
-        """dy (R,L)[index, dy_column:]  dh_end, dc_end (B,H)  gates, h, c as kept  W_hh panels
-        -> dh_start, dc_start (B,H)  da (P,places*H)
+        """dy (_,_,L)[index, dy_column:]  dh_end, dc_end (N,B,H)[state]  h, c, gates as kept  W_hh panels
+        -> dh_start, dc_start (N,B,H)[state]  da (P,places*H)
 
-        scratch dh, dc, d_reset (B,Hp)
+        fixed (parts,n)[part]: of these dh, dc, d_reset (B,Hp) are scratch
         """
-        B, H, steps = order.size, dh_end.shape[1], active.size
+        (
+            index, order, active, starts, dh, dc, d_reset, dy_column, H, first, last, row, slice_units, slices,
+        ) = read_backward(fixed, part, dy)  # fmt: skip
+        dy_all = dy.reshape((dy.shape[0] * dy.shape[1], dy.shape[2]))
+        B, steps = order.size, active.size
         panels = slice_units // lanes_of(dh)
         turn, piece = -1, 0
         while True:
@@ -132,8 +144,8 @@ def make_backward(step_backward, first_place, places, variant):
             unit, panel = piece * slice_units, piece * panels
             units = min(slice_units, H - unit)
             if turn == 0:
-                enter_state(dh_end, order, first, last, unit, units, dh)
-                enter_state(dc_end, order, first, last, unit, units, dc)
+                enter_state(dh_end, state, order, first, last, unit, units, dh)
+                enter_state(dc_end, state, order, first, last, unit, units, dc)
             else:  # what the step after this one sends back through W_hh
                 accumulate(
                     dh, first, unit, da, row + starts[step + 1], first_place * H,
@@ -144,13 +156,13 @@ def make_backward(step_backward, first_place, places, variant):
                 after = B + own
                 before = first if step == 0 else after - active[step - 1]
                 step_backward(
-                    dy, dy_column, index, dh, dc, d_reset, first, gates, own, h, before, after, c, da, W_hh,
+                    dy_all, dy_column, index, dh, dc, d_reset, first, gates, own, h, before, after, c, da, W_hh,
                     unit, units, active[step],
                 )  # fmt: skip
             else:
                 for rank in range(first, last):
-                    leave_state(dh, rank, rank, order, unit, units, dh_start)
-                    leave_state(dc, rank, rank, order, unit, units, dc_start)
+                    leave_state(dh, rank, rank, order, unit, units, dh_start, state)
+                    leave_state(dc, rank, rank, order, unit, units, dc_start, state)
             if slices > 1:
                 end_turn(turns)
 
@@ -158,35 +170,43 @@ def make_backward(step_backward, first_place, places, variant):
 
 
 def make_step(step_forward, variant):
-    def step(x, h_start, c_start, layer, bias, W_ih, W_hh, states, a, h_end, c_end):
-        """x (B,I)  h_start, c_start (L,B,H)[layer] -> h_end, c_end (L,B,H)[layer]  scratch states (3B,Hp)  a (B,M)
-
-        A cell without c has c_start and c_end of shape (L,0,H). States lie in one array: h before, h after, c.
-        Unlike all other kernels this one looks at shapes, which costs nothing here and a microsecond in Python: if they
-        do not fit to each other, nothing is done and False returned.
-        """
-        B, H = a.shape[0], h_end.shape[2]
-        if x.shape != (B, depth_of(W_ih)) or h_start.shape != h_end.shape or c_start.shape != c_end.shape:
-            return False
-        _pad(h_start, layer, states, 0)
-        _pad(c_start, layer, states, 2 * B)
-        begin_gates(a, 0, x, 0, W_ih, bias, B)
-        step_forward(a, 0, states, 0, B, states, 2 * B, 2 * B, W_hh, 0, H, B, a, 0, False)
-        for n in range(B):
-            for u in range(H):
-                h_end[layer, n, u] = states[B + n, u]
-        for n in range(c_end.shape[1]):
-            for u in range(H):
-                c_end[layer, n, u] = states[2 * B + n, u]
-        return True
-
     @cache
     def step_for(dtype, weight):
-        """The kernel for a dtype and that of packed weights: a dispatcher that no call can make compile any more."""
+        """The kernel for a dtype and that of packed weights, a dispatcher that no call can make compile any more, and
+        how it takes what is fixed."""
         matrix, cube = (types.Array(from_dtype(dtype), ndim, "C") for ndim in (2, 3))
-        panels = types.Array(from_dtype(weight), 3, "C")
-        signature = (matrix, cube, cube, types.intp, matrix, panels, panels, matrix, matrix, cube, cube)
-        return sealed(step, signature, variant=variant)
+        panels, words = (3, from_dtype(weight)), types.Array(types.int64, 2, "C")
+        fixed_arguments = Fixed(MATRIX, panels, panels, MATRIX, MATRIX)
+        read = fixed_arguments.reader
+
+        def step(x, h_start, c_start, fixed, y, h_end, c_end):
+            """x (B,I)  h_start, c_start (L,B,H) -> y (B,H)  h_end, c_end (L,B,H)
+
+            fixed (L,n), of each layer: bias, W_ih, W_hh, scratch states (3B,Hp), a (B,M). A cell without c has c_start
+            and c_end of shape (L,0,H). States lie in one array: h before, h after, c.
+            Unlike all other kernels this one looks at shapes, which costs nothing here and a microsecond in Python: if
+            they do not fit to each other, nothing is done and False returned.
+            """
+            B, H = y.shape
+            bias, W_ih, W_hh, states, a = read(fixed, 0, x)
+            if x.shape != (B, depth_of(W_ih)) or h_start.shape != h_end.shape or c_start.shape != c_end.shape:
+                return False
+            for layer in range(fixed.shape[0]):
+                bias, W_ih, W_hh, states, a = read(fixed, layer, x)
+                _pad(h_start, layer, states, 0)
+                _pad(c_start, layer, states, 2 * B)
+                begin_gates(a, 0, x, 0, W_ih, bias, B)
+                step_forward(a, 0, states, 0, B, states, 2 * B, 2 * B, W_hh, 0, H, B, a, 0, False)
+                _unpad(states, B, h_end, layer)
+                _unpad(states, 2 * B, c_end, layer)
+                x = h_end[layer]
+            for n in range(B):
+                for u in range(H):
+                    y[n, u] = x[n, u]
+            return True
+
+        signature = (matrix, cube, cube, words, matrix, cube, cube)
+        return sealed(step, signature, variant=f"{variant}_{weight}"), fixed_arguments
 
     return step_for
 
@@ -199,3 +219,11 @@ def _pad(state, layer, states, at):
             states[at + n, u] = state[layer, n, u]
         for u in range(state.shape[2], states.shape[1]):
             states[at + n, u] = 0.0
+
+
+@jit
+def _unpad(states, at, state, layer):
+    """states (3B,Hp)[at:] -> state (L,B,H)[layer]"""
+    for n in range(state.shape[1]):
+        for u in range(state.shape[2]):
+            state[layer, n, u] = states[at + n, u]

@@ -8,8 +8,8 @@ from fastgate.kernels.jit import jit
 
 
 @jit
-def enter_state(start, order, first, last, unit, units, state):
-    """start (B,H)[order[first:last]] -> state (S,Hp)[first:last], with zeros up to whole vectors"""
+def enter_state(start, place, order, first, last, unit, units, state):
+    """start (N,B,H)[place, order[first:last]] -> state (S,Hp)[first:last], with zeros up to whole vectors"""
     if start.shape[0] == 0:
         return
     end = unit + units
@@ -17,16 +17,16 @@ def enter_state(start, order, first, last, unit, units, state):
     for rank in range(first, last):
         row = order[rank]
         for u in range(unit, end):
-            state[rank, u] = start[row, u]
+            state[rank, u] = start[place, row, u]
         for u in range(end, padded):
             state[rank, u] = 0.0
 
 
 @jit
-def leave_state(state, at, rank, order, unit, units, end):
-    """state (S,Hp)[at] -> end (B,H)[order[rank]]"""
+def leave_state(state, at, rank, order, unit, units, end, place):
+    """state (S,Hp)[at] -> end (N,B,H)[place, order[rank]]"""
     if end.shape[0] == 0:
         return
     row = order[rank]
     for u in range(unit, unit + units):
-        end[row, u] = state[at, u]
+        end[place, row, u] = state[at, u]

@@ -42,7 +42,7 @@ def record_states(cell, weights, x, y, direction, start, end, schedule, slices, 
     starts = [tuple(state.copy() for state in start)]  # the tape must not refer to the user's
     for own, row in schedule.stretches(direction, steps):
         after = tuple(memory.empty(state.shape, state.dtype) for state in start)
-        ready(own)(weights, x[row:], y[row:], starts[-1], after)
+        ready(own)(weights, x[None, row:], y[None, row:], _stacked(starts[-1]), _stacked(after))
         starts.append(after)
     for last, state in zip(end, starts.pop(), strict=True):
         last[...] = state
@@ -55,15 +55,21 @@ def recompute(cell, weights, tape, x, dy, direction, d_end, d_start, dx, schedul
     """
     sizes, sums = (x.shape[1], d_end[0].shape[1], x.dtype), Sums(gradients)
     forward, backward = (_Ready(kind, cell, direction, slices, *sizes) for kind in (Forward, Backward))
-    no_y, is_last = np.empty((0, 0), x.dtype), True
+    no_y, is_last = np.empty((0, 0, 0), x.dtype), True
     pieces = zip(schedule.stretches(direction, tape.steps), tape.starts, strict=True)
     for (own, row), start in reversed(list(pieces)):
         ends = [memory.empty(state.shape, state.dtype) for state in start]
-        trace = forward(own).record(tape.weights, x[row:], no_y, start, ends, for_now=True)
+        trace = forward(own).record(tape.weights, x[None, row:], no_y, _stacked(start), _stacked(ends), for_now=True)
         before = d_start if start is tape.starts[0] else ends
-        backward(own)(weights, trace, x[row:], dy[row:], d_end, before, dx[row:], sums.arrays, is_last)
+        rows = x[None, row:], dy[None, row:], _stacked(d_end), _stacked(before), dx[None, row:]
+        backward(own)(weights, trace, *rows, sums.arrays, is_last)
         d_end, is_last = before, False
     sums.finish()
+
+
+def _stacked(states):
+    """(B,H) each -> (1,B,H)"""
+    return [state[None] for state in states]
 
 
 class _Ready:

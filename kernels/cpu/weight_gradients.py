@@ -7,7 +7,7 @@ import numpy as np
 from fastgate.kernels import memory
 from fastgate.kernels.cpu import team
 from fastgate.kernels.cpu.features import lanes, padded
-from fastgate.kernels.cpu.gradients import BLOCK, CHUNK, all_gradients
+from fastgate.kernels.cpu.gradients import BLOCK, CHUNK, FIXED, all_gradients
 from fastgate.kernels.cpu.sharing import threads_for
 
 
@@ -17,30 +17,27 @@ class RowGradients:
     def __init__(self, cell, direction, schedule, input_size, H, dtype):
         places = places_of(cell.da_places, H)
         workers = threads_for(schedule.rows * len(places) * H * (2 * input_size + H))
-        self.add = direction == 1
-        self.index = schedule.user_rows(direction)
-        self.rows = schedule.canonical_user_rows(direction), schedule.canonical_before, schedule.canonical
-        self.sums = schedule.chunks, places, H
         rows = min(CHUNK, max(1, schedule.rows)), padded(input_size, dtype)
-        self.tasks = []
+        orders = schedule.canonical_user_rows(direction), schedule.canonical_before, schedule.canonical
+        common = schedule.user_rows(direction), *orders, schedule.chunks, places
+        self.kept = []  # what the words refer to
         for worker in range(workers):
             panels = [
                 panels_for(columns, dtype, worker, name)
                 for columns, name in ((input_size, "x"), (H, "h"), (0 if cell.has_slices else H, "reset"))
             ]
             d_rows = memory.scratch(("d_rows", worker), rows, dtype)
-            self.tasks.append((d_rows, (*panels, block_for(dtype, worker)), (worker, workers)))
+            scratch = d_rows, *panels, block_for(dtype, worker)
+            self.kept.append((*common, *scratch, direction == 1, H, worker, workers))
+        self.fixed = FIXED.words(self.kept)
 
     def __call__(self, weights, trace, x, da, dx, sums, begin):
-        """x (R,I)  da (P,N) -> dx (R,I), added to in the second direction  sums, from zero with `begin`
+        """x (_,_,I)  da (P,N) -> dx (_,_,I), added to in the second direction  sums, from zero with `begin`
 
         sums: of W_ih (G*H,Ip)  W_hh (G*H,Hp)  b_ih, b_hh (1,G*H)
         """
-        x_rows, h_rows, rows = self.rows
-        operands = self.add, x, x_rows, trace.h, trace.gates, h_rows, da, rows, *self.sums, *sums
-        where = weights.W_ih, self.index, dx
-        calls = [(*where, d_rows, *operands, *scratch, begin, *share) for d_rows, scratch, share in self.tasks]
-        team.run_kernel(all_gradients, calls)
+        operands = x, dx, trace.h, trace.gates, da, weights.W_ih, *sums, self.fixed
+        team.run_kernel(all_gradients, [(*operands, worker, begin) for worker in range(len(self.kept))])
 
 
 @lru_cache
