@@ -51,6 +51,13 @@ def as_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
     raise _errors.wrong_value(name, " or ".join(map(repr, choices)), value)
 
 
+def as_flag(name: str, value: Any) -> bool:
+    """True or False themselves."""
+    if value is True or value is False:
+        return bool(value)
+    return bool(as_choice(name, value, (True, False)))
+
+
 def as_number(name: str, value: Any) -> float:
     """A real number, but no boolean."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (Real, np.floating, np.integer)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -35,7 +36,10 @@ class NamedArrays(Mapping[str, Array]):
 
     def __init__(self, flat: Array, shapes: Shapes) -> None:
         self._flat, self._shapes = flat, shapes
-        self._views = split(flat, shapes)
+
+    @cached_property
+    def _views(self) -> dict[str, Array]:
+        return split(self._flat, self._shapes)
 
     @property
     def flat(self) -> Array:
@@ -59,13 +63,13 @@ class NamedArrays(Mapping[str, Array]):
             self[name] = value
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._views)
+        return iter(self._shapes)
 
     def __len__(self) -> int:
-        return len(self._views)
+        return len(self._shapes)
 
     def __repr__(self) -> str:
-        inside = ", ".join(f"{name} {view.shape}" for name, view in self._views.items())
+        inside = ", ".join(f"{name} {shape}" for name, shape in self._shapes.items())
         return f"{type(self).__name__}({inside}; {self.flat.dtype})"
 
     def __getstate__(self) -> tuple[Array, Shapes]:

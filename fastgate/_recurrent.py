@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastgate import _border, _errors, _stack, _step
-from fastgate._arrays import Array, as_choice, as_recompute, as_size
-from fastgate._configuration import Configured
+from fastgate import _border, _errors, _stack
+from fastgate._arrays import Array, as_flag, as_recompute, as_size
 from fastgate._kernels import cpu
 from fastgate._params import NamedArrays
+from fastgate._step import Steps
 from fastgate._tape import Gradients, State, Tape, check_tape
 
 
-class Recurrent(Configured):
+class Recurrent(Steps):
     """Base of the recurrent layers; see `LSTM`, `GRU` and `RNN`."""
 
     def __call__(
@@ -105,9 +105,9 @@ class Recurrent(Configured):
             If an argument has the wrong type, shape or range; the message names it.
         """
         key = None if rng_key is None else as_size("rng_key", rng_key, least=0)
-        as_choice("copy", copy, (True, False))
+        as_flag("copy", copy)
         dropout_key = None
-        if as_choice("training", training, (True, False)) and self.dropout and self.num_layers > 1:
+        if as_flag("training", training) and self.dropout and self.num_layers > 1:
             if key is None:
                 raise _errors.key_needed(self.dropout)
             dropout_key = key
@@ -164,27 +164,6 @@ class Recurrent(Configured):
         gradients = NamedArrays(np.empty(self.params.flat.size, self.dtype), self._layout.shapes)
         dx = _stack.backward(self, tape, _border.read_output_gradient(self, dy, batch), end, start, gradients)
         return Gradients(dx[0] if unbatched else dx, _border.write_states(start, unbatched=unbatched), gradients)
-
-    def step(self, x: npt.ArrayLike, state: Any = None) -> tuple[Array, State]:
-        """Advance by one time step.
-
-        Parameters
-        ----------
-        x : array_like, (B, I) or (I,)
-        state : as returned by `step` or by calling the layer, (num_layers, B, H) or unbatched (num_layers, H)
-
-        Returns
-        -------
-        y : ndarray, (B, H) or (H,)
-        state : as the argument
-            Fresh arrays; the same bits as running the whole sequence at once.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument has the wrong type or shape, or the layer is bidirectional.
-        """
-        return _step.step(self, x, state)
 
     def quantized(self, weights: str) -> Recurrent:
         """The same layer for inference only, its weights stored small: faster where they must come from far away.

@@ -89,7 +89,7 @@ def backward(
             place = Place(depth, direction)
             row, weights = layout.row(place), packed_backward(layer, tape.snapshot, place)
             x, own = tape.records[row]
-            targets = layout.gradient_arrays(gradients, place)
+            targets = layout.gradient_arrays(gradients.flat, place)
             if is_whole:
                 _, run = ready[depth][direction]
                 run.whole(weights, own, x, dy, end, start, dx, targets)

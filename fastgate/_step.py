@@ -8,6 +8,7 @@ step is then checked and converted like every other call.
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from numpy import empty, ndarray
 
 from fastgate import _border, _errors, _stack
@@ -34,26 +35,47 @@ class Ready(NamedTuple):
     own: Any
 
 
-def step(layer: Configured, x: Any, state: Any) -> tuple[Array, State]:
-    try:
-        snapshot, kernel, fixed, y_shape, state_shape, dtype, no_memory, _ = layer._local.ready
-    except AttributeError:
-        return _first_step(layer, x, state)
-    pair = state if no_memory is None else (state, no_memory)
-    if snapshot is not layer.params._snapshot or type(pair) is not tuple or len(pair) != 2:
-        return _first_step(layer, x, state)
-    h, c = pair
-    if not (type(x) is ndarray and type(h) is ndarray and type(c) is ndarray):
-        return _first_step(layer, x, state)
+class Steps(Configured):
+    """What lets a recurrent layer be stepped."""
 
-    y, h_end = empty(y_shape, dtype), empty(state_shape, dtype)
-    c_end = empty(state_shape, dtype) if no_memory is None else no_memory
-    try:
-        if not kernel(x, h, c, fixed, y, h_end, c_end):
-            return _first_step(layer, x, state)
-    except TypeError:
-        return _first_step(layer, x, state)
-    return y, (h_end, c_end) if no_memory is None else h_end
+    def step(self, x: npt.ArrayLike, state: Any = None) -> tuple[Array, State]:
+        """Advance by one time step.
+
+        Parameters
+        ----------
+        x : array_like, (B, I) or (I,)
+        state : as returned by `step` or by calling the layer, (num_layers, B, H) or unbatched (num_layers, H)
+
+        Returns
+        -------
+        y : ndarray, (B, H) or (H,)
+        state : as the argument
+            Fresh arrays; the same bits as running the whole sequence at once.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or shape, or the layer is bidirectional.
+        """
+        try:
+            snapshot, kernel, fixed, y_shape, state_shape, dtype, no_memory, _ = self._local.ready
+        except AttributeError:
+            return _first_step(self, x, state)
+        pair = state if no_memory is None else (state, no_memory)
+        if snapshot is not self.params._snapshot or type(pair) is not tuple or len(pair) != 2:
+            return _first_step(self, x, state)
+        h, c = pair
+        if not (type(x) is ndarray and type(h) is ndarray and type(c) is ndarray):
+            return _first_step(self, x, state)
+
+        y, h_end = empty(y_shape, dtype), empty(state_shape, dtype)
+        c_end = empty(state_shape, dtype) if no_memory is None else no_memory
+        try:
+            if not kernel(x, h, c, fixed, y, h_end, c_end):
+                return _first_step(self, x, state)
+        except TypeError:
+            return _first_step(self, x, state)
+        return y, (h_end, c_end) if no_memory is None else h_end
 
 
 def _first_step(layer: Configured, x: Any, state: Any) -> tuple[Array, State]:

@@ -19,18 +19,20 @@ class Record(NamedTuple):
     tape: Any
 
 
-@dataclass(frozen=True, eq=False)
-class Tape:
+class Tape(NamedTuple):
     """The memory of one `forward`; give it to `backward` of the same layer, as often as you like.
 
     It is valid until the layer's parameters are written. `nbytes` is the memory it holds.
     """
 
-    params: Params = field(repr=False)
-    snapshot: Snapshot = field(repr=False)
-    batch: Any = field(repr=False)
-    records: list[Record] = field(repr=False)  # of every direction of every layer
+    params: Params
+    snapshot: Snapshot
+    batch: Any
+    records: list[Record]  # of every direction of every layer
     dropout_key: int | None = None
+
+    def __repr__(self) -> str:
+        return f"Tape({self.nbytes} bytes)"
 
     @property
     def nbytes(self) -> int:

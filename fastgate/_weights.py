@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import pairwise
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,20 +92,34 @@ class Layout:
                 b_hh = np.concatenate([b_hh[: -self.hidden_size], arrays[f"bias_hn_{place.suffix}"]])
         return W_ih, W_hh, b_ih, b_hh
 
-    def gradient_arrays(self, arrays: Mapping[str, Array], place: Place) -> tuple[Array, Array, Array, Array]:
-        """The same four to write gradients into: views where the parameter exists, else fresh arrays."""
-        W_ih, W_hh = arrays[f"weight_ih_{place.suffix}"], arrays[f"weight_hh_{place.suffix}"]
-        b_ih, b_hh = (np.empty(W_hh.shape[0], W_hh.dtype) for _ in range(2))
-        if self.bias == "double":
-            b_ih, b_hh = arrays[f"bias_ih_{place.suffix}"], arrays[f"bias_hh_{place.suffix}"]
-        elif self.bias == "single":
-            b_ih = arrays[f"bias_{place.suffix}"]
-        return W_ih, W_hh, b_ih, b_hh
+    @cached_property
+    def _spans(self) -> dict[Place, list[tuple[slice | None, tuple[int, int]]]]:
+        """Of every place: where the four arrays lie in a vector of all parameters, None for nowhere, and their shapes
+        as matrices.
+        """
+        ends = np.cumsum([0, *map(prod, self.shapes.values())]).tolist()
+        found = {name: slice(*span) for name, span in zip(self.shapes, pairwise(ends), strict=True)}
+        rows, H, spans = self.gates * self.hidden_size, self.hidden_size, {}
+        b_ih, b_hh = ("bias_", "") if self.bias == "single" else ("bias_ih_", "bias_hh_")
+        for place in self.places():
+            shapes = {"weight_ih_": (rows, self.input_size_of(place.layer)), "weight_hh_": (rows, H)}
+            shapes |= {b_ih: (1, rows), b_hh: (1, rows)}
+            spans[place] = [(found.get(name + place.suffix), shape) for name, shape in shapes.items()]
+        return spans
+
+    def gradient_arrays(self, flat: Array, place: Place) -> list[Array]:
+        """W_ih (G*H,I), W_hh (G*H,H), b_ih and b_hh (1,G*H) to write gradients into: views of `flat` (all parameters)
+        where there is such a parameter, else fresh arrays.
+        """
+        return [
+            np.empty(shape, flat.dtype) if span is None else flat[span].reshape(shape)
+            for span, shape in self._spans[place]
+        ]
 
     def finish_gradients(self, arrays: Mapping[str, Array], place: Place, b_hh: Array) -> None:
         """Take from the gradient of b_hh what a single bias keeps of it."""
         if self.bias == "single" and self.recurrent_candidate_bias:
-            arrays[f"bias_hn_{place.suffix}"][...] = b_hh[-self.hidden_size :]
+            arrays[f"bias_hn_{place.suffix}"][...] = b_hh[0, -self.hidden_size :]
 
 
 class Initialization(NamedTuple):

@@ -49,7 +49,7 @@ def backward(x, weights, dy, dW, db):
     (N, K), dtype, P = dW.shape, x.dtype, dy.shape[0]
     dx = _product(dy, *weights, K)
     none = np.empty((0, 0), dtype)
-    sums = Sums((dW, none, db, np.empty(0, dtype)))
+    sums = Sums((dW, none, db[None], np.empty((1, 0), dtype)))
     cuts, rows = np.append(np.arange(0, P, CHUNK), P), np.arange(P)
     workers = threads_for(P * K * N)
 

@@ -104,7 +104,7 @@ class Backward:
         self.gradients = RowGradients(cell, direction, schedule, input_size, H, dtype)
 
     def whole(self, weights, trace, x, dy, d_end, d_start, dx, gradients):
-        """x (_,_,I)  dy (_,_,D*H) -> dx (_,_,I)  d_start  gradients: W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (G*H)"""
+        """x (_,_,I)  dy (_,_,D*H) -> dx (_,_,I)  d_start  gradients: W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (1,G*H)"""
         sums = Sums(gradients)
         self(weights, trace, x, dy, d_end, d_start, dx, sums.arrays, True)
         sums.finish()

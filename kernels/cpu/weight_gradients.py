@@ -37,7 +37,10 @@ class RowGradients:
         sums: of W_ih (G*H,Ip)  W_hh (G*H,Hp)  b_ih, b_hh (1,G*H)
         """
         operands = x, dx, trace.h, trace.gates, da, weights.W_ih, *sums, self.fixed
-        team.run_kernel(all_gradients, [(*operands, worker, begin) for worker in range(len(self.kept))])
+        if len(self.kept) == 1:
+            all_gradients(*operands, 0, begin)
+        else:
+            team.run_kernel(all_gradients, [(*operands, worker, begin) for worker in range(len(self.kept))])
 
 
 @lru_cache
@@ -56,14 +59,14 @@ def places_of(places, H):
 
 
 class Sums:
-    """Where the gradients of W_ih (G*H,I), W_hh (G*H,H), b_ih and b_hh (G*H) are summed up: in themselves, unless their
-    rows are no whole vectors.
+    """Where the gradients of W_ih (G*H,I), W_hh (G*H,H), b_ih and b_hh (1,G*H) are summed up: in themselves, unless
+    their rows are no whole vectors.
     """
 
     def __init__(self, gradients):
         W_ih, W_hh, b_ih, b_hh = gradients
         self.matrices = W_ih, W_hh
-        self.arrays = _padded(W_ih, "W_ih_sum"), _padded(W_hh, "W_hh_sum"), b_ih[None], b_hh[None]
+        self.arrays = _padded(W_ih, "W_ih_sum"), _padded(W_hh, "W_hh_sum"), b_ih, b_hh
 
     def finish(self):
         """When everything has been added."""
