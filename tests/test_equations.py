@@ -19,7 +19,7 @@ CASES = 20
 PAIRS = {
     "lstm_cell": ("h c", "i f g o c_prev c", "a_i a_f a_g a_o c_prev"),
     "gru_reset": ("z h_reset", "r z h_prev", "a_r a_z h_prev"),
-    "gru_update": ("h", "n z h_prev", "a_n z h_prev"),
+    "gru_update": ("h", "n z h_carried", "a_n z h_carried"),
     "gru_cell": ("h", "n r z q h_prev", "a_n a_r a_z q h_prev"),
     "rnn_tanh_cell": ("h", "h", "a"),
     "rnn_relu_cell": ("h", "h", "a"),
