@@ -82,8 +82,8 @@ class Equation:
         with np.errstate(over="ignore", invalid="ignore"):
             products = [u * v for u in _halves(self.W_h[name]) for v in _halves(inner)]
             terms = np.column_stack([b, *products])
-        if not np.isfinite(terms).all():
-            raise _errors.wrong_value("inner_bias", "finite products with the weights of h", inner)
+        if not (finite := np.isfinite(terms)).all():
+            raise _errors.wrong_value("inner_bias", "finite products with the weights of h", float(terms[~finite][0]))
         self.b[name] = np.array([fsum(row) for row in terms])
 
 

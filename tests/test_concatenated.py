@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from test_bad_options import complaint
+from complaints import complaint
 
 import fastgate as fg
 
