@@ -19,6 +19,14 @@ def overflow(name: str, dtype: object) -> ValueError:
     return ValueError(f"{name}: holds finite values that would become infinite in {dtype}, the layer's dtype")
 
 
+def carry_of_reset_after() -> ValueError:
+    return ValueError("reset_carry: expected reset_after=False with it (it takes r * h for h throughout), got True")
+
+
+def wrong_gates(names: Iterable[str], got: Iterable[str]) -> ValueError:
+    return ValueError(f"gates: expected each of {', '.join(names)} once, got {', '.join(got) or 'none'}")
+
+
 def fixed_option(layer: str, name: str) -> AttributeError:
     if name == "params":
         return AttributeError(

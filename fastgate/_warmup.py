@@ -19,6 +19,7 @@ LAYERS: dict[str, tuple[type[Recurrent], dict[str, Any]]] = {
     "lstm": (LSTM, {}),
     "gru": (GRU, {}),
     "gru_reset_before": (GRU, {"reset_after": False}),
+    "gru_reset_carry": (GRU, {"reset_after": False, "reset_carry": True}),
     "rnn_tanh": (RNN, {}),
     "rnn_relu": (RNN, {"nonlinearity": "relu"}),
 }

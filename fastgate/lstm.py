@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy.typing as npt
 
+from fastgate._concatenated import Equation, Gates
 from fastgate._recurrent import Recurrent
 
 
@@ -86,3 +87,54 @@ class LSTM(Recurrent):
         common: dict[str, Any] = {"bias": bias, "batch_first": batch_first, "dropout": dropout, "seed": seed}
         common |= {"bidirectional": bidirectional, "dtype": dtype, "device": device, "init": init}
         super().__init__(input_size, hidden_size, num_layers, cell="lstm", options={}, **common)
+
+    @classmethod
+    def from_concatenated(
+        cls,
+        gates: Gates,
+        *,
+        order: str = "hx",
+        batch_first: bool = True,
+        dtype: npt.DTypeLike | None = None,
+    ) -> Self:
+        """A layer from weights printed as one matrix over ``[h, x]``: ``sigmoid(W [h, x] + b)``, and so on.
+
+        Parameters
+        ----------
+        gates : mapping
+            From the names "input", "forget", "candidate" (also called g, or c with a tilde) and "output" to each gate's
+            W (H, H + I), or to (W, b) with b (H) or (H, 1). Gates whose rows lie in one matrix, one block of H after
+            the other, are named together: ``{"input candidate forget output": (W, b)}`` with W (4H, H + I). Code that
+            multiplies from the right, ``[h, x] W``, has the transpose of W.
+        order : "hx" or "xh"
+            Which columns come first.
+        batch_first
+            As for `LSTM`.
+        dtype : "float32" or "float64", optional
+            By default that of the weights: float32 if none needs more.
+
+        Returns
+        -------
+        LSTM
+            One layer of one direction, with a single bias, or none if no gate has one. Its parameters are the numbers
+            given: they are rounded, once, only if their dtype is wider than the layer's.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a gate is missing, unknown or named twice, an array has a wrong shape or is not of real numbers, or an
+            option has a wrong value; the message names it.
+
+        Examples
+        --------
+        >>> import numpy as np, fastgate as fg
+        >>> W, b = np.zeros((4 * 5, 5 + 3)), np.zeros(4 * 5)
+        >>> fg.LSTM.from_concatenated({"forget input candidate output": (W, b)})
+        LSTM(3, 5, bias='single', dtype='float64')
+        """
+        equation = Equation(gates, ("input", "forget", "candidate", "output"), order)
+        bias = "single" if equation.b else False
+        sizes = equation.input_size, equation.hidden_size
+        layer = cls(*sizes, bias=bias, batch_first=batch_first, dtype=equation.dtype(dtype), seed=0)
+        layer.params.update(equation.params(layer.dtype, bias=bool(bias)))
+        return layer

@@ -64,23 +64,23 @@ def gru_reset_vjp(dz, dh_reset, r, z, h_prev):
 
 
 @equation
-def gru_update(a_n, z, h_prev):
-    """The candidate, and the new state between it and the old one."""
+def gru_update(a_n, z, h_carried):
+    """The candidate, and the new state between it and what is carried over: h_prev, or r * h_prev as some print it."""
     n = tanh(a_n)
-    h = complement(z) * n + z * h_prev
+    h = complement(z) * n + z * h_carried
     return h, n
 
 
 @equation
-def gru_update_vjp(dh, n, z, h_prev):
-    # h = (1 - z) * n + z * h_prev
+def gru_update_vjp(dh, n, z, h_carried):
+    # h = (1 - z) * n + z * h_carried
     dn = dh * complement(z)
-    dz = dh * (h_prev - n)
-    dh_prev = dh * z
+    dz = dh * (h_carried - n)
+    dh_carried = dh * z
 
     # the activation
     da_n = dn * tanh_slope(n)
-    return da_n, dz, dh_prev
+    return da_n, dz, dh_carried
 
 
 @equation

@@ -6,6 +6,7 @@ CELLS = {
     "lstm": (fg.LSTM, {}),
     "gru": (fg.GRU, {}),
     "gru_reset_before": (fg.GRU, {"reset_after": False}),
+    "gru_reset_carry": (fg.GRU, {"reset_after": False, "reset_carry": True}),
     "rnn_tanh": (fg.RNN, {}),
     "rnn_relu": (fg.RNN, {"nonlinearity": "relu"}),
 }

@@ -33,6 +33,14 @@ def gru_reset_before(W, x, h):
     return ((1.0 - z) * n + z * h,)
 
 
+def gru_reset_carry(W, x, h):
+    x_r, x_z, x_n = np.split(W["ih"] @ x + W["b_ih"] + W["b_hh"], 3)
+    U_r, U_z, U_n = np.split(W["hh"], 3)
+    r, z = sigmoid(x_r + U_r @ h), sigmoid(x_z + U_z @ h)
+    n = np.tanh(x_n + U_n @ (r * h))
+    return ((1.0 - z) * n + z * r * h,)
+
+
 def rnn_tanh(W, x, h):
     return (np.tanh(W["ih"] @ x + W["b_ih"] + W["hh"] @ h + W["b_hh"]),)
 
@@ -45,6 +53,7 @@ CELLS = {
     "lstm": lstm,
     "gru": gru,
     "gru_reset_before": gru_reset_before,
+    "gru_reset_carry": gru_reset_carry,
     "rnn_tanh": rnn_tanh,
     "rnn_relu": rnn_relu,
 }

@@ -83,6 +83,10 @@ def test_choices_of_one_cell():
     for value in (1, "after", None):
         with complaint(ValueError, "reset_after", "True or False", f"got {value!r}"):
             fg.GRU(3, 4, reset_after=value)
+        with complaint(ValueError, "reset_carry", "True or False", f"got {value!r}"):
+            fg.GRU(3, 4, reset_carry=value)
+    with complaint(ValueError, "reset_carry", "reset_after=False", "got True"):
+        fg.GRU(3, 4, reset_carry=True)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, float, "d", "<f8", ">f8", np.dtype("float64")], ids=str)

@@ -113,6 +113,7 @@ def test_a_tape_of_a_layer_is_one_of_its_shallow_copy():
         "LSTM(3, 4, num_layers=2, bias='single', batch_first=False, dropout=0.25, bidirectional=True, dtype='float64')",
         "LSTM(3, 4, init='keras')",
         "GRU(3, 4, bias=False, reset_after=False)",
+        "GRU(3, 4, reset_after=False, reset_carry=True)",
         "GRU(3, 4, dtype='float64')",
         "RNN(3, 4, bidirectional=True, nonlinearity='relu')",
         "Linear(3, 4)",

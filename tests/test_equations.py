@@ -19,7 +19,7 @@ CASES = 20
 PAIRS = {
     "lstm_cell": ("h c", "i f g o c_prev c", "a_i a_f a_g a_o c_prev"),
     "gru_reset": ("z h_reset", "r z h_prev", "a_r a_z h_prev"),
-    "gru_update": ("h", "n z h_prev", "a_n z h_prev"),
+    "gru_update": ("h", "n z h_carried", "a_n z h_carried"),
     "gru_cell": ("h", "n r z q h_prev", "a_n a_r a_z q h_prev"),
     "rnn_tanh_cell": ("h", "h", "a"),
     "rnn_relu_cell": ("h", "h", "a"),
@@ -100,7 +100,7 @@ def test_lstm_cell_is_the_published_one():
 
 
 def test_gru_cells_are_the_published_ones():
-    """`z` keeps the old state; the reset gate acts on q, or on h_prev."""
+    """`z` keeps the old state; the reset gate acts on q, or on h_prev, and perhaps on what `z` keeps of it."""
     a_n, a_r, a_z, q, h_prev = np.random.default_rng(2).uniform(-2, 2, 5)
     r, z = sigmoid(a_r), sigmoid(a_z)
     n = np.tanh(a_n + r * q)
@@ -109,7 +109,8 @@ def test_gru_cells_are_the_published_ones():
     )
     np.testing.assert_allclose(equations.gru_reset(a_r, a_z, h_prev), (r, z, r * h_prev), rtol=1e-14)
     n = np.tanh(a_n)
-    np.testing.assert_allclose(equations.gru_update(a_n, z, h_prev), ((1 - z) * n + z * h_prev, n), rtol=1e-14)
+    for carried in (h_prev, r * h_prev):
+        np.testing.assert_allclose(equations.gru_update(a_n, z, carried), ((1 - z) * n + z * carried, n), rtol=1e-14)
 
 
 def test_rnn_cells_are_the_published_ones():

@@ -7,7 +7,7 @@ from cases import CELLS, draw, join, make, split
 LONG = 100_000
 CHUNK = 1000
 
-GATED = ("lstm", "gru", "gru_reset_before")
+GATED = ("lstm", "gru", "gru_reset_before", "gru_reset_carry")
 
 cells = pytest.mark.parametrize("cell", CELLS)
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])

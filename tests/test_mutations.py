@@ -31,6 +31,15 @@ FILES = [
 ]
 
 
+# Where the backward step of a cell is, and how its driver is made: the first place of da, and how many follow.
+DRIVERS = {
+    "lstm": ("lstm", "step_backward", 0, 4),
+    "gru": ("gru", "step_backward", 1, 3),
+    "gru_reset_before": ("gru_reset_before", "step_backward", 1, 2),
+    "gru_reset_carry": ("gru_reset_before", "carry_step_backward", 1, 2),
+}
+
+
 class Slip(NamedTuple):
     cell: str
     file: str
@@ -99,6 +108,13 @@ SLIPS = {
         "equations.py",
         "dh_prev = dh_reset * r",
         "dh_prev = dh_reset * 0.0",
+        "h",
+    ),
+    "what z keeps of the reset state is not carried back": Slip(
+        "gru_reset_carry",
+        "cpu/gru_reset_before.py",
+        "d_carried if reset_carry else zero_of(da))",
+        "zero_of(da))",
         "h",
     ),
     "the GRU's gates r and z change places in dW_hh": Slip(
@@ -173,15 +189,13 @@ def with_slip(slip, layer, monkeypatch):
     if slip.file in ("cpu/gradients.py", "cpu/weight_gradients.py"):
         monkeypatch.setattr(cpu, "Backward", execute("cpu/direction.py")[1].Backward)
     else:
-        steps, sequences = (
-            importlib.import_module(f"fastgate.kernels.cpu.{part}") for part in (slip.cell, "sequences")
-        )
-        first_place, places = {"lstm": (0, 4), "gru": (1, 3), "gru_reset_before": (1, 2)}[slip.cell]
-        backward = sequences.make_backward(steps.step_backward, first_place, places, "slip")
+        file, step, *where = DRIVERS[slip.cell]
+        steps, sequences = (importlib.import_module(f"fastgate.kernels.cpu.{part}") for part in (file, "sequences"))
+        backward = sequences.make_backward(getattr(steps, step), *where, "slip")
         layer._cell = layer._cell._replace(backward=backward)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before"])
+@pytest.mark.parametrize("cell", DRIVERS)
 def test_without_a_slip_every_gradient_is_right(cell):
     errors = errors_of_gradients(make(cell, I, H))
     assert max(errors.values()) < 1e-8, errors

@@ -79,23 +79,29 @@ CELLS = {
         has_slices=True,
         **_drivers("gru", gru.step_forward, gru.step_backward, 1, 3),
     ),
-    "gru_reset_before": Cell(
-        group_sizes=(1, 2, 1),
-        input_groups=((2,), (0, 1)),
-        recurrent_groups=((0, 1), (2,)),
-        recurrent_group=1,
-        gates_kept=4,
-        da_places=(
-            Place(2, 2, reset_place=3, has_bias=False),
-            Place(0, 0, has_bias=False),
-            Place(1, 1, has_bias=False),
-        ),
-        has_memory=False,
-        has_single_bias=True,
-        has_candidate_bias=False,
-        has_slices=False,
-        **_drivers("gru_reset_before", gru_reset_before.step_forward, gru_reset_before.step_backward, 1, 2),
-    ),
+    **{
+        name: Cell(
+            group_sizes=(1, 2, 1),
+            input_groups=((2,), (0, 1)),
+            recurrent_groups=((0, 1), (2,)),
+            recurrent_group=1,
+            gates_kept=4,
+            da_places=(
+                Place(2, 2, reset_place=3, has_bias=False),
+                Place(0, 0, has_bias=False),
+                Place(1, 1, has_bias=False),
+            ),
+            has_memory=False,
+            has_single_bias=True,
+            has_candidate_bias=False,
+            has_slices=False,
+            **_drivers(name, *steps, 1, 2),
+        )
+        for name, steps in {
+            "gru_reset_before": (gru_reset_before.step_forward, gru_reset_before.step_backward),
+            "gru_reset_carry": (gru_reset_before.carry_step_forward, gru_reset_before.carry_step_backward),
+        }.items()
+    },
     **{
         f"rnn_{name}": Cell(
             group_sizes=(1,),

@@ -3,6 +3,8 @@
 A step has two phases: gates r and z from h, then the candidate n from r * h, which needs all units of r: this cell is
 never cut into slices of units. Pre-activations lie in three groups: n; r and z; h_reset = r * h, which is no
 pre-activation but the second product's operand. The tape keeps n, r, z, h_reset; da has n, r, z.
+
+With `reset_carry` h_reset takes the place of h in the update too: h' = (1 - z) * n + z * h_reset.
 """
 
 from fastgate.kernels.cpu.matmul import accumulate
@@ -13,74 +15,82 @@ from fastgate.kernels.equations import gru_reset, gru_reset_vjp, gru_update, gru
 from fastgate.kernels.jit import jit
 
 
-@jit(inline=True)
-def step_forward(
-    a, at, h, before, after, c, memory_before, memory_after, W_hh, unit, units, rows, gates, row, keep
-):  # fmt: skip
-    """a (A,M)[at] holding W_ih x + b in n, r, z  h (S,Hp)[before]  W_hh panels r, z; n -> h[after]
+def make_steps(reset_carry, variant):
+    @jit(variant=variant, inline=True)
+    def step_forward(
+        a, at, h, before, after, c, memory_before, memory_after, W_hh, unit, units, rows, gates, row, keep
+    ):  # fmt: skip
+        """a (A,M)[at] holding W_ih x + b in n, r, z  h (S,Hp)[before]  W_hh panels r, z; n -> h[after]
 
-    With `keep` also gates (P,4H)[row].
-    """
-    H, width = depth_of(W_hh), lanes_of(h)
-    blocks = -(-H // width)
-    at_r, reset_blocks = blocks * width, W_hh.shape[0] - blocks
-    at_reset = at_r + reset_blocks * width
-    accumulate(a, at, at_r, h, before, 0, W_hh, 0, reset_blocks, 0, H, rows)
-    for m in range(rows):
-        for u in range(0, H, width):
-            count = H - u
-            a_r = load_some(a, at + m, at_r + u, count)
-            a_z = load_some(a, at + m, at_r + H + u, count)
-            r, z, h_reset = gru_reset(a_r, a_z, load(h, before + m, u))
-            store_some(a, at + m, at_r + H + u, z, count)
-            store(a, at + m, at_reset + u, h_reset)
-            if keep:
-                store_some(gates, row + m, H + u, r, count)
-                store_some(gates, row + m, 2 * H + u, z, count)
-                store_some(gates, row + m, 3 * H + u, h_reset, count)
+        With `keep` also gates (P,4H)[row].
+        """
+        H, width = depth_of(W_hh), lanes_of(h)
+        blocks = -(-H // width)
+        at_r, reset_blocks = blocks * width, W_hh.shape[0] - blocks
+        at_reset = at_r + reset_blocks * width
+        accumulate(a, at, at_r, h, before, 0, W_hh, 0, reset_blocks, 0, H, rows)
+        for m in range(rows):
+            for u in range(0, H, width):
+                count = H - u
+                a_r = load_some(a, at + m, at_r + u, count)
+                a_z = load_some(a, at + m, at_r + H + u, count)
+                r, z, h_reset = gru_reset(a_r, a_z, load(h, before + m, u))
+                store_some(a, at + m, at_r + H + u, z, count)
+                store(a, at + m, at_reset + u, h_reset)
+                if keep:
+                    store_some(gates, row + m, H + u, r, count)
+                    store_some(gates, row + m, 2 * H + u, z, count)
+                    store_some(gates, row + m, 3 * H + u, h_reset, count)
 
-    accumulate(a, at, 0, a, at, at_reset, W_hh, reset_blocks, blocks, 0, H, rows)
-    for m in range(rows):
-        for u in range(0, H, width):
-            count = H - u
-            a_n = load_some(a, at + m, u, count)
-            z = load_some(a, at + m, at_r + H + u, count)
-            h_next, n = gru_update(a_n, z, load(h, before + m, u))
-            store(h, after + m, u, h_next)
-            if keep:
-                store_some(gates, row + m, u, n, count)
+        accumulate(a, at, 0, a, at, at_reset, W_hh, reset_blocks, blocks, 0, H, rows)
+        for m in range(rows):
+            for u in range(0, H, width):
+                count = H - u
+                a_n = load_some(a, at + m, u, count)
+                z = load_some(a, at + m, at_r + H + u, count)
+                carried = load(a, at + m, at_reset + u) if reset_carry else load(h, before + m, u)
+                h_next, n = gru_update(a_n, z, carried)
+                store(h, after + m, u, h_next)
+                if keep:
+                    store_some(gates, row + m, u, n, count)
+
+    @jit(variant=variant, inline=True)
+    def step_backward(
+        dy, dy_column, index, dh, dc, d_reset, first, gates, row, h, before, after, c, da, W_hh, unit, units, rows
+    ):  # fmt: skip
+        """dy (R,L)[index[row:], dy_column:]  dh (B,Hp)[first]  gates (P,4H)[row]  h (S,Hp)[before]  W_hh panels
+        -> da (P,3H)[row] of n, r, z  dh
+
+        scratch d_reset (B,Hp)[first], the gradient of h_reset
+        """
+        H = W_hh.shape[1] // 3
+        for m in range(rows):
+            for u in range(0, H, lanes_of(dh)):
+                count = H - u
+                n = load_some(gates, row + m, u, count)
+                z = load_some(gates, row + m, 2 * H + u, count)
+                dh_next = load(dh, first + m, u) + load_some(dy, index[row + m], dy_column + u, count)
+                carried = load_some(gates, row + m, 3 * H + u, count) if reset_carry else load(h, before + m, u)
+                da_n, dz, d_carried = gru_update_vjp(dh_next, n, z, carried)
+                store_some(da, row + m, u, da_n, count)
+                store_some(da, row + m, 2 * H + u, dz, count)
+                store(d_reset, first + m, u, d_carried if reset_carry else zero_of(da))
+                store(dh, first + m, u, zero_of(da) if reset_carry else d_carried)
+
+        accumulate(d_reset, first, 0, da, row, 0, W_hh, 0, W_hh.shape[0], 2 * H, H, rows)
+        for m in range(rows):
+            for u in range(0, H, lanes_of(dh)):
+                count = H - u
+                r = load_some(gates, row + m, H + u, count)
+                z = load_some(gates, row + m, 2 * H + u, count)
+                dz = load_some(da, row + m, 2 * H + u, count)
+                da_r, da_z, dh_prev = gru_reset_vjp(dz, load(d_reset, first + m, u), r, z, load(h, before + m, u))
+                store_some(da, row + m, H + u, da_r, count)
+                store_some(da, row + m, 2 * H + u, da_z, count)
+                store(dh, first + m, u, load(dh, first + m, u) + dh_prev)
+
+    return step_forward, step_backward
 
 
-@jit(inline=True)
-def step_backward(
-    dy, dy_column, index, dh, dc, d_reset, first, gates, row, h, before, after, c, da, W_hh, unit, units, rows
-):  # fmt: skip
-    """dy (R,L)[index[row:], dy_column:]  dh (B,Hp)[first]  gates (P,4H)[row]  h (S,Hp)[before]  W_hh panels
-    -> da (P,3H)[row] of n, r, z  dh
-
-    scratch d_reset (B,Hp)[first], the gradient of h_reset
-    """
-    H = W_hh.shape[1] // 3
-    for m in range(rows):
-        for u in range(0, H, lanes_of(dh)):
-            count = H - u
-            n = load_some(gates, row + m, u, count)
-            z = load_some(gates, row + m, 2 * H + u, count)
-            dh_next = load(dh, first + m, u) + load_some(dy, index[row + m], dy_column + u, count)
-            da_n, dz, dh_prev = gru_update_vjp(dh_next, n, z, load(h, before + m, u))
-            store_some(da, row + m, u, da_n, count)
-            store_some(da, row + m, 2 * H + u, dz, count)
-            store(d_reset, first + m, u, zero_of(da))
-            store(dh, first + m, u, dh_prev)
-
-    accumulate(d_reset, first, 0, da, row, 0, W_hh, 0, W_hh.shape[0], 2 * H, H, rows)
-    for m in range(rows):
-        for u in range(0, H, lanes_of(dh)):
-            count = H - u
-            r = load_some(gates, row + m, H + u, count)
-            z = load_some(gates, row + m, 2 * H + u, count)
-            dz = load_some(da, row + m, 2 * H + u, count)
-            da_r, da_z, dh_prev = gru_reset_vjp(dz, load(d_reset, first + m, u), r, z, load(h, before + m, u))
-            store_some(da, row + m, H + u, da_r, count)
-            store_some(da, row + m, 2 * H + u, da_z, count)
-            store(dh, first + m, u, load(dh, first + m, u) + dh_prev)
+step_forward, step_backward = make_steps(False, "")
+carry_step_forward, carry_step_backward = make_steps(True, "reset_carry")
