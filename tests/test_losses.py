@@ -139,6 +139,15 @@ def test_weights_and_masks_of_single_entries(name):
     assert not dy[~mask].any()
 
 
+def test_no_weight_inside_a_mask():
+    y, target = draw("mse")
+    weights, mask = np.ones((B, T)), np.ones((B, T), bool)
+    weights[0, 0], mask[1, 1] = 0, False
+    y[0, 0] = target[1, 1] = np.nan
+    counts = mask & (weights > 0)
+    assert fg.mse(y, target, weights=weights, mask=mask)[0] == fg.mse(y[counts], target[counts])[0]
+
+
 # ------------------------------------------------------------------------------------------------- which shapes match
 
 SPREAD = [  # shape of y, shape of the target, what it is for every entry
