@@ -86,3 +86,7 @@ def fixed_params(layer: object) -> TypeError:
 
 def missing_extra(package: str, extra: str, purpose: str) -> ImportError:
     return ImportError(f"{package} is needed {purpose}: pip install {package} (or fastgate with the extra '{extra}')")
+
+
+def nothing_counts(names: Iterable[str]) -> ValueError:
+    return ValueError(f"{', '.join(names)}: expected at least one entry that counts, got none")
