@@ -78,3 +78,11 @@ def fixed_params(layer: object) -> TypeError:
 
 def missing_extra(package: str, extra: str, purpose: str) -> ImportError:
     return ImportError(f"{package} is needed {purpose}: pip install {package} (or fastgate with the extra '{extra}')")
+
+
+def no_folder(path: object) -> OSError:
+    return FileNotFoundError(f"path: there is no folder {str(path)!r} to write into")
+
+
+def no_ordinary_file(path: object) -> OSError:
+    return OSError(f"path: {str(path)!r} is no ordinary file")
