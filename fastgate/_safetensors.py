@@ -81,11 +81,11 @@ def _read_header(path: Path) -> bytes:
     with open(path, "rb") as file:
         start, size = file.read(8), os.fstat(file.fileno()).st_size
         length = int.from_bytes(start, "little")
+        if size == 0:
+            raise _errors.bad_file(path, "is empty")
         if len(start) < 8 or length > size - 8:
-            kinds = (kind for magic, kind in FOREIGN.items() if start.startswith(magic))
-            raise _errors.bad_file(
-                path, "is no safetensors file, or cut short: it seems to be " + next(kinds, "neither")
-            )
+            kinds = (f"is {kind}" for magic, kind in FOREIGN.items() if start.startswith(magic))
+            raise _errors.bad_file(path, f"is no safetensors file: it {next(kinds, 'ends before its header does')}")
         if length > LONGEST_HEADER:
             raise _errors.bad_file(path, f"has a header of {length} bytes, of which {LONGEST_HEADER} are allowed")
         return file.read(length)
