@@ -19,6 +19,7 @@ from fastgate._atomic import atomic_file
 LONGEST_HEADER = 2**22  # bytes: some 40,000 tensors; as objects of Python it takes up to twenty times as much
 DEEPEST = 100  # brackets within brackets: whatever limit of recursion is set, Python's parser crashes beyond some depth
 DTYPES = {"F32": "float32", "F64": "float64"}
+TEXT_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]')  # *+ takes no memory to turn back
 FOREIGN = {
     b"PK\x03\x04": "a ZIP archive, as .npz, .pt and .keras are",
     b"\x93NUMPY": "an array of NumPy",
@@ -102,8 +103,8 @@ def _check_said_once(path: Path, header: bytes) -> None:
 def strict_json(text: str) -> Any:
     """What the text says; a ValueError if that is not JSON, says a thing twice, or is nested beyond reading."""
     depth = 0
-    for bracket in re.findall(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', text):
-        depth += (bracket in "[{") - (bracket in "]}")
+    for found in TEXT_OR_BRACKET.finditer(text):
+        depth += (found[0] in "[{") - (found[0] in "]}")
         if depth > DEEPEST:
             raise ValueError(f"its JSON is nested more than {DEEPEST} deep")
     return json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_no_number)
