@@ -121,7 +121,7 @@ class Activation(Frozen):
             With a copy of x.
         """
         own = as_any_floating("x", x)
-        own = own.copy() if np.may_share_memory(own, x) else own  # type: ignore[arg-type]
+        own = own.copy() if np.may_share_memory(own, x) else own
         y = self._forward(own)
         y.flags.writeable = False
         return y, PlainTape(self, y.shape, y.dtype, (own, y))
