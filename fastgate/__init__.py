@@ -1,5 +1,7 @@
 """LSTM, GRU and RNN from NumPy: fused SIMD kernels compiled by Numba, with back-propagation through time."""
 
+from fastgate._files import load, save
+from fastgate._from_config import from_config
 from fastgate._params import NamedArrays, Params
 from fastgate._tape import Gradients, LayerGradients, LayerTape, Tape
 from fastgate._threads import get_num_threads, set_num_threads
@@ -41,7 +43,10 @@ __all__ = [
     "Tape",
     "clip_gradient_norm",
     "cross_entropy",
+    "from_config",
     "get_num_threads",
+    "load",
     "mse",
+    "save",
     "set_num_threads",
 ]
