@@ -51,6 +51,14 @@ def nothing_to_propagate() -> ValueError:
     return ValueError("backward: expected dy, dstate or both, got neither")
 
 
+def misplaced(place: str, expected: str, got: object) -> ValueError:
+    return ValueError(f"{place}: expected {expected}, got {got}")
+
+
+def whole_sequences(place: str) -> ValueError:
+    return ValueError(f"step: {place} needs whole sequences; it cannot run step by step")
+
+
 def key_needed(dropout: float) -> ValueError:
     return ValueError(
         f"rng_key: expected an integer (the number of the training step, say), because dropout is {dropout} and the"
