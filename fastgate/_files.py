@@ -84,7 +84,9 @@ def load(path: str | os.PathLike[str], *, custom: Mapping[str, Callable[..., Any
             raise _errors.bad_file(path, f"cannot be made a layer of: {error}") from error
         _check_tensors(path, layer, contents)
         if contents.shapes:
-            layer.params.update({name: contents.read(name) for name in contents.shapes})
+            with layer.params.edit() as arrays:
+                for name in contents.shapes:  # one at a time: large layers are in memory often enough
+                    arrays[name] = contents.read(name)
     return layer
 
 
