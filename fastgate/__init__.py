@@ -1,11 +1,20 @@
 """LSTM, GRU and RNN from NumPy: fused SIMD kernels compiled by Numba, with back-propagation through time."""
 
+from fastgate._files import load, save
+from fastgate._from_config import from_config
+from fastgate._model import ModelGradients, ModelTape
+from fastgate._model_params import ModelParams
 from fastgate._params import NamedArrays, Params
 from fastgate._tape import Gradients, LayerGradients, LayerTape, Tape
 from fastgate._threads import get_num_threads, set_num_threads
+from fastgate.activation import Activation
 from fastgate.clipping import clip_gradient_norm, clip_gradient_value
+from fastgate.dropout import Dropout
 from fastgate.embedding import Embedding
+from fastgate.encoder_decoder import EncoderDecoder
+from fastgate.final_state import FinalState
 from fastgate.gru import GRU
+from fastgate.layer_norm import LayerNorm
 from fastgate.linear import Linear
 from fastgate.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
 from fastgate.lstm import LSTM
@@ -13,6 +22,9 @@ from fastgate.metrics import accuracy, bits_per_character, mean_absolute_error, 
 from fastgate.optimizers import SGD, Adam, AdamW, RMSprop
 from fastgate.rnn import RNN
 from fastgate.schedules import CosineDecay, ExponentialDecay, LinearWarmup, StepDecay
+from fastgate.sequential import Sequential
+
+Dense = Linear  # as Keras calls it
 
 __version__ = "0.2.0"
 
@@ -21,19 +33,29 @@ __all__ = [
     "LSTM",
     "RNN",
     "SGD",
+    "Activation",
     "Adam",
     "AdamW",
     "CosineDecay",
+    "Dense",
+    "Dropout",
     "Embedding",
+    "EncoderDecoder",
     "ExponentialDecay",
+    "FinalState",
     "Gradients",
     "LayerGradients",
+    "LayerNorm",
     "LayerTape",
     "Linear",
     "LinearWarmup",
+    "ModelGradients",
+    "ModelParams",
+    "ModelTape",
     "NamedArrays",
     "Params",
     "RMSprop",
+    "Sequential",
     "StepDecay",
     "Tape",
     "accuracy",
@@ -42,13 +64,16 @@ __all__ = [
     "clip_gradient_norm",
     "clip_gradient_value",
     "cross_entropy",
+    "from_config",
     "get_num_threads",
     "huber",
+    "load",
     "mae",
     "mean_absolute_error",
     "mean_squared_error",
     "mse",
     "perplexity",
     "r2",
+    "save",
     "set_num_threads",
 ]

@@ -107,7 +107,17 @@ def test_kernels_is_no_module_of_its_own():
 def test_import_is_light():
     """CUDA, PyTorch and the tools of the command line come only when they are asked for."""
     done = run_python("import sys, fastgate; print(*sys.modules)")
-    heavy = ["numba.cuda", "torch", "matplotlib", "tqdm", "onnx", "onnxruntime", "scipy.linalg", "pytest"]
+    heavy = [
+        "numba.cuda",
+        "torch",
+        "matplotlib",
+        "tqdm",
+        "onnx",
+        "onnxruntime",
+        "safetensors",
+        "scipy.linalg",
+        "pytest",
+    ]
     assert set(heavy).isdisjoint(done.stdout.split())
 
 

@@ -1,0 +1,70 @@
+"""Files that are there whole or not at all, whatever is interrupted: written aside, flushed to the disk, renamed."""
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from fastgate import _errors
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A new binary file to write inside the ``with``, which takes the place of `path` at its end.
+
+    A reader sees the old file or the new one, never a part. After the ``with`` the new one survives a loss of power. An
+    exception inside leaves the old one as it was and removes the new one; only a kill can leave that behind, as
+    ``.NAME.*.part`` in the same folder, where nothing reads it.
+
+    The new file has the permissions of the one that it replaces, else those that `open` gives. Of a symbolic link the
+    file that it names is replaced.
+
+    Raises
+    ------
+    OSError
+        If there is no such folder, `path` is no ordinary file, or the system refuses to write.
+    """
+    target = Path(os.path.realpath(path))
+    permissions = _permissions(target)
+    # In the same folder, as no rename leaves its file system.
+    aside = target.with_name(f".{target.name[:32]}.{secrets.token_hex(8)}.part")
+    try:
+        with open(aside, "xb", opener=lambda name, flags: os.open(name, flags, permissions or 0o666)) as file:
+            yield file
+            file.flush()
+            if permissions is not None:
+                os.chmod(aside, permissions)  # what the process's mask took from them
+            os.fsync(file.fileno())
+        os.replace(aside, target)
+    except BaseException:  # Ctrl-C too
+        aside.unlink(missing_ok=True)
+        raise
+    flush_folder(target.parent)
+
+
+def flush_folder(folder: str | os.PathLike[str]) -> None:
+    """Make what was made, renamed and removed in it survive a loss of power."""
+    if os.name == "nt":  # where a folder cannot be opened
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of file systems that have no such thing
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _permissions(target: Path) -> int | None:
+    """Those of the file to be replaced; None where there is none yet."""
+    if not target.parent.is_dir():
+        raise _errors.no_folder(target.parent)
+    if not target.exists():
+        return None
+    if not target.is_file():  # a folder, or /dev/null, which a rename would replace
+        raise _errors.no_ordinary_file(target)
+    return target.stat().st_mode & 0o777

@@ -1,0 +1,105 @@
+"""What a layer must have to be part of a model, and how a model calls it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from fastgate import _errors
+from fastgate._arrays import Array
+from fastgate._params import NamedArrays, Params
+from fastgate._recurrent import Recurrent
+from fastgate.activation import Activation
+from fastgate.dropout import Dropout
+from fastgate.embedding import Embedding
+from fastgate.final_state import FinalState
+from fastgate.layer_norm import LayerNorm
+from fastgate.linear import Linear
+
+OPTIONS = frozenset({"training", "rng_key", "lengths"})  # what a model offers to a layer's forward
+STEPWISE = Embedding, Linear, Dropout, Activation, LayerNorm  # act on the last axis, whatever the others are
+
+
+class Member(NamedTuple):
+    """A layer in its place in a model."""
+
+    path: str  # its number; in a nested model that of the model, a point, and its number there
+    layer: Any
+    params: Params | None
+    takes: frozenset[str]  # of OPTIONS
+
+    @property
+    def place(self) -> str:
+        """How errors name it."""
+        return f"layer {self.path} ({type(self.layer).__name__})"
+
+    @property
+    def is_recurrent(self) -> bool:
+        return isinstance(self.layer, Recurrent)
+
+    @property
+    def is_final(self) -> bool:
+        return isinstance(self.layer, FinalState)
+
+    @property
+    def is_stepwise(self) -> bool:
+        return type(self.layer) in STEPWISE
+
+    @property
+    def is_own(self) -> bool:
+        """One of fastgate's layers, not a user's."""
+        return self.is_stepwise or self.is_recurrent or self.is_final
+
+    @property
+    def needs_sequences(self) -> bool:
+        """It cannot run on one time step: so it is with a user's layer that asks for lengths."""
+        return self.is_final or (not self.is_recurrent and "lengths" in self.takes)
+
+    @property
+    def makes_output(self) -> bool:
+        """What it returns is nobody else's memory; dropout may hand its input on."""
+        return self.is_own and not isinstance(self.layer, Dropout)
+
+    def __enter__(self) -> None:
+        """An error inside the ``with`` gets a note that names the layer."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, Exception):
+            error.add_note(f"in {self.place}")
+
+    def forward(self, x: Any, offered: dict[str, Any]) -> tuple[Any, Any]:
+        """Pass on the options that the layer takes."""
+        y, tape = self.layer.forward(x, **{name: value for name, value in offered.items() if name in self.takes})
+        return y, tape
+
+    def infer(self, x: Any, lengths: Any) -> Any:
+        """The output alone."""
+        if self.is_stepwise:
+            return self.layer(x)
+        return self.forward(x, {"lengths": lengths, "training": False, "rng_key": None})[0]
+
+    def collect(self, found: Any, target: NamedArrays) -> None:
+        """Write the gradients in its parameters, which its backward found, to where the model wants them."""
+        gradients: Mapping[str, Array] = getattr(found, "params", None) or {}
+        if set(gradients) != set(target):
+            expected, got = ", ".join(target), ", ".join(gradients) or "none"
+            raise _errors.misplaced(f"{self.place}.backward", f"gradients of {expected} in .params", got)
+        target.update(gradients)
+
+
+def member(path: str, layer: Any) -> Member:
+    """Check that it can be part of a model."""
+    place = f"layer {path} ({layer.__name__ if isinstance(layer, type) else type(layer).__name__})"
+    if isinstance(layer, type):
+        raise _errors.wrong_type(place, "a layer", "the class itself")
+    if not all(callable(getattr(layer, name, None)) for name in ("forward", "backward")):
+        raise _errors.wrong_type(place, "a layer, which has the methods forward and backward", repr(layer))
+    params = getattr(layer, "params", None)
+    if params is not None and not isinstance(params, Params):
+        if not isinstance(params, Mapping) or len(params):
+            raise _errors.wrong_type(f"{place}.params", "fastgate.Params, or none", type(params).__name__)
+        params = None
+    parameters = inspect.signature(layer.forward).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return Member(path, layer, params if params else None, OPTIONS if takes_all else OPTIONS & set(parameters))
