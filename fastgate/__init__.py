@@ -4,12 +4,14 @@ from fastgate._params import NamedArrays, Params
 from fastgate._tape import Gradients, LayerGradients, LayerTape, Tape
 from fastgate._threads import get_num_threads, set_num_threads
 from fastgate.embedding import Embedding
+from fastgate.final_state import FinalState
 from fastgate.gru import GRU
 from fastgate.linear import Linear
 from fastgate.losses import cross_entropy, mse
 from fastgate.lstm import LSTM
 from fastgate.optimizers import Adam, clip_gradient_norm
 from fastgate.rnn import RNN
+from fastgate.sequential import Sequential
 
 __version__ = "0.2.0"
 
@@ -19,12 +21,14 @@ __all__ = [
     "RNN",
     "Adam",
     "Embedding",
+    "FinalState",
     "Gradients",
     "LayerGradients",
     "LayerTape",
     "Linear",
     "NamedArrays",
     "Params",
+    "Sequential",
     "Tape",
     "clip_gradient_norm",
     "cross_entropy",

@@ -1,0 +1,115 @@
+"""The parameters of all layers of a model, under one roof."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+
+from fastgate import _errors
+from fastgate._arrays import Array, as_floating
+from fastgate._params import NamedArrays, Params, Shapes, Snapshot, total_size
+
+
+class ModelParams(Mapping[str, Array]):
+    """A model's parameters: a mapping from ``"<layer>.<name>"``, PyTorch's names, to *read-only* array.
+
+    Written as a layer's `Params` are: ``params[name] = value``, ``params.update({...})``, ``params.flat = vector``, or
+    ``with params.edit() as p``. All values are checked before the first is written. They take effect layer by layer:
+    write a model's parameters while no other thread calls it.
+    """
+
+    def __init__(self, owners: Sequence[tuple[str, Params]], dtype: np.dtype[Any]) -> None:
+        self._owners, self._dtype = tuple(owners), dtype
+        self._places = {f"{path}.{name}": (own, name) for path, own in self._owners for name in own}
+
+    @property
+    def layers(self) -> list[Params]:
+        """The parameters of each layer that has some: what an optimiser takes, beside `split` of the gradients."""
+        return [own for _, own in self._owners]
+
+    def split(self, gradients: NamedArrays) -> list[NamedArrays]:
+        """A model's gradients as one mapping for each of `layers`, with the layer's own names: views, no copies."""
+        parts, start = [], 0
+        for own in self.layers:
+            end = start + own.flat.size
+            parts.append(NamedArrays(gradients.flat[start:end], {name: array.shape for name, array in own.items()}))
+            start = end
+        return parts
+
+    @property
+    def version(self) -> int:
+        """How often the layers' parameters have been written, summed up."""
+        return sum(own.version for own in self.layers)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of all parameters."""
+        return self._dtype
+
+    @property
+    def flat(self) -> Array:
+        """All parameters, one after the other: a read-only copy."""
+        flat = self._gathered().flat
+        flat.flags.writeable = False
+        return flat
+
+    @flat.setter
+    def flat(self, value: Any) -> None:
+        vector = as_floating("params.flat", value, self._dtype)
+        size = total_size(self._shapes)
+        if vector.shape != (size,):
+            raise _errors.wrong_shape("params.flat", f"({size},)", vector.shape)
+        for own, part in zip(self.layers, self.split(NamedArrays(vector, self._shapes)), strict=True):
+            own.flat = part.flat
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Write several parameters: all of them, or none if one is wrong."""
+        with self.edit() as arrays:
+            arrays.update(values)
+
+    @contextmanager
+    def edit(self) -> Iterator[NamedArrays]:
+        """Writable arrays inside the ``with``; an exception leaves the parameters as they were.
+
+        Other threads that write wait. Writing by other means inside is an error, because it would be lost.
+        """
+        with ExitStack() as stack:
+            targets = [stack.enter_context(own.edit()) for own in self.layers]
+            arrays = self._gathered()
+            yield arrays
+            for target, part in zip(targets, self.split(arrays), strict=True):
+                target.flat[...] = part.flat
+
+    def _snapshots(self) -> tuple[Snapshot, ...]:
+        """What a tape is valid for."""
+        return tuple(own._snapshot for own in self.layers)
+
+    def _gathered(self) -> NamedArrays:
+        flats = [own.flat for own in self.layers]
+        return NamedArrays(np.concatenate(flats) if flats else np.zeros(0, self._dtype), self._shapes)
+
+    @property
+    def _shapes(self) -> Shapes:
+        return {name: own[short].shape for name, (own, short) in self._places.items()}
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._places:
+            raise _errors.no_such_parameter(name, self._places)
+        own, short = self._places[name]
+        return own[short]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.update({name: value})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{name} {shape}" for name, shape in self._shapes.items())
+        return f"ModelParams({inside}; {self.dtype}, version {self.version})"
