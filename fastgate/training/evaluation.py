@@ -1,0 +1,112 @@
+"""Running a model over data without training it: no dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastgate import _errors
+from fastgate._arrays import Array
+from fastgate._terminal import Interruption
+from fastgate.training.batches import Batch, Source
+from fastgate.training.columns import is_sequences
+from fastgate.training.objective import Objective, Sums, weight_of
+from fastgate.training.sources import layout_of, source_of
+
+
+def predict(model: Any, x: Any, *, batch_size: int = 32, lengths: Any = None) -> Any:
+    """The model's output for all of x, computed batch by batch.
+
+    Parameters
+    ----------
+    model : Sequential or another model
+    x : array_like, list of sequences, or an iterable of batches
+        As in `fit`; a batch is x, or a tuple that begins with it.
+    batch_size : int
+    lengths : array_like of int, (B,), optional
+
+    Returns
+    -------
+    ndarray, as calling the model gives, or a list
+        With a list of sequences and an output per step one array (T_i, ...) for each sequence.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type, shape or range; the message names it.
+    """
+    layout = layout_of(model)
+    source = source_of(x, None, lengths, None, layout=layout, batch_size=batch_size)
+    axis = int(layout.time_first and layout.per_step)
+    outputs, all_lengths = [], []
+    for batch in source.epoch(0):
+        outputs.append(run(model, batch)[0])
+        all_lengths.append(batch.y_lengths)
+    is_list = layout.per_step and is_sequences(x[-1] if layout.inputs > 1 else x)
+    if is_list:
+        rows = ((np.moveaxis(y, axis, 0), own) for y, own in zip(outputs, all_lengths, strict=True))
+        return [row[:length].copy() for y, own in rows for row, length in zip(y, own, strict=True)]
+    return np.concatenate(outputs, axis)
+
+
+def evaluate(
+    model: Any,
+    x: Any,
+    y: Any = None,
+    *,
+    loss: Any,
+    metrics: Any = (),
+    lengths: Any = None,
+    weights: Any = None,
+    batch_size: int = 32,
+    stateful: bool | int = False,
+) -> dict[str, float]:
+    """Loss and metrics over all of the data, which do not depend on `batch_size` but for rounding.
+
+    Parameters
+    ----------
+    model : Sequential or another model
+    x, y, loss, metrics, lengths, weights, batch_size, stateful
+        As in `fit`.
+
+    Returns
+    -------
+    dict
+        ``loss`` and the metrics by name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type, shape or range; the message names it.
+    """
+    layout = layout_of(model)
+    source = source_of(x, y, lengths, weights, layout=layout, batch_size=batch_size, stateful=stateful)
+    return measure(model, Objective(loss, metrics, layout), source, carries=stateful is not False)
+
+
+def measure(
+    model: Any, objective: Objective, source: Source, *, carries: bool = False, ctrl_c: Interruption | None = None
+) -> dict[str, float]:
+    """`evaluate` of what is checked already."""
+    sums, state = Sums(objective, keeps_outputs=True), None
+    for batch in source.epoch(0):
+        if batch.y is None:
+            raise _errors.no_targets()
+        y, state = run(model, batch, state if batch.carries else None, carries=carries)
+        weight = weight_of(objective.outputs(y), batch)
+        if weight:
+            sums.add(objective.loss(y, batch)[0], weight, y, batch)
+        if ctrl_c is not None and ctrl_c.requested:
+            raise KeyboardInterrupt
+    return sums.means()
+
+
+def run(model: Any, batch: Batch, state: Any = None, *, carries: bool = False) -> tuple[Array, Any]:
+    """The model's output, and where states are carried its final state."""
+    if carries:
+        y, tape = model.forward(batch.x, lengths=batch.lengths, training=False, state=state)
+        return y, tape.state
+    return model(batch.x, lengths=batch.lengths), None
+
+
