@@ -122,6 +122,12 @@ def as_floating(name: str, value: Any, dtype: np.dtype[Any], valid: Array | None
     return converted
 
 
+def as_any_floating(name: str, value: Any) -> Array:
+    """For parts without a dtype of their own: float32 stays what it is, and everything else becomes float64."""
+    array = as_real(name, value)
+    return as_floating(name, array, DTYPES["float32" if array.dtype == np.float32 else "float64"])
+
+
 class _Interface:
     """A description of memory that NumPy can make an array of."""
 

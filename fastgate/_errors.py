@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+LONGEST = 500  # characters of what a file says about itself
+
 
 def wrong_type(name: str, expected: str, got: object) -> TypeError:
     return TypeError(f"{name}: expected {expected}, got {got}")
@@ -49,6 +51,14 @@ def nothing_to_propagate() -> ValueError:
     return ValueError("backward: expected dy, dstate or both, got neither")
 
 
+def misplaced(place: str, expected: str, got: object) -> ValueError:
+    return ValueError(f"{place}: expected {expected}, got {got}")
+
+
+def whole_sequences(place: str) -> ValueError:
+    return ValueError(f"step: {place} needs whole sequences; it cannot run step by step")
+
+
 def key_needed(dropout: float) -> ValueError:
     return ValueError(
         f"rng_key: expected an integer (the number of the training step, say), because dropout is {dropout} and the"
@@ -78,6 +88,45 @@ def fixed_params(layer: object) -> TypeError:
 
 def missing_extra(package: str, extra: str, purpose: str) -> ImportError:
     return ImportError(f"{package} is needed {purpose}: pip install {package} (or fastgate with the extra '{extra}')")
+
+
+def quantized_config(layer: object) -> TypeError:
+    return TypeError(f"config: {layer} has none; save the layer that it was made from, and quantize what is loaded")
+
+
+def no_configuration(name: str, kind: str) -> TypeError:
+    return TypeError(f"config: {name} holds a {kind}, which has no method config() that says how to make it again")
+
+
+def unknown_class(name: str, known: Iterable[str]) -> ValueError:
+    return ValueError(f"config: there is no class {name!r} among {', '.join(known)}; give others by custom=")
+
+
+def wrong_options(name: str, problem: object) -> ValueError:
+    return ValueError(f"config: {name} does not take these options: {problem}")
+
+
+def beyond_the_file() -> ValueError:
+    return ValueError("its configuration asks for more parameters than its tensors hold")
+
+
+def no_json(problem: object) -> ValueError:
+    return ValueError(f"config: cannot be written as JSON: {problem}")
+
+
+def bad_file(path: object, problem: object) -> ValueError:
+    text = str(problem)
+    return ValueError(f"path: {str(path)!r} {text if len(text) <= LONGEST else text[:LONGEST] + '...'}")
+
+
+def too_long_description(length: int, longest: int) -> ValueError:
+    return ValueError(
+        f"layer: its configuration and names take {length} bytes in a file, of which {longest} are allowed"
+    )
+
+
+def no_file(path: object) -> OSError:
+    return FileNotFoundError(f"path: there is no file {str(path)!r}")
 
 
 def no_folder(path: object) -> OSError:

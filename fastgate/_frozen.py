@@ -1,12 +1,18 @@
-"""Options that stay what they were: kernels take sizes on trust."""
+"""Options that stay what they were: kernels take sizes on trust. And what they were, for a file."""
 
+import inspect
 from typing import Any
+
+import numpy as np
 
 from fastgate import _errors
 
 
 class Frozen:
-    """Public attributes of a layer cannot be set again once it calls `_freeze`; others can be added."""
+    """Public attributes of a layer cannot be set again once it calls `_freeze`; others can be added.
+
+    Every option of a constructor is kept as an attribute of the same name.
+    """
 
     _fixed: frozenset[str] = frozenset()
 
@@ -17,3 +23,22 @@ class Frozen:
         if name in self._fixed:
             raise _errors.fixed_option(type(self).__name__, name)
         super().__setattr__(name, value)
+
+    def config(self) -> dict[str, Any]:
+        """Its class and options, as values of JSON: `from_config` makes an equal layer of it, parameters apart."""
+        options = {name: as_plain(name, getattr(self, name)) for name in inspect.signature(type(self)).parameters}
+        return {"class": type(self).__name__, **options}
+
+
+def as_plain(name: str, value: Any) -> Any:
+    """A value of JSON: for a layer its configuration, and lists of either."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.dtype):
+        return value.name
+    if isinstance(value, (list, tuple)):
+        return [as_plain(name, part) for part in value]
+    config = getattr(value, "config", None)
+    if not callable(config) or isinstance(value, type):
+        raise _errors.no_configuration(name, type(value).__name__)
+    return config()

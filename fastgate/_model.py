@@ -1,12 +1,66 @@
-"""What all models share."""
+"""What all models share: their tape, their summary, and how they are trained."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fastgate import _errors
+from fastgate._arrays import Array
 from fastgate._frozen import Frozen
 from fastgate._model_params import ModelParams
+from fastgate._params import Snapshot
+
+
+@dataclass(frozen=True, eq=False)
+class ModelTape:
+    """The memory of one `forward` of a model: its layers' tapes. Valid until a parameter of the model is written."""
+
+    params: ModelParams = field(repr=False)
+    snapshots: tuple[Snapshot, ...] = field(repr=False)
+    tapes: list[Any] = field(repr=False)
+    state: Any = field(repr=False)  # the final state of each recurrent layer
+    beyond: Array | None = field(repr=False)  # (B, T) or (T, B), where a sequence has ended
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the tapes keep, those of layers whose tapes tell."""
+        return sum(getattr(tape, "nbytes", 0) for tape in self.tapes)
+
+
+def check_model_tape(tape: Any, model: Model) -> None:
+    """Raise unless the tape is of this model, and of the parameters it has now."""
+    if not isinstance(tape, ModelTape):
+        raise _errors.wrong_type("tape", "the tape that forward returned", type(tape).__name__)
+    if tape.params is not model.params:
+        raise _errors.foreign_tape(type(model).__name__)
+    if any(then is not now for then, now in zip(tape.snapshots, model.params._snapshots(), strict=True)):
+        raise _errors.stale_tape()
 
 
 class Model(Frozen):
     """Base of `Sequential` and `EncoderDecoder`."""
 
     params: ModelParams
+    dtype: np.dtype[Any]
+    batch_first: bool
+
+    def _described(self) -> Iterator[tuple[str, Any, int]]:
+        """Of each layer its place, itself and the number of its parameters."""
+        raise NotImplementedError
+
+    def summary(self) -> str:
+        """The layers, one a line, with the number of parameters of each.
+
+        Returns
+        -------
+        str
+        """
+        rows = [(path, repr(layer), f"{count:,}") for path, layer, count in self._described()]
+        total = sum(count for *_, count in self._described())
+        rows = [("layer", "", "parameters"), *rows, ("all", "", f"{total:,}")]
+        paths, texts, counts = (max(map(len, column)) for column in zip(*rows, strict=True))
+        return "\n".join(f"{path:{paths}}  {text:{texts}}  {count:>{counts}}" for path, text, count in rows)

@@ -23,6 +23,7 @@ class ModelParams(Mapping[str, Array]):
 
     def __init__(self, owners: Sequence[tuple[str, Params]], dtype: np.dtype[Any]) -> None:
         self._owners, self._dtype = tuple(owners), dtype
+        self._shapes: Shapes = {f"{path}.{name}": shape for path, own in owners for name, shape in own._shapes.items()}
         self._places = {f"{path}.{name}": (own, name) for path, own in self._owners for name in own}
 
     @property
@@ -35,7 +36,7 @@ class ModelParams(Mapping[str, Array]):
         parts, start = [], 0
         for own in self.layers:
             end = start + own.flat.size
-            parts.append(NamedArrays(gradients.flat[start:end], {name: array.shape for name, array in own.items()}))
+            parts.append(NamedArrays(gradients.flat[start:end], own._shapes))
             start = end
         return parts
 
@@ -59,9 +60,8 @@ class ModelParams(Mapping[str, Array]):
     @flat.setter
     def flat(self, value: Any) -> None:
         vector = as_floating("params.flat", value, self._dtype)
-        size = total_size(self._shapes)
-        if vector.shape != (size,):
-            raise _errors.wrong_shape("params.flat", f"({size},)", vector.shape)
+        if vector.shape != (total_size(self._shapes),):
+            raise _errors.wrong_shape("params.flat", f"({total_size(self._shapes)},)", vector.shape)
         for own, part in zip(self.layers, self.split(NamedArrays(vector, self._shapes)), strict=True):
             own.flat = part.flat
 
@@ -83,6 +83,9 @@ class ModelParams(Mapping[str, Array]):
             for target, part in zip(targets, self.split(arrays), strict=True):
                 target.flat[...] = part.flat
 
+    def _new_gradients(self) -> NamedArrays:
+        return NamedArrays(np.zeros(total_size(self._shapes), self._dtype), self._shapes)
+
     def _snapshots(self) -> tuple[Snapshot, ...]:
         """What a tape is valid for."""
         return tuple(own._snapshot for own in self.layers)
@@ -90,10 +93,6 @@ class ModelParams(Mapping[str, Array]):
     def _gathered(self) -> NamedArrays:
         flats = [own.flat for own in self.layers]
         return NamedArrays(np.concatenate(flats) if flats else np.zeros(0, self._dtype), self._shapes)
-
-    @property
-    def _shapes(self) -> Shapes:
-        return {name: own[short].shape for name, (own, short) in self._places.items()}
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._places:

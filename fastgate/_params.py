@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastgate import _errors
+from fastgate._allowance import claim
 from fastgate._arrays import Array, as_floating
 
 Shapes = dict[str, tuple[int, ...]]
@@ -112,6 +113,7 @@ class Params(Mapping[str, Array]):
     """
 
     def __init__(self, shapes: Shapes, dtype: np.dtype[Any]) -> None:
+        claim(len(shapes), total_size(shapes))
         self._shapes = shapes
         self._snapshot = Snapshot(np.zeros(total_size(shapes), dtype), shapes, 0)
         self._writing = threading.RLock()

@@ -1,17 +1,24 @@
-"""What a layer must have to be part of a model, and which options its calls take."""
+"""What a layer must have to be part of a model, and how a model calls it."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fastgate import _errors
-from fastgate._params import Params
+from fastgate._arrays import Array
+from fastgate._params import NamedArrays, Params
 from fastgate._recurrent import Recurrent
+from fastgate.activation import Activation
+from fastgate.dropout import Dropout
+from fastgate.embedding import Embedding
 from fastgate.final_state import FinalState
+from fastgate.layer_norm import LayerNorm
+from fastgate.linear import Linear
 
-OPTIONS = frozenset({"training", "rng_key", "lengths"})  # which a model offers to the layers that take them
+OPTIONS = frozenset({"training", "rng_key", "lengths"})  # what a model offers to a layer's forward
+STEPWISE = Embedding, Linear, Dropout, Activation, LayerNorm  # act on the last axis, whatever the others are
 
 
 class Member(NamedTuple):
@@ -20,8 +27,12 @@ class Member(NamedTuple):
     path: str  # its number; in a nested model that of the model, a point, and its number there
     layer: Any
     params: Params | None
-    forward_takes: frozenset[str]
-    call_takes: frozenset[str] | None  # None if the layer cannot be called
+    takes: frozenset[str]  # of OPTIONS
+
+    @property
+    def place(self) -> str:
+        """How errors name it."""
+        return f"layer {self.path} ({type(self.layer).__name__})"
 
     @property
     def is_recurrent(self) -> bool:
@@ -32,43 +43,63 @@ class Member(NamedTuple):
         return isinstance(self.layer, FinalState)
 
     @property
-    def place(self) -> str:
-        """How errors name it."""
-        return f"layer {self.path} ({type(self.layer).__name__})"
+    def is_stepwise(self) -> bool:
+        return type(self.layer) in STEPWISE
+
+    @property
+    def is_own(self) -> bool:
+        """One of fastgate's layers, not a user's."""
+        return self.is_stepwise or self.is_recurrent or self.is_final
+
+    @property
+    def needs_sequences(self) -> bool:
+        """It cannot run on one time step: so it is with a user's layer that asks for lengths."""
+        return self.is_final or (not self.is_recurrent and "lengths" in self.takes)
+
+    @property
+    def makes_output(self) -> bool:
+        """What it returns is nobody else's memory; dropout may hand its input on."""
+        return self.is_own and not isinstance(self.layer, Dropout)
+
+    def __enter__(self) -> None:
+        """An error inside the ``with`` gets a note that names the layer."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, Exception):
+            error.add_note(f"in {self.place}")
 
     def forward(self, x: Any, offered: dict[str, Any]) -> tuple[Any, Any]:
-        return self.layer.forward(x, **_taken(offered, self.forward_takes))  # type: ignore[no-any-return]
+        """Pass on the options that the layer takes."""
+        y, tape = self.layer.forward(x, **{name: value for name, value in offered.items() if name in self.takes})
+        return y, tape
 
     def infer(self, x: Any, lengths: Any) -> Any:
-        """The output alone, by calling the layer where it can be called."""
-        offered = {"training": False, "rng_key": None, "lengths": lengths}
-        if self.call_takes is None:
-            return self.forward(x, offered)[0]
-        return self.layer(x, **_taken(offered, self.call_takes))
+        """The output alone."""
+        if self.is_stepwise:
+            return self.layer(x)
+        return self.forward(x, {"lengths": lengths, "training": False, "rng_key": None})[0]
+
+    def collect(self, found: Any, target: NamedArrays) -> None:
+        """Write the gradients in its parameters, which its backward found, to where the model wants them."""
+        gradients: Mapping[str, Array] = getattr(found, "params", None) or {}
+        if set(gradients) != set(target):
+            expected, got = ", ".join(target), ", ".join(gradients) or "none"
+            raise _errors.misplaced(f"{self.place}.backward", f"gradients of {expected} in .params", got)
+        target.update(gradients)
 
 
 def member(path: str, layer: Any) -> Member:
     """Check that it can be part of a model."""
-    where = f"layer {path} ({layer.__name__ if isinstance(layer, type) else type(layer).__name__})"
+    place = f"layer {path} ({layer.__name__ if isinstance(layer, type) else type(layer).__name__})"
     if isinstance(layer, type):
-        raise _errors.wrong_type(where, "a layer", "its class: make one")
+        raise _errors.wrong_type(place, "a layer", "the class itself")
     if not all(callable(getattr(layer, name, None)) for name in ("forward", "backward")):
-        raise _errors.wrong_type(where, "a layer, with the methods forward and backward", repr(layer))
+        raise _errors.wrong_type(place, "a layer, which has the methods forward and backward", repr(layer))
     params = getattr(layer, "params", None)
     if params is not None and not isinstance(params, Params):
-        if len(params):
-            raise _errors.wrong_type(f"{where}.params", "fastgate.Params", type(params).__name__)
+        if not isinstance(params, Mapping) or len(params):
+            raise _errors.wrong_type(f"{place}.params", "fastgate.Params, or none", type(params).__name__)
         params = None
-    call_takes = _keywords(layer.__call__) if callable(layer) else None
-    return Member(path, layer, params if params else None, _keywords(layer.forward), call_takes)
-
-
-def _keywords(function: Callable[..., Any]) -> frozenset[str]:
-    parameters = inspect.signature(function).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return OPTIONS
-    return OPTIONS & set(parameters)
-
-
-def _taken(offered: dict[str, Any], takes: frozenset[str]) -> dict[str, Any]:
-    return {name: value for name, value in offered.items() if name in takes}
+    parameters = inspect.signature(layer.forward).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return Member(path, layer, params if params else None, OPTIONS if takes_all else OPTIONS & set(parameters))

@@ -63,6 +63,10 @@ class Quantized(Recurrent):
         """Not of this layer: it raises a TypeError."""
         raise _errors.inference_only("quantized", self)
 
+    def config(self) -> NoReturn:
+        """Not of this layer: it raises a TypeError."""
+        raise _errors.quantized_config(self)
+
     def __repr__(self) -> str:
         return self._description
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastgate import _errors
-from fastgate._arrays import Array
+from fastgate._arrays import Array, as_floating
 from fastgate._params import NamedArrays, Params, Snapshot
 
 State = Array | tuple[Array, Array]
@@ -69,6 +71,43 @@ class LayerTape:
     snapshot: Snapshot = field(repr=False)
     x: Array = field(repr=False)
     y_shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the input that the tape keeps."""
+        return self.x.nbytes
+
+
+@dataclass(frozen=True, eq=False)
+class PlainTape:
+    """The memory of one `forward` of a layer without parameters."""
+
+    owner: Any = field(repr=False)
+    y_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    kept: Any = field(repr=False)  # whatever the owner's backward needs
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays that the tape keeps."""
+        return sum(array.nbytes for array in self.kept if isinstance(array, np.ndarray))
+
+
+def read_gradient(tape: Any, owner: Any, dy: Any) -> Array:
+    """dy in the dtype of y; or the error if it is not shaped as y, or the tape is not of this layer."""
+    if not isinstance(tape, PlainTape):
+        raise _errors.wrong_type("tape", "the tape that forward returned", type(tape).__name__)
+    if tape.owner is not owner:
+        raise _errors.foreign_tape(owner)
+    own = as_floating("dy", dy, tape.dtype)
+    if own.shape != tape.y_shape:
+        raise _errors.wrong_shape("dy", f"that of y, {tape.y_shape}", own.shape)
+    return own
+
+
+def without_params(dx: Array) -> LayerGradients:
+    """What `backward` of a layer without parameters returns."""
+    return LayerGradients(dx, NamedArrays(np.empty(0, dx.dtype), {}))
 
 
 def check_tape(tape: Any, kind: type, layer: Any) -> None:

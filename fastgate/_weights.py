@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastgate._allowance import check_tensors
 from fastgate._arrays import Array
 from fastgate._params import Shapes
 
@@ -64,6 +65,7 @@ class Layout:
     @cached_property
     def shapes(self) -> Shapes:
         """Name -> shape of every parameter."""
+        check_tensors(2 * self.directions * self.num_layers)
         rows, H = self.gates * self.hidden_size, self.hidden_size
         shapes: Shapes = {}
         for place in self.places():

@@ -1,0 +1,77 @@
+"""Do the layers of a model fit together?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastgate import _errors
+from fastgate._protocol import Member
+from fastgate._recurrent import Recurrent
+from fastgate.activation import Activation
+from fastgate.dropout import Dropout
+from fastgate.embedding import Embedding
+from fastgate.final_state import FinalState
+
+
+def check(members: Sequence[Member]) -> None:
+    """Raise at the first layer that does not fit to those before it."""
+    before: Member | None = None
+    features: int | None = None  # size of the last axis, where known
+    has_time = True
+    for m in members:
+        if m.is_final and not (before and before.is_recurrent):
+            got = before.place if before else "the model's input"
+            raise _errors.misplaced(m.place, "an LSTM, GRU or RNN directly before it", got)
+        if m.is_recurrent and not has_time:
+            raise _errors.misplaced(m.place, "an input with time steps", "what follows from FinalState, without them")
+        if isinstance(m.layer, Embedding) and before and before.is_own:
+            raise _errors.misplaced(m.place, "integers, as only a model's input has", f"numbers of {before.place}")
+        takes = features_taken(m.layer)
+        if before and None not in (takes, features) and takes != features:
+            raise _errors.misplaced(m.place, f"a layer for {features} features, as {before.place} gives", takes)
+        features = features_given(m.layer, features, before)
+        has_time = not m.is_final and (has_time or not m.is_own)  # a user's layer may well repeat a vector over time
+        before = m
+    _check_equal(members, "dtype", [m.params.dtype.name if m.params else None for m in members])
+    _check_equal(members, "batch_first", [getattr(m.layer, "batch_first", None) for m in members])
+    _check_distinct(members)
+
+
+def features_taken(layer: Any) -> int | None:
+    """Size of the last axis of its input; None if any will do, or if a user's layer does not tell."""
+    known = (getattr(layer, name, None) for name in ("input_size", "in_features", "features"))
+    return next((size for size in known if isinstance(size, int)), None)
+
+
+def features_given(layer: Any, taken: int | None, before: Member | None) -> int | None:
+    """Size of the last axis of its output."""
+    size: Any
+    if isinstance(layer, FinalState) and before:
+        source = before.layer
+        size = source.hidden_size if layer.all_layers else features_given(source, None, None)
+    elif isinstance(layer, Recurrent):
+        size = layer.hidden_size * (1 + layer.bidirectional)
+    elif isinstance(layer, Embedding):
+        size = layer.embedding_dim
+    elif isinstance(layer, (Dropout, Activation)):
+        size = taken
+    else:
+        size = getattr(layer, "out_features", getattr(layer, "features", None))
+    return size if isinstance(size, int) else None
+
+
+def _check_equal(members: Sequence[Member], name: str, values: Sequence[Any]) -> None:
+    known = [(m, value) for m, value in zip(members, values, strict=True) if value is not None]
+    for m, value in known:
+        first, expected = known[0]
+        if value != expected:
+            raise _errors.misplaced(m.place, f"{name}={expected!r}, as {first.place} has", repr(value))
+
+
+def _check_distinct(members: Sequence[Member]) -> None:
+    """Two gradients for one parameter would be two steps of an optimiser."""
+    seen: dict[int, Member] = {}
+    for m in members:
+        if m.params is not None and (first := seen.setdefault(id(m.params), m)) is not m:
+            raise _errors.misplaced(m.place, "parameters of its own", f"those of {first.place}")

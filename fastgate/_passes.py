@@ -1,0 +1,116 @@
+"""The ways through the layers of a model: forward, back, and one step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastgate import _errors
+from fastgate._arrays import Array
+from fastgate._params import NamedArrays
+from fastgate._protocol import Member
+
+Members = Sequence[Member]
+
+
+def infer(members: Members, x: Any, starts: Sequence[Any], lengths: Any) -> tuple[Any, list[Any]]:
+    """y and the final states."""
+    ends: list[Any] = []
+    for m in members:
+        with m:
+            if m.is_recurrent:
+                x, end = m.layer(x, starts[len(ends)], lengths=lengths)
+                ends.append(end)
+                directions = 1 + m.layer.bidirectional
+            elif m.is_final:
+                x, lengths = m.layer(ends[-1], directions=directions), None
+            else:
+                x = m.infer(x, lengths)
+    return x, ends
+
+
+def forward(
+    members: Members, x: Any, starts: Sequence[Any], lengths: Any, training: bool, rng_key: int | None
+) -> tuple[Any, list[Any], list[Any]]:
+    """The same with dropout, and with a tape of each layer."""
+    ends: list[Any] = []
+    tapes: list[Any] = []
+    is_ours = False  # x is the output of a layer, which nobody else will write
+    for number, m in enumerate(members):
+        key = None if rng_key is None else rng_key * len(members) + number  # of no other layer, in any step
+        options = {"lengths": lengths, "training": training, "rng_key": key}
+        with m:
+            if m.is_recurrent:
+                x, end, tape = m.layer.forward(x, starts[len(ends)], copy=not is_ours, **options)
+                ends.append(end)
+                directions = 1 + m.layer.bidirectional
+            elif m.is_final:
+                x, tape = m.layer.forward(ends[-1], directions=directions)
+                lengths = None
+            else:
+                x, tape = m.forward(x, options)
+        is_ours = m.makes_output or (is_ours and m.is_own)
+        tapes.append(tape)
+    return x, ends, tapes
+
+
+def backward(
+    members: Members, tapes: Sequence[Any], dy: Any, ends: Sequence[Any], targets: Sequence[NamedArrays]
+) -> tuple[Any, list[Any]]:
+    """dy (None: nothing comes from above), `ends` of the final states -> dx, those of the first states; parameter
+    gradients are written into `targets`, zeros before."""
+    own_ends, own_targets = list(ends), list(targets)
+    starts: list[Any] = []
+    from_final: Any = None  # what FinalState hands to the recurrent layer before it
+    for m, tape in zip(reversed(members), reversed(tapes), strict=True):
+        target = own_targets.pop() if m.params else None
+        with m:
+            if m.is_recurrent:
+                dstate = _sum(own_ends.pop(), from_final)
+                if dy is None and dstate is None:
+                    dy = np.zeros(tape.y_shape, m.layer.dtype)
+                found = m.layer.backward(tape, dy, dstate)
+                starts.append(found.state)
+                dy, from_final = found.x, None
+            elif m.is_final and dy is not None:
+                dy, from_final = None, m.layer.backward(tape, dy)
+                continue
+            elif dy is None:
+                continue
+            else:
+                found = m.layer.backward(tape, dy)
+                dy = found.x
+            if target is not None:
+                m.collect(found, target)
+    return dy, starts[::-1]
+
+
+def step(members: Members, x: Any, starts: Sequence[Any]) -> tuple[Any, list[Any]]:
+    """One time step: y and the states after it."""
+    ends: list[Any] = []
+    for m in members:
+        if m.needs_sequences:
+            raise _errors.whole_sequences(m.place)
+        with m:
+            if m.is_recurrent:
+                x, end = m.layer.step(x, starts[len(ends)])
+                ends.append(end)
+            else:
+                x = m.infer(x, None)
+    return x, ends
+
+
+def _sum(given: Any, found: Any) -> Any:
+    """Of two gradients in one state, either of which may be None; a pair may have None in it."""
+    if given is None or found is None:
+        return found if given is None else given
+    if isinstance(found, tuple):
+        if not isinstance(given, (tuple, list)) or len(given) != 2:
+            raise _errors.wrong_type("dstate", "a pair (h, c)", type(given).__name__)
+        return tuple(_sum(*parts) for parts in zip(given, found, strict=True))
+    own: Array = np.asarray(given)
+    if own.shape != found.shape:
+        raise _errors.wrong_shape("dstate", f"{found.shape}", own.shape)
+    return own + found

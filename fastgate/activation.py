@@ -1,0 +1,160 @@
+"""Functions of single entries (and softmax, of a row) between the layers of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import pi, sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgate._arrays import Array, as_any_floating, as_choice
+from fastgate._frozen import Frozen
+from fastgate._tape import LayerGradients, PlainTape, read_gradient, without_params
+
+
+class Function(NamedTuple):
+    """y of x, and dx of (x, y, dy)."""
+
+    forward: Callable[[Array], Array]
+    backward: Callable[[Array, Array, Array], Array]
+
+
+def _sigmoid(x: Array) -> Array:
+    e = np.exp(-np.abs(x))  # never overflows
+    y: Array = np.where(x < 0, e, 1) / (1 + e)
+    return y
+
+
+def _normal_probability(x: Array) -> Array:
+    from scipy.special import ndtr  # which takes time to import
+
+    return ndtr(x)  # type: ignore[no-any-return]
+
+
+def _normal_density(x: Array) -> Array:
+    density: Array = np.exp(x * x * -0.5) * x.dtype.type(1 / sqrt(2 * pi))
+    return density
+
+
+def _softmax(x: Array) -> Array:
+    e = np.exp(x - x.max(axis=-1, keepdims=True, initial=-np.inf))
+    y: Array = e / e.sum(axis=-1, keepdims=True)
+    return y
+
+
+def _log_softmax(x: Array) -> Array:
+    shifted = x - x.max(axis=-1, keepdims=True, initial=-np.inf)
+    y: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return y
+
+
+FUNCTIONS = {
+    "relu": Function(lambda x: np.where(x < 0, 0, x), lambda x, y, dy: np.where(x > 0, dy, 0)),
+    "leaky_relu": Function(lambda x: np.where(x < 0, x * 0.01, x), lambda x, y, dy: np.where(x > 0, dy, dy * 0.01)),
+    "elu": Function(
+        lambda x: np.where(x < 0, np.expm1(np.minimum(x, 0)), x), lambda x, y, dy: np.where(x > 0, dy, dy * (y + 1))
+    ),
+    "gelu": Function(
+        lambda x: x * _normal_probability(x),
+        lambda x, y, dy: dy * (_normal_probability(x) + x * _normal_density(x)),
+    ),
+    "silu": Function(
+        lambda x: x * _sigmoid(x), lambda x, y, dy: dy * _sigmoid(x) * (1 + x * _sigmoid(-x))
+    ),
+    "softplus": Function(lambda x: np.logaddexp(x, 0), lambda x, y, dy: dy * _sigmoid(x)),
+    "sigmoid": Function(_sigmoid, lambda x, y, dy: dy * y * (1 - y)),
+    "tanh": Function(np.tanh, lambda x, y, dy: dy * (1 - y * y)),
+    "softmax": Function(_softmax, lambda x, y, dy: y * (dy - (y * dy).sum(axis=-1, keepdims=True))),
+    "log_softmax": Function(_log_softmax, lambda x, y, dy: dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)),
+}  # fmt: skip
+
+
+class Activation(Frozen):
+    """``y = f(x)``, entry by entry; softmax and log_softmax over the last axis.
+
+    Definitions and defaults are PyTorch's: leaky_relu with a slope of 0.01, elu with alpha 1, gelu the exact one. The
+    losses `cross_entropy` and `binary_cross_entropy` take logits: put no softmax or sigmoid before them.
+
+    Parameters
+    ----------
+    function : str
+        "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "sigmoid", "tanh", "softmax" or "log_softmax".
+
+    Raises
+    ------
+    ValueError
+        If there is no such function.
+    """
+
+    def __init__(self, function: str) -> None:
+        self.function = as_choice("function", function, tuple(FUNCTIONS))
+        self._freeze()
+
+    def __call__(self, x: npt.ArrayLike) -> Array:
+        """Apply the function.
+
+        Parameters
+        ----------
+        x : array_like, any shape; at least one axis for softmax and log_softmax
+
+        Returns
+        -------
+        ndarray, as x
+            In float32 if x is that, and else in float64.
+        """
+        return self._forward(as_any_floating("x", x))
+
+    def forward(self, x: npt.ArrayLike) -> tuple[Array, PlainTape]:
+        """Apply the function and keep what `backward` needs.
+
+        Parameters
+        ----------
+        x : array_like, any shape
+
+        Returns
+        -------
+        y : ndarray, as x
+            Read-only, as the tape keeps it.
+        tape : PlainTape
+            With a copy of x.
+        """
+        own = as_any_floating("x", x)
+        own = own.copy() if np.may_share_memory(own, x) else own
+        y = self._forward(own)
+        y.flags.writeable = False
+        return y, PlainTape(self, y.shape, y.dtype, (own, y))
+
+    def backward(self, tape: PlainTape, dy: npt.ArrayLike) -> LayerGradients:
+        """From the gradient in y to that in x.
+
+        Parameters
+        ----------
+        tape : PlainTape
+        dy : array_like, the shape of y
+
+        Returns
+        -------
+        LayerGradients
+            ``x``, a fresh array; ``params`` is empty.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If dy is not shaped as y, or the tape is of another layer.
+        """
+        own, (x, y) = read_gradient(tape, self, dy), tape.kept
+        with np.errstate(under="ignore"):
+            return without_params(np.asarray(FUNCTIONS[self.function].backward(x, y, own)))
+
+    def _forward(self, x: Array) -> Array:
+        with np.errstate(under="ignore", invalid="ignore"):  # infinite entries may give NaN, and no warning
+            return np.asarray(FUNCTIONS[self.function].forward(x))
+
+    def config(self) -> dict[str, Any]:
+        """What makes an equal one: its class and options."""
+        return {"class": "Activation", "function": self.function}
+
+    def __repr__(self) -> str:
+        return f"Activation({self.function!r})"

@@ -1,0 +1,109 @@
+"""Dropout between the layers of a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+
+from fastgate import _errors
+from fastgate._arrays import Array, as_any_floating, as_choice, as_probability, as_size, new_seed
+from fastgate._frozen import Frozen
+from fastgate._kernels import cpu
+from fastgate._tape import LayerGradients, PlainTape, read_gradient, without_params
+
+APART = 0xFFFFFFFF  # where recurrent layers count their own layers: masks of equal seeds and keys differ from theirs
+
+
+class Dropout(Frozen):
+    """Sets each entry to zero with probability `p` in training and scales the others by 1 / (1 - p), as PyTorch does.
+
+    Otherwise it hands its input on. The mask is a pure function of (seed, rng_key, place of the entry): the same key
+    draws the same mask, on any number of threads. A model gives each of its layers a key of its own.
+
+    Parameters
+    ----------
+    p : float, 0 to below 1
+    seed : int, optional
+        For the masks; drawn at random if None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option has a wrong type or value; the message names it.
+    """
+
+    def __init__(self, p: float = 0.5, *, seed: int | None = None) -> None:
+        self.p = as_probability("p", p)
+        self.seed = new_seed() if seed is None else as_size("seed", seed, least=0)
+        self._freeze()
+
+    def __call__(self, x: npt.ArrayLike) -> Array:
+        """The input, in float32 if it is that and else in float64: nothing is dropped outside of training."""
+        return as_any_floating("x", x)
+
+    def forward(
+        self, x: npt.ArrayLike, *, training: bool = True, rng_key: int | None = None
+    ) -> tuple[Array, PlainTape]:
+        """Drop entries.
+
+        Parameters
+        ----------
+        x : array_like, any shape
+        training : bool
+            False: the input is handed on.
+        rng_key : int, 0 or more
+            Names the mask. Needed when entries are dropped; the number of the training step is a good choice.
+
+        Returns
+        -------
+        y : ndarray, as x
+        tape : PlainTape
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or value.
+        """
+        own, key = as_any_floating("x", x), None if rng_key is None else as_size("rng_key", rng_key, least=0)
+        if not as_choice("training", training, (True, False)) or not self.p:
+            return own, PlainTape(self, own.shape, own.dtype, (None,))
+        if key is None:
+            raise _errors.key_needed(self.p)
+        return self._dropped(own, key), PlainTape(self, own.shape, own.dtype, (key,))
+
+    def backward(self, tape: PlainTape, dy: npt.ArrayLike) -> LayerGradients:
+        """From the gradient in y to that in x, through the same mask.
+
+        Parameters
+        ----------
+        tape : PlainTape
+        dy : array_like, the shape of y
+
+        Returns
+        -------
+        LayerGradients
+            ``x``, a fresh array; ``params`` is empty.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If dy is not shaped as y, or the tape is of another layer.
+        """
+        own, (key,) = read_gradient(tape, self, dy), tape.kept
+        return without_params(own.copy() if key is None else self._dropped(own, key))
+
+    def _dropped(self, array: Array, key: int) -> Array:
+        y = array.copy()
+        rows = y.reshape(-1, y.shape[-1] if y.ndim else 1)
+        if rows.size:
+            steps_of_one = cpu.uniform_schedule(1, rows.shape[0], True, 1)
+            cpu.dropout(rows, steps_of_one, self.p, self.seed, key, APART)
+        return y
+
+    def config(self) -> dict[str, Any]:
+        """What makes an equal one: its class and options."""
+        return {"class": "Dropout", "p": self.p, "seed": self.seed}
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.p})"
