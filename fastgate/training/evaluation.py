@@ -11,7 +11,7 @@ from fastgate._arrays import Array
 from fastgate._terminal import Interruption
 from fastgate.training.batches import Batch, Source
 from fastgate.training.columns import is_sequences
-from fastgate.training.objective import Objective, Sums, weight_of
+from fastgate.training.objective import Objective, Sums
 from fastgate.training.sources import layout_of, source_of
 
 
@@ -41,7 +41,7 @@ def predict(model: Any, x: Any, *, batch_size: int = 32, lengths: Any = None) ->
     axis = int(layout.time_first and layout.per_step)
     outputs, all_lengths = [], []
     for batch in source.epoch(0):
-        outputs.append(run(model, batch)[0])
+        outputs.append(model(batch.x, lengths=batch.lengths))
         all_lengths.append(batch.y_lengths)
     is_list = layout.per_step and is_sequences(x[-1] if layout.inputs > 1 else x)
     if is_list:
@@ -93,20 +93,17 @@ def measure(
     for batch in source.epoch(0):
         if batch.y is None:
             raise _errors.no_targets()
-        y, state = run(model, batch, state if batch.carries else None, carries=carries)
-        weight = weight_of(objective.outputs(y), batch)
-        if weight:
-            sums.add(objective.loss(y, batch)[0], weight, y, batch)
+        y, state = _run(model, batch, state if batch.carries else None, carries=carries)
+        given = objective.outputs(y, batch)
+        if weight := given.weight:
+            sums.add(objective.loss(given)[0], weight, given)
         if ctrl_c is not None and ctrl_c.requested:
             raise KeyboardInterrupt
     return sums.means()
 
 
-def run(model: Any, batch: Batch, state: Any = None, *, carries: bool = False) -> tuple[Array, Any]:
+def _run(model: Any, batch: Batch, state: Any, *, carries: bool) -> tuple[Array, Any]:
     """The model's output, and where states are carried its final state."""
     if carries:
-        y, tape = model.forward(batch.x, lengths=batch.lengths, training=False, state=state)
-        return y, tape.state
+        return model.run(batch.x, state, lengths=batch.lengths)  # type: ignore[no-any-return]
     return model(batch.x, lengths=batch.lengths), None
-
-

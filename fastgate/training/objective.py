@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,27 @@ from fastgate.training.batches import Batch, Layout
 Function = Callable[..., Any]
 
 
+class Outputs(NamedTuple):
+    """What a model gave and should have given, samples first."""
+
+    y: Array
+    target: Any
+    options: dict[str, Array]  # lengths and weights, for losses and metrics: whatever is there
+    is_turned: bool  # the model has time first
+
+    @property
+    def weight(self) -> float:
+        """How much they count."""
+        lengths, weights = self.options.get("lengths"), self.options.get("weights")
+        if weights is None:
+            return float(math.prod(self.y.shape[:-1]) if lengths is None else lengths.sum())
+        if weights.ndim == 1:
+            steps = math.prod(self.y.shape[1:-1]) if lengths is None else lengths
+            return float(np.sum(weights * steps, dtype=np.float64))
+        valid = slice(None) if lengths is None else np.arange(weights.shape[1]) < lengths[:, None]
+        return float(np.sum(weights[valid], dtype=np.float64))
+
+
 class Objective:
     """A loss and metrics, by name or as functions of (y, target) and, where there are some, `weights` and `lengths`."""
 
@@ -25,14 +47,19 @@ class Objective:
         self.metrics = {_name_of(metric): _find("metrics", metric, METRICS) for metric in metrics}
         self.name = _name_of(loss)
 
-    def outputs(self, y: Array) -> Array:
-        """What the model gave, samples first."""
-        return y.swapaxes(0, 1) if self._layout.time_first and self._layout.per_step else y
+    def outputs(self, y: Array, batch: Batch) -> Outputs:
+        """What the model gave. An output per step has three axes or more: a layer of one's own may have ended time."""
+        is_per_step = self._layout.per_step and y.ndim > 2
+        is_turned = is_per_step and self._layout.time_first
+        options = {} if batch.weights is None else {"weights": batch.weights}
+        if is_per_step and batch.y_lengths is not None:
+            options["lengths"] = batch.y_lengths
+        return Outputs(y.swapaxes(0, 1) if is_turned else y, batch.y, options, is_turned)
 
-    def loss(self, y: Array, batch: Batch) -> tuple[float, Array]:
+    def loss(self, given: Outputs) -> tuple[float, Array]:
         """The loss and its gradient in y, which is as the model lays it out."""
-        loss, dy = self._loss(self.outputs(y), batch.y, **options_of(batch))
-        return loss, self.outputs(dy)  # exchanging the axes once more
+        loss, dy = self._loss(given.y, given.target, **given.options)
+        return float(loss), dy.swapaxes(0, 1) if given.is_turned else dy
 
 
 class Sums:
@@ -46,21 +73,23 @@ class Sums:
         own = objective.metrics.items()
         self._adding = {name: PARTS[metric] for name, metric in own if metric in PARTS}
         self._whole = {name: metric for name, metric in own if metric not in PARTS} if keeps_outputs else {}
-        self._kept: list[tuple[Array, Batch]] = []
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._kept: list[Outputs] = []
         self._loss, self._weight = 0.0, 0.0
         self._parts: dict[str, Array] = {}
 
-    def add(self, loss: float, weight: float, y: Array, batch: Batch) -> None:
-        """One batch; y is as the model lays it out."""
+    def add(self, loss: float, weight: float, given: Outputs) -> None:
+        """One batch."""
         self._loss += loss * weight
         self._weight += weight
-        if self._adding or self._whole:
-            y = self._objective.outputs(y)
         for name, part in self._adding.items():
-            sums = part.sums(y, batch.y, **options_of(batch))
+            sums = part.sums(given.y, given.target, **given.options)
             self._parts[name] = part.add(self._parts[name], sums) if name in self._parts else sums
         if self._whole:
-            self._kept.append((y, batch))
+            self._kept.append(given)
 
     def means(self, prefix: str = "") -> dict[str, float]:
         """The loss, and the metrics."""
@@ -69,8 +98,8 @@ class Sums:
         found = {"loss": self._loss / self._weight}
         found |= {name: part.value(self._parts[name]) for name, part in self._adding.items()}
         if self._whole:
-            y, whole = _joined(self._kept)
-            found |= {name: float(metric(y, whole.y, **options_of(whole))) for name, metric in self._whole.items()}
+            y, target, options = _joined(self._kept)
+            found |= {name: float(metric(y, target, **options)) for name, metric in self._whole.items()}
         return {prefix + name: value for name, value in found.items()}
 
     def state(self) -> dict[str, Any]:
@@ -80,24 +109,6 @@ class Sums:
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what `state` gave."""
         self._loss, self._weight, self._parts = state["loss"], state["weight"], state["parts"]
-
-
-def options_of(batch: Batch) -> dict[str, Array]:
-    """Those that a loss or metric is given: a function of one's own need not know what is not there."""
-    options = {} if batch.y_lengths is None else {"lengths": batch.y_lengths}
-    return options if batch.weights is None else options | {"weights": batch.weights}
-
-
-def weight_of(y: Array, batch: Batch) -> float:
-    """How much a batch counts; `y` is its output, samples first."""
-    lengths, weights = batch.y_lengths, batch.weights
-    if weights is None:
-        return float(np.prod(y.shape[:-1])) if lengths is None else float(np.sum(lengths))
-    if weights.ndim == 1:
-        steps = float(np.prod(y.shape[1:-1])) if lengths is None else lengths
-        return float(np.sum(weights * steps, dtype=np.float64))
-    valid = slice(None) if lengths is None else np.arange(weights.shape[1]) < np.asarray(lengths)[:, None]
-    return float(np.sum(weights[valid], dtype=np.float64))
 
 
 def _find(argument: str, value: str | Function, known: dict[str, Function]) -> Function:
@@ -112,20 +123,15 @@ def _name_of(value: str | Function) -> str:
     return value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
 
 
-def _joined(kept: list[tuple[Array, Batch]]) -> tuple[Array, Batch]:
+def _joined(kept: list[Outputs]) -> tuple[Array, Array, dict[str, Array]]:
     """All batches as one; padded to the longest, where there is a time axis."""
-    batches = [batch for _, batch in kept]
-    lengths = None if batches[0].y_lengths is None else np.concatenate([batch.y_lengths for batch in batches])
-    weights = None if batches[0].weights is None else _padded([batch.weights for batch in batches])
-    return _padded([y for y, _ in kept]), Batch(
-        None, _padded([batch.y for batch in batches]), y_lengths=lengths, weights=weights
-    )
+    options = {name: _padded([each.options[name] for each in kept]) for name in kept[0].options}
+    return _padded([each.y for each in kept]), _padded([np.asarray(each.target) for each in kept]), options
 
 
-def _padded(arrays: list[Any]) -> Array:
+def _padded(arrays: list[Array]) -> Array:
     if all(array.shape[1:] == arrays[0].shape[1:] for array in arrays):
         return np.concatenate(arrays)
     steps = max(array.shape[1] for array in arrays)
-    return np.concatenate(
-        [np.pad(array, ((0, 0), (0, steps - array.shape[1]), *((0, 0),) * (array.ndim - 2))) for array in arrays]
-    )
+    widths = [((0, 0), (0, steps - array.shape[1]), *((0, 0),) * (array.ndim - 2)) for array in arrays]
+    return np.concatenate([np.pad(array, width) for array, width in zip(arrays, widths, strict=True)])

@@ -11,8 +11,8 @@ from fastgate import _errors
 from fastgate._arrays import Array, as_positive
 from fastgate.clipping import clip_gradient_norm, clip_gradient_value
 from fastgate.training.batches import Batch
-from fastgate.training.nonfinite import first_in_backward, first_in_forward, is_finite
-from fastgate.training.objective import Objective, weight_of
+from fastgate.training.nonfinite import NonFiniteError, first_in_backward, first_in_forward, is_finite
+from fastgate.training.objective import Objective, Outputs
 
 
 class Done(NamedTuple):
@@ -20,7 +20,7 @@ class Done(NamedTuple):
 
     loss: float
     weight: float  # how much the batch counts; 0: nothing in it did, and nothing was learnt
-    y: Array
+    given: Outputs
 
 
 class Stepper:
@@ -50,18 +50,19 @@ class Stepper:
         state = self.state if self.carries and batch.carries else None
         options = {} if state is None else {"state": state}
         y, tape = model.forward(batch.x, lengths=batch.lengths, training=True, rng_key=number, **options)
-        weight = weight_of(self.objective.outputs(y), batch)
+        given = self.objective.outputs(y, batch)
+        weight = given.weight
         if not weight:
             self.state = tape.state if self.carries else None
-            return Done(math.nan, weight, y)
-        loss, dy = self.objective.loss(y, batch)
+            return Done(math.nan, weight, given)
+        loss, dy = self.objective.loss(given)
         if not math.isfinite(loss):
             where = first_in_forward(model, batch, number, state)
-            raise _errors.not_finite(number, epoch, f"the loss is {loss}", where)
+            raise NonFiniteError(_errors.not_finite(number, epoch, f"the loss is {loss}", where))
         gradients = model.backward(tape, dy).params
         if not is_finite(gradients.flat):
             where = first_in_backward(model, batch, number, state, dy)
-            raise _errors.not_finite(number, epoch, f"the loss is {loss:.4g}, but its gradient is not finite", where)
+            raise NonFiniteError(_errors.not_finite(number, epoch, f"the loss is {loss:.4g}, but its gradient is not finite", where))
         parts = params.split(gradients)
         if self.clip_value is not None:
             clip_gradient_value(parts, self.clip_value)
@@ -70,7 +71,7 @@ class Stepper:
         self._update(parts, number, epoch)
         if self.carries:
             self.state = tape.state
-        return Done(loss, weight, y)
+        return Done(loss, weight, given)
 
     def _update(self, gradients: list[Any], number: int, epoch: int) -> None:
         owners = self.model.params.layers
@@ -80,8 +81,8 @@ class Stepper:
         bad = [i for i, own in enumerate(owners) if not is_finite(own.flat)]
         if bad:
             self.go_back()
-            where = f"the parameters of layer {self.model.params.paths[bad[0]]}"
-            raise _errors.not_finite(number, epoch, "the optimiser's update is not finite", where)
+            where = f"the parameters of layer {_layer_of(self.model, bad[0])}"
+            raise NonFiniteError(_errors.not_finite(number, epoch, "the optimiser's update is not finite", where))
         self.before = None
 
     def go_back(self) -> None:
