@@ -2,12 +2,15 @@
 
 from fastgate._files import load, save
 from fastgate._from_config import from_config
+from fastgate._model import ModelGradients, ModelTape
+from fastgate._model_params import ModelParams
 from fastgate._params import NamedArrays, Params
 from fastgate._tape import Gradients, LayerGradients, LayerTape, Tape
 from fastgate._threads import get_num_threads, set_num_threads
 from fastgate.activation import Activation
 from fastgate.dropout import Dropout
 from fastgate.embedding import Embedding
+from fastgate.encoder_decoder import EncoderDecoder
 from fastgate.final_state import FinalState
 from fastgate.gru import GRU
 from fastgate.layer_norm import LayerNorm
@@ -31,12 +34,16 @@ __all__ = [
     "Dense",
     "Dropout",
     "Embedding",
+    "EncoderDecoder",
     "FinalState",
     "Gradients",
     "LayerGradients",
     "LayerNorm",
     "LayerTape",
     "Linear",
+    "ModelGradients",
+    "ModelParams",
+    "ModelTape",
     "NamedArrays",
     "Params",
     "Sequential",

@@ -33,6 +33,11 @@ def check(members: Sequence[Member]) -> None:
         features = features_given(m.layer, features, before)
         has_time = not m.is_final and (has_time or not m.is_own)  # a user's layer may well repeat a vector over time
         before = m
+    check_common(members)
+
+
+def check_common(members: Sequence[Member]) -> None:
+    """What must be the same of all layers, and what must not."""
     _check_equal(members, "dtype", [m.params.dtype.name if m.params else None for m in members])
     _check_equal(members, "batch_first", [getattr(m.layer, "batch_first", None) for m in members])
     _check_distinct(members)

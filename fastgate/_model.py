@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from fastgate import _errors
 from fastgate._arrays import Array
 from fastgate._frozen import Frozen
 from fastgate._model_params import ModelParams
-from fastgate._params import Snapshot
+from fastgate._params import NamedArrays, Snapshot
+from fastgate._tape import State
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,18 @@ class ModelTape:
     def nbytes(self) -> int:
         """Bytes that the tapes keep, those of layers whose tapes tell."""
         return sum(getattr(tape, "nbytes", 0) for tape in self.tapes)
+
+
+class ModelGradients(NamedTuple):
+    """What `backward` of a model returns: every array is fresh and yours.
+
+    ``x`` is None where the input has no gradient, as integers, and a pair where it is one; ``state`` has one gradient
+    for each recurrent layer.
+    """
+
+    x: Any
+    state: tuple[State, ...]
+    params: NamedArrays
 
 
 def check_model_tape(tape: Any, model: Model) -> None:

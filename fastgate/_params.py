@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fastgate import _errors
 from fastgate._allowance import claim
-from fastgate._arrays import Array, as_floating
+from fastgate._arrays import Array, as_dtype, as_floating, as_size
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -29,6 +30,17 @@ def split(flat: Array, shapes: Shapes) -> dict[str, Array]:
 
 def total_size(shapes: Shapes) -> int:
     return sum(map(prod, shapes.values()))
+
+
+def _as_shapes(shapes: Any) -> Shapes:
+    if not isinstance(shapes, Mapping) or not all(isinstance(name, str) for name in shapes):
+        raise _errors.wrong_type("shapes", "a mapping from name to shape", repr(shapes))
+    own = {}
+    for name, shape in shapes.items():
+        if not isinstance(shape, (tuple, list)):
+            raise _errors.wrong_type(f"shapes[{name!r}]", "a tuple of sizes", repr(shape))
+        own[name] = tuple(as_size(f"shapes[{name!r}]", size, least=0) for size in shape)
+    return own
 
 
 class NamedArrays(Mapping[str, Array]):
@@ -110,9 +122,31 @@ class Params(Mapping[str, Array]):
             p["weight_hh_l0"] *= 0.9
 
     A write takes effect all at once and raises `version` by one. Arrays read earlier keep the values they had.
+
+    Parameters
+    ----------
+    shapes : dict
+        Name -> shape, in the order in which `flat` holds them; all zeros at first.
+    dtype : "float32" or "float64"
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a name is no string, a shape no tuple of sizes, or the dtype neither of the two.
+
+    Examples
+    --------
+    A layer of one's own keeps its parameters in one of these:
+
+    >>> import fastgate as fg
+    >>> params = fg.Params({"weight": (2, 3), "bias": (2,)}, "float64")
+    >>> params["bias"] = [0.5, -0.5]
+    >>> params.flat
+    array([ 0. ,  0. ,  0. ,  0. ,  0. ,  0. ,  0.5, -0.5])
     """
 
-    def __init__(self, shapes: Shapes, dtype: np.dtype[Any]) -> None:
+    def __init__(self, shapes: Mapping[str, Sequence[int]], dtype: npt.DTypeLike = "float32") -> None:
+        shapes, dtype = _as_shapes(shapes), as_dtype(dtype)
         claim(len(shapes), total_size(shapes))
         self._shapes = shapes
         self._snapshot = Snapshot(np.zeros(total_size(shapes), dtype), shapes, 0)

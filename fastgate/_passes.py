@@ -8,11 +8,19 @@ from typing import Any
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array
+from fastgate._arrays import Array, as_size
 from fastgate._params import NamedArrays
 from fastgate._protocol import Member
 
 Members = Sequence[Member]
+
+
+def keys_of(rng_key: int | None, layers: int) -> Sequence[int | None]:
+    """A dropout key for each layer, which no other layer has in any step."""
+    if rng_key is None:
+        return [None] * layers
+    first = as_size("rng_key", rng_key, least=0) * layers
+    return range(first, first + layers)
 
 
 def infer(members: Members, x: Any, starts: Sequence[Any], lengths: Any) -> tuple[Any, list[Any]]:
@@ -32,14 +40,13 @@ def infer(members: Members, x: Any, starts: Sequence[Any], lengths: Any) -> tupl
 
 
 def forward(
-    members: Members, x: Any, starts: Sequence[Any], lengths: Any, training: bool, rng_key: int | None
+    members: Members, x: Any, starts: Sequence[Any], lengths: Any, training: bool, keys: Sequence[int | None]
 ) -> tuple[Any, list[Any], list[Any]]:
     """The same with dropout, and with a tape of each layer."""
     ends: list[Any] = []
     tapes: list[Any] = []
     is_ours = False  # x is the output of a layer, which nobody else will write
-    for number, m in enumerate(members):
-        key = None if rng_key is None else rng_key * len(members) + number  # of no other layer, in any step
+    for m, key in zip(members, keys, strict=True):
         options = {"lengths": lengths, "training": training, "rng_key": key}
         with m:
             if m.is_recurrent:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import pi, sqrt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -151,10 +151,6 @@ class Activation(Frozen):
     def _forward(self, x: Array) -> Array:
         with np.errstate(under="ignore", invalid="ignore"):  # infinite entries may give NaN, and no warning
             return np.asarray(FUNCTIONS[self.function].forward(x))
-
-    def config(self) -> dict[str, Any]:
-        """What makes an equal one: its class and options."""
-        return {"class": "Activation", "function": self.function}
 
     def __repr__(self) -> str:
         return f"Activation({self.function!r})"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy.typing as npt
 
 from fastgate import _errors
@@ -100,10 +98,6 @@ class Dropout(Frozen):
             steps_of_one = cpu.uniform_schedule(1, rows.shape[0], True, 1)
             cpu.dropout(rows, steps_of_one, self.p, self.seed, key, APART)
         return y
-
-    def config(self) -> dict[str, Any]:
-        """What makes an equal one: its class and options."""
-        return {"class": "Dropout", "p": self.p, "seed": self.seed}
 
     def __repr__(self) -> str:
         return f"Dropout({self.p})"

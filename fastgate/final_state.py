@@ -101,9 +101,5 @@ class FinalState(Frozen):
             dh[-tape.rows :] = own.reshape(tape.shape[1], tape.rows, tape.shape[2]).swapaxes(0, 1)
         return (dh, np.zeros_like(dh)) if tape.is_pair else dh
 
-    def config(self) -> dict[str, Any]:
-        """What makes an equal one: its class and options."""
-        return {"class": "FinalState", "all_layers": self.all_layers}
-
     def __repr__(self) -> str:
         return f"FinalState({'all_layers=True' if self.all_layers else ''})"

@@ -140,10 +140,6 @@ class LayerNorm(Frozen):
         normal += snapshot.arrays["bias"]
         return normal
 
-    def config(self) -> dict[str, Any]:
-        """What makes an equal one: its class and options."""
-        return {"class": "LayerNorm", "features": self.features, "eps": self.eps, "dtype": self.dtype.name}
-
     def __repr__(self) -> str:
         options = "" if self.eps == 1e-5 else f", eps={self.eps}"
         options += "" if self.dtype == np.float32 else f", dtype={self.dtype.name!r}"

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _assembly, _errors, _passes
-from fastgate._arrays import Array, as_array, as_choice, as_lengths, as_real, as_size
-from fastgate._model import Model, ModelTape, check_model_tape
+from fastgate._arrays import Array, as_array, as_choice, as_lengths, as_real
+from fastgate._model import Model, ModelGradients, ModelTape, check_model_tape
 from fastgate._model_params import ModelParams
 from fastgate._protocol import Member, member
-from fastgate._tape import Gradients, State
+from fastgate._tape import State
 
 States = tuple[State, ...]
 
@@ -163,16 +163,11 @@ class Sequential(Model):
         TypeError, ValueError
             If an argument has the wrong type, shape or range; a note names the layer.
         """
-        as_choice("training", training, (True, False))
-        key = None if rng_key is None else as_size("rng_key", rng_key, least=0)
-        snapshots, starts = self.params._snapshots(), self._read_states("state", state)
-        own, own_lengths, beyond = self._read(x, lengths)
-        y, ends, tapes = _passes.forward(self._members, own, starts, own_lengths, training, key)
-        return self._cleared(y, beyond), ModelTape(self.params, snapshots, tapes, tuple(ends), beyond)
+        return self._forward(x, lengths, training, _passes.keys_of(rng_key, len(self._members)), state)
 
     def backward(
         self, tape: ModelTape, dy: npt.ArrayLike | None = None, dstate: Sequence[Any] | None = None
-    ) -> Gradients:
+    ) -> ModelGradients:
         """From the gradient in y, in the final states, or in both to those in x, the first states and the parameters.
 
         Parameters
@@ -185,7 +180,7 @@ class Sequential(Model):
 
         Returns
         -------
-        Gradients
+        ModelGradients
             ``x`` (None where the input has no gradient, as integers), ``state`` (a tuple) and ``params``, a mapping
             with a vector ``flat`` behind it; ``model.params.split`` gives that of each layer.
 
@@ -202,7 +197,7 @@ class Sequential(Model):
         own = None if dy is None else self._cleared(dy, tape.beyond)
         ends, targets = self._read_states("dstate", dstate), self.params.split(gradients)
         dx, starts = _passes.backward(self._members, tape.tapes, own, ends, targets)
-        return Gradients(dx, tuple(starts), gradients)
+        return ModelGradients(dx, tuple(starts), gradients)
 
     def step(self, x: npt.ArrayLike, state: Sequence[Any] | None = None) -> tuple[Array, States]:
         """Advance by one time step: for streams and for sampling.
@@ -227,9 +222,12 @@ class Sequential(Model):
         y, ends = _passes.step(self._members, x, self._read_states("state", state))
         return y, tuple(ends)
 
-    def config(self) -> dict[str, Any]:
-        """What makes an equal one, but for the parameters: its class and its layers' configurations."""
-        return {"class": "Sequential", "layers": [layer.config() for layer in self.layers]}
+    def _forward(self, x: Any, lengths: Any, training: bool, keys: Any, state: Any) -> tuple[Array, ModelTape]:
+        as_choice("training", training, (True, False))
+        snapshots, starts = self.params._snapshots(), self._read_states("state", state)
+        own, own_lengths, beyond = self._read(x, lengths)
+        y, ends, tapes = _passes.forward(self._members, own, starts, own_lengths, training, keys)
+        return self._cleared(y, beyond), ModelTape(self.params, snapshots, tapes, tuple(ends), beyond)
 
     def _read(self, x: Any, lengths: Any) -> tuple[Any, Any, Array | None]:
         """x with zeros beyond the lengths, so that no layer sees what is there; lengths; and where that is."""
