@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from fastgate import _errors
+from fastgate.training import errors
 from fastgate._arrays import Array, as_array
 from fastgate.training.columns import ArrayColumn, Column, Rows, SequencesColumn, as_sequences, is_sequences
 
@@ -166,7 +167,7 @@ class Given:
             if i >= start:
                 yield self._read(item)._replace(carries=i > 0)
         if is_empty:
-            raise _errors.no_batches(number)
+            raise errors.no_batches(number)
 
     def _read(self, item: Any) -> Batch:
         if not isinstance(item, (tuple, list)) or not 1 <= len(item) <= 4:

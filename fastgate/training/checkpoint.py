@@ -18,7 +18,7 @@ from typing import IO, Any, Self
 
 import numpy as np
 
-from fastgate import _errors
+from fastgate.training import errors
 from fastgate._arrays import Array, as_size
 from fastgate._atomic import atomic_file
 
@@ -42,7 +42,7 @@ class Checkpoints:
         self._lock = open(self.folder / ".lock", "ab")
         if not _locked(self._lock):
             self._lock.close()
-            raise _errors.folder_in_use(self.folder)
+            raise errors.folder_in_use(self.folder)
         for path in self.folder.iterdir():  # of nobody who still writes: the folder is ours
             if LEFT_BEHIND.fullmatch(path.name):
                 path.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgate import _errors
+from fastgate.training import errors
 from fastgate._arrays import Array
 from fastgate._terminal import Interruption
 from fastgate.training.batches import Batch, Source
@@ -92,7 +92,7 @@ def measure(
     sums, state = Sums(objective, keeps_outputs=True), None
     for batch in source.epoch(0):
         if batch.y is None:
-            raise _errors.no_targets()
+            raise errors.no_targets()
         y, state = _run(model, batch, state if batch.carries else None, carries=carries)
         given = objective.outputs(y, batch)
         if weight := given.weight:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastgate import _errors
+from fastgate.training import errors
 from fastgate._arrays import as_choice, as_size
 from fastgate._terminal import Interruption
 from fastgate.training.batches import Samples, Source
@@ -154,7 +155,7 @@ def fit(
                 _check_resumable(source)
                 saver.go_on()
             elif checkpoints.paths():
-                raise _errors.holds_checkpoints(checkpoint)
+                raise errors.holds_checkpoints(checkpoint)
         elif resume or every is not None:
             raise _errors.wrong_value("checkpoint", "a folder, beside resume or every", checkpoint)
         ctrl_c = stack.enter_context(Interruption())

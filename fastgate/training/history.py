@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastgate import _errors
+from fastgate.training import errors
 
 VALIDATION = "val_"  # begins the names of what is measured on validation data
 
@@ -56,7 +57,7 @@ class History(Mapping[str, list[float]]):
 
     def __getitem__(self, name: str) -> list[float]:
         if name not in self.columns:
-            raise _errors.no_such_column(name, self.columns)
+            raise errors.no_such_column(name, self.columns)
         return self.columns[name]
 
     def __iter__(self) -> Iterator[str]:

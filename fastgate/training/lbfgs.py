@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from fastgate import _errors
+from fastgate.training import errors
 from fastgate._arrays import Array
 from fastgate._terminal import Interruption
 from fastgate.training.batches import Source
 from fastgate.training.callbacks import Callback, Run
 from fastgate.training.evaluation import measure
 from fastgate.training.history import VALIDATION, History
-from fastgate.training.nonfinite import NonFiniteError, first_in_backward, first_in_forward, is_finite
+from fastgate.training.nonfinite import first_in_backward, first_in_forward, is_finite
 from fastgate.training.objective import Objective
 
 
@@ -91,7 +92,7 @@ def _loss_and_gradient(model: Any, objective: Objective, source: Source, history
     total, weights, gradient = 0.0, 0.0, np.zeros(model.params.flat.size)
     for i, batch in enumerate(source.epoch(0)):
         if batch.y is None:
-            raise _errors.no_targets()
+            raise errors.no_targets()
         y, tape = model.forward(batch.x, lengths=batch.lengths, training=True, rng_key=i)
         given = objective.outputs(y, batch)
         weight = given.weight
@@ -100,13 +101,13 @@ def _loss_and_gradient(model: Any, objective: Objective, source: Source, history
         loss, dy = objective.loss(given)
         if not math.isfinite(loss):
             where = first_in_forward(model, batch, i, None)
-            raise NonFiniteError(_errors.not_finite(history.steps - 1, history.epochs, f"the loss is {loss}", where))
+            raise errors.not_finite(history.steps - 1, history.epochs, f"the loss is {loss}", where)
         own = model.backward(tape, dy).params.flat
         if not is_finite(own):
             where = first_in_backward(model, batch, i, None, dy)
-            raise NonFiniteError(_errors.not_finite(history.steps - 1, history.epochs, "the gradient is not finite", where))
+            raise errors.not_finite(history.steps - 1, history.epochs, "the gradient is not finite", where)
         total, weights = total + weight * loss, weights + weight
         gradient += weight * own.astype(np.float64)
     if not weights:
-        raise _errors.nothing_counts()
+        raise errors.nothing_counts()
     return total / weights, gradient / weights

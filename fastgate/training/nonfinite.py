@@ -12,18 +12,6 @@ from fastgate._arrays import Array
 from fastgate.training.batches import Batch
 
 
-class NonFiniteError(FloatingPointError):
-    """Raised by `fit` where a loss, a gradient or an update is not finite; the parameters are those before that step.
-
-    Attributes
-    ----------
-    history : History
-        Of the training until then.
-    """
-
-    history: Any = None
-
-
 def is_finite(vector: Array) -> bool:
     """Whether all entries are; the sum of their squares tells, unless it overflows."""
     return bool(np.isfinite(np.dot(vector, vector)) or np.isfinite(vector).all())

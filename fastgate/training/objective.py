@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgate import _errors
+from fastgate.training import errors
 from fastgate._arrays import Array
 from fastgate.losses import LOSSES
 from fastgate.metrics import METRICS, PARTS
@@ -94,7 +95,7 @@ class Sums:
     def means(self, prefix: str = "") -> dict[str, float]:
         """The loss, and the metrics."""
         if not self._weight:
-            raise _errors.nothing_counts()
+            raise errors.nothing_counts()
         found = {"loss": self._loss / self._weight}
         found |= {name: part.value(self._parts[name]) for name, part in self._adding.items()}
         if self._whole:

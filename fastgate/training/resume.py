@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fastgate import _errors
+from fastgate.training import errors
 from fastgate.training.callbacks import Callback, Run
 from fastgate.training.checkpoint import Checkpoints
 from fastgate.training.objective import Sums
@@ -100,10 +100,10 @@ class Saver:
         now = self._identity | {"callbacks": [type(callback).__name__ for callback in self._callbacks]}
         for name in [*now, *(name for name in then if name not in now)]:
             if then.get(name) != now.get(name):
-                raise _errors.other_training(path, name, then.get(name), now.get(name))
+                raise errors.other_training(path, name, then.get(name), now.get(name))
         # A training that went on in the same process has the rate that it came to.
         if self._first_lr not in state["lr"]:
-            raise _errors.other_training(path, "learning rate", state["lr"][0], self._first_lr)
+            raise errors.other_training(path, "learning rate", state["lr"][0], self._first_lr)
 
 
 def identity_of(model: Any, optimizer: Any) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgate import _errors
+from fastgate.training import errors
 from fastgate._arrays import Array, as_positive
 from fastgate.clipping import clip_gradient_norm, clip_gradient_value
 from fastgate.training.batches import Batch
-from fastgate.training.nonfinite import NonFiniteError, first_in_backward, first_in_forward, is_finite
+from fastgate.training.nonfinite import first_in_backward, first_in_forward, is_finite
 from fastgate.training.objective import Objective, Outputs
 
 
@@ -46,7 +46,7 @@ class Stepper:
         """Learn from one batch; `number` counts the steps of all epochs, and is the key of dropout."""
         model, params = self.model, self.model.params
         if batch.y is None:
-            raise _errors.no_targets()
+            raise errors.no_targets()
         state = self.state if self.carries and batch.carries else None
         options = {} if state is None else {"state": state}
         y, tape = model.forward(batch.x, lengths=batch.lengths, training=True, rng_key=number, **options)
@@ -58,11 +58,11 @@ class Stepper:
         loss, dy = self.objective.loss(given)
         if not math.isfinite(loss):
             where = first_in_forward(model, batch, number, state)
-            raise NonFiniteError(_errors.not_finite(number, epoch, f"the loss is {loss}", where))
+            raise errors.not_finite(number, epoch, f"the loss is {loss}", where)
         gradients = model.backward(tape, dy).params
         if not is_finite(gradients.flat):
             where = first_in_backward(model, batch, number, state, dy)
-            raise NonFiniteError(_errors.not_finite(number, epoch, f"the loss is {loss:.4g}, but its gradient is not finite", where))
+            raise errors.not_finite(number, epoch, f"the loss is {loss:.4g}, but its gradient is not finite", where)
         parts = params.split(gradients)
         if self.clip_value is not None:
             clip_gradient_value(parts, self.clip_value)
@@ -82,7 +82,7 @@ class Stepper:
         if bad:
             self.go_back()
             where = f"the parameters of layer {_layer_of(self.model, bad[0])}"
-            raise NonFiniteError(_errors.not_finite(number, epoch, "the optimiser's update is not finite", where))
+            raise errors.not_finite(number, epoch, "the optimiser's update is not finite", where)
         self.before = None
 
     def go_back(self) -> None:
