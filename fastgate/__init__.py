@@ -9,19 +9,22 @@ from fastgate._tape import Gradients, LayerGradients, LayerTape, Tape
 from fastgate._threads import get_num_threads, set_num_threads
 from fastgate.activation import Activation
 from fastgate.dropout import Dropout
+from fastgate.clipping import clip_gradient_norm, clip_gradient_value
 from fastgate.embedding import Embedding
 from fastgate.encoder_decoder import EncoderDecoder
 from fastgate.final_state import FinalState
 from fastgate.gru import GRU
 from fastgate.layer_norm import LayerNorm
 from fastgate.linear import Linear
-from fastgate.losses import cross_entropy, mse
+from fastgate.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
 from fastgate.lstm import LSTM
-from fastgate.optimizers import Adam, clip_gradient_norm
+from fastgate.metrics import accuracy, bits_per_character, mean_absolute_error, mean_squared_error, perplexity, r2
+from fastgate.optimizers import SGD, Adam, AdamW, RMSprop
 from fastgate.rnn import RNN
 from fastgate.sequential import Sequential
 
 Dense = Linear  # as Keras calls it
+from fastgate.schedules import CosineDecay, ExponentialDecay, LinearWarmup, StepDecay
 
 __version__ = "0.2.0"
 
@@ -36,6 +39,12 @@ __all__ = [
     "Embedding",
     "EncoderDecoder",
     "FinalState",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "CosineDecay",
+    "Embedding",
+    "ExponentialDecay",
     "Gradients",
     "LayerGradients",
     "LayerNorm",
@@ -47,13 +56,29 @@ __all__ = [
     "NamedArrays",
     "Params",
     "Sequential",
+    "LinearWarmup",
+    "NamedArrays",
+    "Params",
+    "RMSprop",
+    "StepDecay",
     "Tape",
+    "accuracy",
+    "binary_cross_entropy",
+    "bits_per_character",
     "clip_gradient_norm",
+    "clip_gradient_value",
     "cross_entropy",
     "from_config",
     "get_num_threads",
     "load",
     "mse",
     "save",
+    "huber",
+    "mae",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "mse",
+    "perplexity",
+    "r2",
     "set_num_threads",
 ]

@@ -1,87 +1,229 @@
-"""Losses with their gradients: each takes predictions and targets and returns (loss, gradient in the predictions)."""
+"""Losses with their gradients: each takes predictions and targets and returns (loss, gradient in the predictions).
+
+What has a loss of its own is a unit: every entry of y or, in `cross_entropy`, every row of logits. ``weights``,
+``lengths`` and ``mask`` say which units count, and how much. A unit counts if it is inside the lengths, True in the
+mask, and of a weight above 0; what does not count is never read, neither in y nor in the target nor in the weights.
+
+One target for all steps: where y has three axes or more, (B,T,...), a target without the second axis is the same at
+every step. In losses of numbers, a last axis of one entry may be missing in the target. Nothing else broadcasts, and
+which axis is which never depends on sizes: time-first predictions need a target of their own shape, and a mask.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from fastgate import _errors
-from fastgate._arrays import Array, as_floating, as_real
+from fastgate._arrays import Array, as_positive
+from fastgate._entries import Entries, check_probabilities, read_entries, read_rows
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+BLOCK = 1 << 17  # logits at once, so that they stay in the cache
 
 
-def mse(y: npt.ArrayLike, target: npt.ArrayLike) -> tuple[float, Array]:
-    """Mean of ``(y - target)**2`` over all entries.
+def quiet(function: Function) -> Function:
+    """What overflows or is not finite gives an infinite loss, or NaN, and no warning beside it."""
+
+    @wraps(function)
+    def run(*args: Any, **options: Any) -> Any:
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            return function(*args, **options)
+
+    return cast(Function, run)
+
+
+@quiet
+def mse(
+    y: npt.ArrayLike,
+    target: npt.ArrayLike,
+    *,
+    weights: npt.ArrayLike | None = None,
+    lengths: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
+) -> tuple[float, Array]:
+    """Mean of ``(y - target)**2`` over all entries that count.
 
     Parameters
     ----------
     y : array_like, any shape
     target : array_like, the same shape
+        Or (B,F) for y (B,T,F): the same at every step. A last axis of one entry may be missing.
+    weights : array_like, optional, the shape of y or of some of its leading axes
+        At least 0: the mean is ``sum(w * l) / sum(w)``.
+    lengths : array_like of int, (B,), optional
+        For y (B,T,...): steps from a row's length on do not count.
+    mask : array_like of bool, optional, the shape of y or of some of its leading axes
+        Only what is True counts.
 
     Returns
     -------
     loss : float
     dy : ndarray, as y
+        0 for what does not count, which is never read and may be NaN.
 
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ, or there is no entry.
+        If the shapes do not match, or nothing counts.
     """
-    own = _predictions("y", y)
-    wanted = as_floating("target", target, own.dtype)
-    if wanted.shape != own.shape:
-        raise _errors.wrong_shape("target", f"that of y, {own.shape}", wanted.shape)
-    if own.size == 0:
-        raise _errors.wrong_shape("y", "with at least one entry", own.shape)
-    difference = own - wanted
-    return float(np.mean(np.square(difference, dtype=np.float64))), difference * own.dtype.type(2.0 / own.size)
+    entries = read_entries(y, target, weights, lengths, mask)
+    difference = entries.y - entries.target
+    return entries.mean(np.square(difference, dtype=np.float64)), entries.spread(difference * (2 * entries.shares))
 
 
-def cross_entropy(logits: npt.ArrayLike, target: npt.ArrayLike) -> tuple[float, Array]:
-    """Mean of ``-log softmax(logits)[target]``, in nats, over all but the last axis.
+@quiet
+def mae(
+    y: npt.ArrayLike,
+    target: npt.ArrayLike,
+    *,
+    weights: npt.ArrayLike | None = None,
+    lengths: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
+) -> tuple[float, Array]:
+    """Mean of ``abs(y - target)`` over all entries that count; its gradient is 0 where both are equal.
+
+    Parameters, returns and errors are those of `mse`.
+    """
+    entries = read_entries(y, target, weights, lengths, mask)
+    difference = entries.y - entries.target
+    return entries.mean(np.abs(difference)), entries.spread(np.sign(difference) * entries.shares)
+
+
+@quiet
+def huber(
+    y: npt.ArrayLike,
+    target: npt.ArrayLike,
+    *,
+    delta: float = 1.0,
+    weights: npt.ArrayLike | None = None,
+    lengths: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
+) -> tuple[float, Array]:
+    """Mean over all entries that count of ``d**2 / 2`` up to ``abs(d) = delta``, a line beyond; d = y - target.
+
+    Source: Huber 1964. Parameters, returns and errors are those of `mse`, and:
+
+    Parameters
+    ----------
+    delta : float
+        Above 0: how far an entry may be off before its gradient grows no more.
+    """
+    delta = as_positive("delta", delta)
+    entries = read_entries(y, target, weights, lengths, mask)
+    difference = entries.y - entries.target
+    slope = np.clip(difference, -delta, delta)
+    loss = entries.mean(np.multiply(slope, difference - slope / 2, dtype=np.float64))
+    return loss, entries.spread(slope * entries.shares)
+
+
+@quiet
+def binary_cross_entropy(
+    y: npt.ArrayLike,
+    target: npt.ArrayLike,
+    *,
+    weights: npt.ArrayLike | None = None,
+    lengths: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
+) -> tuple[float, Array]:
+    """Mean of ``-t log s(y) - (1 - t) log(1 - s(y))``, in nats, over all entries that count; s is the logistic sigmoid.
+
+    Parameters
+    ----------
+    y : array_like, any shape
+        Logits: *before* any sigmoid, so that nothing is lost where it is 0 or 1.
+    target : array_like, the same shape
+        0, 1 or a probability. Or (B,F) for y (B,T,F): the same at every step. A last axis of one entry may be missing:
+        (B,) for y (B,1); (B,T), (B,1) or (B,) for y (B,T,1).
+    weights, lengths, mask
+        As in `mse`.
+
+    Returns
+    -------
+    loss : float
+    dy : ndarray, as y
+        0 for what does not count, which is never read and may be NaN.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shapes do not match, a target that counts is no probability, or nothing counts.
+    """
+    entries = read_entries(y, target, weights, lengths, mask)
+    logits, wanted = entries.y, entries.target
+    check_probabilities(wanted)
+    odds = np.exp(-np.abs(logits))
+    less = odds / (1 + odds)  # the smaller of the two probabilities, of which no digit is lost
+    loss = entries.mean(np.maximum(logits, 0) - logits * wanted + np.log1p(odds))
+    return loss, entries.spread(np.where(logits < 0, less - wanted, (1 - wanted) - less) * entries.shares)
+
+
+@quiet
+def cross_entropy(
+    logits: npt.ArrayLike,
+    target: npt.ArrayLike,
+    *,
+    weights: npt.ArrayLike | None = None,
+    lengths: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
+) -> tuple[float, Array]:
+    """Mean of ``-log softmax(logits)[target]``, in nats, over all rows that count: all but the last axis.
 
     Parameters
     ----------
     logits : array_like, (..., classes)
     target : array_like of int, (...), from 0 to classes - 1
+        Or (B,) for logits (B,T,classes): the same at every step.
+    weights : array_like, optional, (...) or some of its leading axes
+        At least 0: the mean is ``sum(w * l) / sum(w)``. With one weight for each class, pass ``weight[target]``.
+    lengths : array_like of int, (B,), optional
+        For logits (B,T,...,classes): steps from a row's length on do not count.
+    mask : array_like of bool, optional, (...) or some of its leading axes
+        Only what is True counts.
 
     Returns
     -------
     loss : float
     dlogits : ndarray, as logits
+        0 for what does not count, which is never read: logits may be NaN there, and targets no class.
 
     Raises
     ------
     TypeError, ValueError
-        If the shapes do not match, a target is no class, or there is none.
+        If the shapes do not match, a target that counts is no class, or nothing counts.
     """
-    own = _predictions("logits", logits)
-    labels = as_real("target", target)
-    if labels.dtype.kind not in "iu":
-        raise _errors.wrong_type("target", "integers", f"dtype {labels.dtype}")
-    if own.ndim == 0 or labels.shape != own.shape[:-1]:
-        raise _errors.wrong_shape("target", f"that of logits without the last axis, {own.shape[:-1]}", labels.shape)
-    if labels.size == 0:
-        raise _errors.wrong_shape("target", "with at least one entry", labels.shape)
-    if labels.min() < 0 or labels.max() >= own.shape[-1]:
-        expected = f"classes from 0 to {own.shape[-1] - 1}"
-        raise _errors.wrong_value("target", expected, f"{labels.min()} to {labels.max()}")
-    rows, chosen = own.reshape(-1, own.shape[-1]), labels.reshape(-1)
-    at = np.arange(chosen.size)
-    # From the logits, not from probabilities: log(softmax) would lose everything below the rounding of 1.
-    with np.errstate(invalid="ignore", under="ignore"):  # an infinite logit gives NaN, and no warning
-        shifted = rows - rows.max(axis=1, keepdims=True)
-        gradient = np.exp(shifted)
-        total = gradient.sum(axis=1, keepdims=True)
-        loss = float(np.mean(np.log(total[:, 0]) - shifted[at, chosen], dtype=np.float64))
-    gradient /= total
-    gradient[at, chosen] -= 1
-    gradient *= own.dtype.type(1.0 / chosen.size)
-    return loss, gradient.reshape(own.shape)
+    rows = read_rows("logits", logits, target, weights, lengths, mask)
+    gradient = np.empty_like(rows.y)
+    return rows.mean(row_losses(rows, gradient)), rows.spread(gradient)
 
 
-def _predictions(name: str, value: Any) -> Array:
-    array = as_real(name, value)
-    return as_floating(name, array, np.dtype(np.float32) if array.dtype == np.float32 else np.dtype(np.float64))
+def row_losses(rows: Entries, gradient: Array | None = None) -> Array:
+    """-log softmax(row)[target] of each row (N,), and in `gradient` (N,C), if given, that of their mean."""
+    losses, shares = np.empty(len(rows.y), rows.y.dtype), rows.shares
+    step = max(1, BLOCK // rows.y.shape[1])
+    for start in range(0, len(losses), step):
+        block = slice(start, start + step)
+        logits, chosen = rows.y[block], rows.target[block]
+        at = np.arange(len(chosen))
+        # From the logits, not from probabilities: log(softmax) would lose everything below the rounding of 1.
+        odds = np.subtract(logits, logits.max(axis=1, keepdims=True), out=None if gradient is None else gradient[block])
+        shifted = odds[at, chosen]
+        total = np.exp(odds, out=odds).sum(axis=1)
+        losses[block] = np.log(total) - shifted
+        if gradient is not None:
+            share = shares[block] if shares.ndim else shares
+            odds *= (share / total)[:, None]
+            odds[at, chosen] -= share
+    return losses
+
+
+LOSSES: dict[str, Callable[..., tuple[float, Array]]] = {
+    "mse": mse,
+    "mae": mae,
+    "huber": huber,
+    "cross_entropy": cross_entropy,
+    "binary_cross_entropy": binary_cross_entropy,
+}

@@ -1,66 +1,70 @@
-"""Optimisers: from gradients to new parameters."""
+"""Optimisers: SGD, Adam, AdamW and RMSprop, each a formula for one layer's vector, as PyTorch computes it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_positive, as_probability
-from fastgate._params import NamedArrays, Params
+from fastgate._arrays import Array, as_choice, as_positive, as_probability
+from fastgate._optimizer import Optimizer, Rate
 
 
-def clip_gradient_norm(gradients: Sequence[NamedArrays], max_norm: float) -> float:
-    """Scale all gradients in place so that their common Euclidean norm is, but for rounding, at most `max_norm`.
-
-    Source: Pascanu, Mikolov and Bengio 2013. Gradients whose norm is not finite are left as they are.
+class SGD(Optimizer):
+    """Stochastic gradient descent: ``v = momentum v + g``, ``p = p - lr v``, with v = 0 before the first step.
 
     Parameters
     ----------
-    gradients : list of mappings as `backward` returns in ``params``
-    max_norm : float
-        Above 0.
-
-    Returns
-    -------
-    float
-        The norm before.
+    lr : float or schedule
+    momentum : float, 0 to below 1
+    nesterov : bool
+        ``p = p - lr (g + momentum v)`` instead (Sutskever et al. 2013).
+    weight_decay : float, at least 0
+        Adds ``weight_decay p`` to the gradient.
 
     Raises
     ------
     TypeError, ValueError
-        If `max_norm` is not positive.
+        If a value is out of range, or Nesterov's momentum is 0.
     """
-    max_norm = as_positive("max_norm", max_norm)
-    _check_sequence("gradients", gradients, NamedArrays)
-    norm = float(np.linalg.norm([_norm(gradient.flat) for gradient in gradients]))
-    if max_norm < norm < np.inf:
-        for gradient in gradients:
-            vector = gradient.flat
-            vector *= vector.dtype.type(max_norm / norm)
-    return norm
+
+    def __init__(
+        self, lr: Rate = 1e-2, *, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(lr, weight_decay)
+        self.momentum = as_probability("momentum", momentum)
+        self.nesterov = as_choice("nesterov", nesterov, (True, False))
+        if self.nesterov and not self.momentum:
+            raise _errors.wrong_value("momentum", "a number above 0, because of nesterov", momentum)
+        self.memory = ("velocity",) if self.momentum else ()
+
+    def _advance(self, old: Array, gradient: Array, lr: float, *memory: Array) -> Array:
+        g = _decayed(gradient, old, self.weight_decay)
+        if memory:
+            (velocity,) = memory
+            velocity *= self.momentum
+            velocity += g
+            g = g + self.momentum * velocity if self.nesterov else velocity
+        return _moved(old, lr * g)
+
+    def __repr__(self) -> str:
+        momentum = f", momentum={self.momentum}" if self.momentum else ""
+        return f"SGD(lr={self.lr}{momentum}{', nesterov=True' if self.nesterov else ''}{self._options()})"
 
 
-def _norm(vector: Array) -> float:
-    """Of the largest entry times the norm of the others relative to it: their squares could overflow."""
-    largest = float(np.max(np.abs(vector), initial=0.0))
-    if largest == 0.0 or not np.isfinite(largest):
-        return largest
-    return largest * float(np.linalg.norm(vector.astype(np.float64) / largest))
-
-
-class Adam:
+class Adam(Optimizer):
     """Adam (Kingma and Ba 2015), with both moments corrected for their start at zero.
 
     Parameters
     ----------
-    lr : float
+    lr : float or schedule
         Learning rate.
     betas : pair of float, 0 to below 1
         Decay of the running mean and of the running mean square.
     eps : float
+    weight_decay : float, at least 0
+        Adds ``weight_decay p`` to the gradient.
 
     Raises
     ------
@@ -68,60 +72,147 @@ class Adam:
         If a value is out of range.
     """
 
-    def __init__(self, lr: float = 1e-3, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
+    memory = ("mean", "square")
+
+    def __init__(
+        self,
+        lr: Rate = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(lr, weight_decay)
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise _errors.wrong_type("betas", "two numbers from 0 to below 1", repr(betas))
-        self.lr, self.eps = as_positive("lr", lr), as_positive("eps", eps)
+        self.eps = as_positive("eps", eps)
         self.betas = as_probability("betas", betas[0]), as_probability("betas", betas[1])
-        self.steps = 0
-        self._moments: list[tuple[Array, Array]] = []
 
-    def step(self, params: Sequence[Params], gradients: Sequence[NamedArrays]) -> None:
-        """Write new parameters.
+    def _check(self, gradients: Sequence[Array]) -> None:
+        _check_eps(self.eps, gradients)
 
-        Parameters
-        ----------
-        params : sequence of Params
-            ``[layer.params for layer in layers]``, the same at every step.
-        gradients : sequence of mappings as `backward` returns, one for each
+    def _advance(self, old: Array, gradient: Array, lr: float, *memory: Array) -> Array:
+        return self._moments(old, _decayed(gradient, old, self.weight_decay), lr, *memory)
 
-        Raises
-        ------
-        TypeError, ValueError
-            If the numbers of parameters and gradients differ, or have changed since the first step.
-        """
-        _check_sequence("params", params, Params)
-        _check_sequence("gradients", gradients, NamedArrays)
-        vectors = [gradient.flat for gradient in gradients]
-        if [v.shape for v in vectors] != [p.flat.shape for p in params]:
-            raise _errors.wrong_value("gradients", "one for each of params, as large as it", [v.shape for v in vectors])
-        if not self._moments:
-            self._moments = [(np.zeros_like(v), np.zeros_like(v)) for v in vectors]
-        if [v.shape for v in vectors] != [m.shape for m, _ in self._moments]:
-            raise _errors.wrong_value("params", "the same layers as at the first step", [v.shape for v in vectors])
-        if any(v.dtype != p.dtype for v, p in zip(vectors, params, strict=True)):
-            raise _errors.wrong_type("gradients", "the dtype of each of params", str([str(v.dtype) for v in vectors]))
-        if any(v.dtype.type(self.eps) == 0 for v in vectors):
-            raise _errors.wrong_value("eps", "a number above 0 in the dtype of params", self.eps)
-        self.steps += 1
+    def _moments(self, old: Array, g: Array, lr: float, mean: Array, square: Array) -> Array:
         beta1, beta2 = self.betas
-        rate = self.lr / (1.0 - beta1**self.steps)
-        correction = 1.0 / np.sqrt(1.0 - beta2**self.steps)
-        for owner, g, (m, v) in zip(params, vectors, self._moments, strict=True):
-            number: Any = g.dtype.type
-            m *= number(beta1)
-            m += number(1.0 - beta1) * g
-            v *= number(beta2)
-            v += number(1.0 - beta2) * (g * g)
-            owner.flat = owner.flat - number(rate) * m / (np.sqrt(v) * number(correction) + number(self.eps))
+        mean *= beta1
+        mean += (1.0 - beta1) * g
+        _average_squares(square, g, beta2)
+        size = np.sqrt(square)
+        size /= (1.0 - beta2**self.steps) ** 0.5
+        size += self.eps
+        np.divide(mean, size, out=size)
+        size *= lr / (1.0 - beta1**self.steps)
+        return _moved(old, size)
 
     def __repr__(self) -> str:
-        return f"Adam(lr={self.lr}, betas={self.betas}, eps={self.eps})"
+        return f"{type(self).__name__}(lr={self.lr}, betas={self.betas}, eps={self.eps}{self._options()})"
 
 
-def _check_sequence(name: str, values: Any, kind: type) -> None:
-    """The user passes [layer.params, ...] and [gradients.params, ...]: say so where anything else comes."""
-    inside = [type(value).__name__ for value in values] if isinstance(values, (list, tuple)) else type(values).__name__
-    if inside != [kind.__name__] * len(values):
-        whose = "layers" if kind is Params else "what backward returned"
-        raise _errors.wrong_type(name, f"a list of the .params of {whose}", inside)
+class AdamW(Adam):
+    """`Adam` with decoupled weight decay (Loshchilov and Hutter 2019): parameters shrink by ``lr weight_decay``.
+
+    Parameters
+    ----------
+    lr, betas, eps
+        As in `Adam`.
+    weight_decay : float, at least 0
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is out of range.
+    """
+
+    def __init__(
+        self,
+        lr: Rate = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        super().__init__(lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+    def _advance(self, old: Array, gradient: Array, lr: float, *memory: Array) -> Array:
+        return self._moments(old * (1.0 - lr * self.weight_decay), gradient, lr, *memory)
+
+    def _options(self) -> str:
+        return f", weight_decay={self.weight_decay}"
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman and Hinton 2012): the gradient divided by the root of its running mean square.
+
+    Parameters
+    ----------
+    lr : float or schedule
+    alpha : float, 0 to below 1
+        Decay of the running mean square.
+    eps : float
+        Added to its root.
+    momentum : float, 0 to below 1
+        As in `SGD`, of what is divided.
+    weight_decay : float, at least 0
+        Adds ``weight_decay p`` to the gradient.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is out of range.
+    """
+
+    def __init__(
+        self,
+        lr: Rate = 1e-2,
+        *,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(lr, weight_decay)
+        self.alpha, self.eps = as_probability("alpha", alpha), as_positive("eps", eps)
+        self.momentum = as_probability("momentum", momentum)
+        self.memory = ("square", "velocity") if self.momentum else ("square",)
+
+    def _check(self, gradients: Sequence[Array]) -> None:
+        _check_eps(self.eps, gradients)
+
+    def _advance(self, old: Array, gradient: Array, lr: float, *memory: Array) -> Array:
+        g = _decayed(gradient, old, self.weight_decay)
+        _average_squares(memory[0], g, self.alpha)
+        move = g / (np.sqrt(memory[0]) + self.eps)
+        if self.momentum:
+            velocity = memory[1]
+            velocity *= self.momentum
+            velocity += move
+            move = velocity
+        return _moved(old, lr * move)
+
+    def __repr__(self) -> str:
+        momentum = f", momentum={self.momentum}" if self.momentum else ""
+        return f"RMSprop(lr={self.lr}, alpha={self.alpha}, eps={self.eps}{momentum}{self._options()})"
+
+
+def _decayed(gradient: Array, old: Array, weight_decay: float) -> Array:
+    """That of the loss plus ``weight_decay / 2`` times the squared norm of the parameters."""
+    return gradient + weight_decay * old if weight_decay else gradient
+
+
+def _average_squares(square: Array, g: Array, decay: float) -> None:
+    """The running mean of g**2, in place."""
+    square *= decay
+    square += (1.0 - decay) * (g * g)
+
+
+def _moved(old: Array, move: Array) -> Array:
+    """The fresh array `move` holds the result."""
+    moved: Array = np.subtract(old, move, out=move)
+    return moved
+
+
+def _check_eps(eps: float, gradients: Sequence[Array]) -> None:
+    if any(gradient.dtype.type(eps) == 0 for gradient in gradients):
+        raise _errors.wrong_value("eps", "a number above 0 in the dtype of params", eps)

@@ -8,13 +8,14 @@ import numpy as np
 
 from fastgate._arrays import Array
 from fastgate._params import NamedArrays, Params
+from fastgate.clipping import clip_gradient_norm
 from fastgate.demo.text import Codes
 from fastgate.embedding import Embedding
 from fastgate.gru import GRU
 from fastgate.linear import Linear
 from fastgate.losses import cross_entropy
 from fastgate.lstm import LSTM
-from fastgate.optimizers import Adam, clip_gradient_norm
+from fastgate.optimizers import Adam
 from fastgate.rnn import RNN
 
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}

@@ -1,0 +1,150 @@
+"""What all optimisers share: the learning rate, what is kept of each layer, how a step is checked and written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastgate import _errors
+from fastgate._arrays import DTYPES, Array, as_array, as_number, as_positive, as_size
+from fastgate._params import NamedArrays, Params
+
+Rate = float | Callable[[int], float]
+BLOCK = 1 << 14  # entries at once, so that all that a formula passes over stays in the cache
+
+
+class Optimizer:
+    """From gradients to new parameters; subclasses say the formula."""
+
+    memory: tuple[str, ...] = ()  # names of the vectors kept for each layer, as long as its parameters
+
+    def __init__(self, lr: Rate, weight_decay: float) -> None:
+        self.lr = lr
+        self.weight_decay = as_not_negative("weight_decay", weight_decay)
+        self.steps = 0
+        self._kept: list[list[Array]] = []  # for each layer its vectors, in the order of `memory`
+
+    @property
+    def lr(self) -> Rate:
+        """The learning rate: a number above 0, or a schedule: from the number of steps done to that of the next."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: Rate) -> None:
+        self._lr = value if callable(value) else as_positive("lr", value)
+
+    def step(self, params: Sequence[Params], gradients: Sequence[NamedArrays]) -> None:
+        """Write new parameters: of all layers or, if an argument is wrong, of none.
+
+        Parameters
+        ----------
+        params : sequence of Params
+            ``[layer.params for layer in layers]``, the same at every step.
+        gradients : sequence of mappings as `backward` returns, one for each
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the numbers of parameters and gradients differ, or have changed since the first step.
+        """
+        check_sequence("params", params, Params)
+        check_sequence("gradients", gradients, NamedArrays)
+        vectors = [gradient.flat for gradient in gradients]
+        sizes = [vector.shape for vector in vectors]
+        if sizes != [owner.flat.shape for owner in params]:
+            raise _errors.wrong_value("gradients", "one for each of params, as large as it", sizes)
+        if any(vector.dtype != owner.dtype for vector, owner in zip(vectors, params, strict=True)):
+            raise _errors.wrong_type("gradients", "the dtype of each of params", str([str(v.dtype) for v in vectors]))
+        self._check(vectors)
+        kept = self._kept or [[np.zeros_like(vector) for _ in self.memory] for vector in vectors]
+        described = [[(array.shape, array.dtype) for array in arrays] for arrays in kept]
+        if described != [[(vector.shape, vector.dtype)] * len(self.memory) for vector in vectors]:
+            raise _errors.wrong_value("params", "the same layers as at the first step", sizes)
+        lr = rate_at(self.lr, self.steps)
+        self._kept, self.steps = kept, self.steps + 1
+        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):  # half a step is none
+            for owner, gradient, arrays in zip(params, vectors, kept, strict=True):
+                old, new = owner.flat, np.empty_like(gradient)
+                for start in range(0, new.size, BLOCK):
+                    part = slice(start, start + BLOCK)
+                    new[part] = self._advance(old[part], gradient[part], lr, *(array[part] for array in arrays))
+                owner._publish(new)
+
+    def _check(self, gradients: Sequence[Array]) -> None:
+        """Whatever else a formula needs of its arguments."""
+
+    def _advance(self, old: Array, gradient: Array, lr: float, *memory: Array) -> Array:
+        """New parameters from old ones, entry by entry; `memory` is written."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Array | int]:
+        """All that the next step depends on, besides the options: copies, for a checkpoint.
+
+        Returns
+        -------
+        dict
+            ``steps``, ``layers`` and, for every layer, vectors named as ``"0.mean"``.
+        """
+        found: dict[str, Array | int] = {"steps": self.steps, "layers": len(self._kept)}
+        for i, arrays in enumerate(self._kept):
+            found |= {f"{i}.{name}": array.copy() for name, array in zip(self.memory, arrays, strict=True)}
+        return found
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned, of an optimiser with the same options; all of it, or an error.
+
+        Parameters
+        ----------
+        state : mapping
+            Numbers may have become arrays without axes, as files hold them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no state of such an optimiser. That it is one of the same layers is checked at the next step.
+        """
+        if not isinstance(state, Mapping):
+            raise _errors.wrong_type("state", "a mapping, as state() returns", type(state).__name__)
+        if not {"steps", "layers"} <= state.keys():
+            raise _errors.wrong_value("state", "steps and layers in it", sorted(state))
+        steps, layers = (as_size(f"state[{name!r}]", state[name], least=0) for name in ("steps", "layers"))
+        names = [[f"{i}.{name}" for name in self.memory] for i in range(min(layers, len(state)))]
+        if {"steps", "layers"}.union(*names) != state.keys() or len(names) != layers:
+            expected = f"that of {layers} layers with {' and '.join(self.memory) or 'nothing'} each"
+            raise _errors.wrong_value("state", expected, sorted(state))
+        self._kept, self.steps = [[_as_vector(name, state[name]) for name in row] for row in names], steps
+
+    def _options(self) -> str:
+        """What every printed form ends with."""
+        return f", weight_decay={self.weight_decay}" if self.weight_decay else ""
+
+
+def _as_vector(name: str, value: Any) -> Array:
+    array = as_array(f"state[{name!r}]", value)
+    if array.ndim != 1 or array.dtype.name not in DTYPES:
+        expected = "a vector of float32 or float64"
+        raise _errors.wrong_type(f"state[{name!r}]", expected, f"{array.dtype} of shape {array.shape}")
+    return np.array(array, DTYPES[array.dtype.name])
+
+
+def rate_at(lr: Rate, step: int) -> float:
+    """The learning rate of the step after `step` steps."""
+    return as_not_negative("lr", lr(step)) if callable(lr) else lr
+
+
+def as_not_negative(name: str, value: Any) -> float:
+    """A finite number of at least 0."""
+    number = as_number(name, value)
+    if not 0.0 <= number < np.inf:
+        raise _errors.wrong_value(name, "a number of at least 0", value)
+    return number
+
+
+def check_sequence(name: str, values: Any, kind: type) -> None:
+    """The user passes [layer.params, ...] and [gradients.params, ...]: say so where anything else comes."""
+    inside = [type(value).__name__ for value in values] if isinstance(values, (list, tuple)) else type(values).__name__
+    if inside != [kind.__name__] * len(values):
+        whose = "layers" if kind is Params else "what backward returned"
+        raise _errors.wrong_type(name, f"a list of the .params of {whose}", inside)
