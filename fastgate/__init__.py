@@ -8,8 +8,8 @@ from fastgate._params import NamedArrays, Params
 from fastgate._tape import Gradients, LayerGradients, LayerTape, Tape
 from fastgate._threads import get_num_threads, set_num_threads
 from fastgate.activation import Activation
-from fastgate.dropout import Dropout
 from fastgate.clipping import clip_gradient_norm, clip_gradient_value
+from fastgate.dropout import Dropout
 from fastgate.embedding import Embedding
 from fastgate.encoder_decoder import EncoderDecoder
 from fastgate.final_state import FinalState
@@ -21,10 +21,14 @@ from fastgate.lstm import LSTM
 from fastgate.metrics import accuracy, bits_per_character, mean_absolute_error, mean_squared_error, perplexity, r2
 from fastgate.optimizers import SGD, Adam, AdamW, RMSprop
 from fastgate.rnn import RNN
+from fastgate.schedules import CosineDecay, ExponentialDecay, LinearWarmup, StepDecay
 from fastgate.sequential import Sequential
+from fastgate.training.callbacks import Callback, Run
+from fastgate.training.errors import NonFiniteError
+from fastgate.training.history import History
+from fastgate.training.waiting import EarlyStopping, ReduceOnPlateau
 
 Dense = Linear  # as Keras calls it
-from fastgate.schedules import CosineDecay, ExponentialDecay, LinearWarmup, StepDecay
 
 __version__ = "0.2.0"
 
@@ -32,34 +36,36 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "SGD",
     "Activation",
     "Adam",
+    "AdamW",
+    "Callback",
+    "CosineDecay",
     "Dense",
     "Dropout",
+    "EarlyStopping",
     "Embedding",
     "EncoderDecoder",
-    "FinalState",
-    "SGD",
-    "Adam",
-    "AdamW",
-    "CosineDecay",
-    "Embedding",
     "ExponentialDecay",
+    "FinalState",
     "Gradients",
+    "History",
     "LayerGradients",
     "LayerNorm",
     "LayerTape",
     "Linear",
+    "LinearWarmup",
     "ModelGradients",
     "ModelParams",
     "ModelTape",
     "NamedArrays",
-    "Params",
-    "Sequential",
-    "LinearWarmup",
-    "NamedArrays",
+    "NonFiniteError",
     "Params",
     "RMSprop",
+    "ReduceOnPlateau",
+    "Run",
+    "Sequential",
     "StepDecay",
     "Tape",
     "accuracy",
@@ -70,15 +76,14 @@ __all__ = [
     "cross_entropy",
     "from_config",
     "get_num_threads",
-    "load",
-    "mse",
-    "save",
     "huber",
+    "load",
     "mae",
     "mean_absolute_error",
     "mean_squared_error",
     "mse",
     "perplexity",
     "r2",
+    "save",
     "set_num_threads",
 ]

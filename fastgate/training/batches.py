@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from fastgate import _errors
-from fastgate.training import errors
 from fastgate._arrays import Array, as_array
+from fastgate.training import errors
 from fastgate.training.columns import ArrayColumn, Column, Rows, SequencesColumn, as_sequences, is_sequences
 
 
@@ -37,8 +37,11 @@ class Batch(NamedTuple):
 class Source(Protocol):
     """Batches, epoch after epoch."""
 
-    steps: int | None  # in an epoch, where that is known
     can_resume: bool  # whether the same epoch can be had again
+
+    @property
+    def steps(self) -> int | None:
+        """In an epoch, where that is known."""
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on."""
@@ -143,8 +146,8 @@ class Samples:
         for i, column in enumerate(self._x):
             if isinstance(column, ArrayColumn):
                 described[f"shape of x{i or ''}"] = list(column.array.shape)
-            else:
-                described[f"steps of x{i or ''}"] = sum(map(len, column.sequences))  # type: ignore[attr-defined]
+            elif isinstance(column, SequencesColumn):
+                described[f"steps of x{i or ''}"] = sum(len(sequence) for sequence in column.sequences)
         return described
 
 

@@ -18,17 +18,19 @@ from typing import IO, Any, Self
 
 import numpy as np
 
-from fastgate.training import errors
 from fastgate._arrays import Array, as_size
 from fastgate._atomic import atomic_file
+from fastgate.training import errors
 
 FORMAT = 1
 NAME = re.compile(r"step-(\d{9,})\.npz")
 LEFT_BEHIND = re.compile(r"\.step-\d{9,}\.npz\.[0-9a-f]+\.part")  # by a process that was killed while it wrote
 DESCRIPTION = "description"
 # Whatever NumPy and zipfile make of a file that is damaged, or something else.
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, NotImplementedError, RuntimeError)
-UNREADABLE += (zipfile.BadZipFile, zlib.error)
+UNREADABLE: tuple[type[Exception], ...] = (
+    *(OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, NotImplementedError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 class Checkpoints:
@@ -81,7 +83,7 @@ def write(path: Path, state: dict[str, Any]) -> None:
     text = json.dumps({"format": FORMAT, "state": _described(state, "", arrays)})
     arrays[DESCRIPTION] = np.frombuffer(text.encode(), np.uint8)
     with atomic_file(path) as file:
-        np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -106,6 +108,8 @@ def _described(value: Any, path: str, arrays: dict[str, Array]) -> Any:
         value = value.item() if value.dtype.kind in "biufU" else np.asarray(value)
     if isinstance(value, np.ndarray):
         name = path.lstrip(".")
+        while name in arrays:  # a point may be part of a key
+            name += "."
         arrays[name] = value
         return {"array": name}
     if isinstance(value, dict):

@@ -24,8 +24,8 @@ def no_such_column(name: object, names: Iterable[str]) -> KeyError:
 
 def no_batches(epoch: int) -> ValueError:
     return ValueError(
-        f"x: expected batches, got none in epoch {epoch}; an iterator gives its batches once: pass a callable(epoch) that"
-        " returns an iterable"
+        f"x: expected batches, got none in epoch {epoch}; an iterator gives its batches once: pass a callable(epoch)"
+        " that returns an iterable"
     )
 
 

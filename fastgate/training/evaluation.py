@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fastgate.training import errors
 from fastgate._arrays import Array
 from fastgate._terminal import Interruption
+from fastgate.training import errors
 from fastgate.training.batches import Batch, Source
 from fastgate.training.columns import is_sequences
 from fastgate.training.objective import Objective, Sums
@@ -20,7 +20,6 @@ def predict(model: Any, x: Any, *, batch_size: int = 32, lengths: Any = None) ->
 
     Parameters
     ----------
-    model : Sequential or another model
     x : array_like, list of sequences, or an iterable of batches
         As in `fit`; a batch is x, or a tuple that begins with it.
     batch_size : int
@@ -39,15 +38,16 @@ def predict(model: Any, x: Any, *, batch_size: int = 32, lengths: Any = None) ->
     layout = layout_of(model)
     source = source_of(x, None, lengths, None, layout=layout, batch_size=batch_size)
     axis = int(layout.time_first and layout.per_step)
-    outputs, all_lengths = [], []
-    for batch in source.epoch(0):
-        outputs.append(model(batch.x, lengths=batch.lengths))
-        all_lengths.append(batch.y_lengths)
     is_list = layout.per_step and is_sequences(x[-1] if layout.inputs > 1 else x)
-    if is_list:
-        rows = ((np.moveaxis(y, axis, 0), own) for y, own in zip(outputs, all_lengths, strict=True))
-        return [row[:length].copy() for y, own in rows for row, length in zip(y, own, strict=True)]
-    return np.concatenate(outputs, axis)
+    outputs: list[Array] = []
+    for batch in source.epoch(0):
+        y = model(batch.x, lengths=batch.lengths)
+        if is_list and batch.y_lengths is not None:
+            rows = zip(np.moveaxis(y, axis, 0), batch.y_lengths, strict=True)
+            outputs += [row[:length].copy() for row, length in rows]
+        else:
+            outputs.append(y)
+    return outputs if is_list else np.concatenate(outputs, axis)
 
 
 def evaluate(
@@ -66,7 +66,6 @@ def evaluate(
 
     Parameters
     ----------
-    model : Sequential or another model
     x, y, loss, metrics, lengths, weights, batch_size, stateful
         As in `fit`.
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fastgate import _errors
-from fastgate.training import errors
 from fastgate._arrays import as_choice, as_size
 from fastgate._terminal import Interruption
+from fastgate.training import errors
 from fastgate.training.batches import Samples, Source
 from fastgate.training.callbacks import Callback, Run
 from fastgate.training.checkpoint import Checkpoints
@@ -56,11 +56,10 @@ def fit(
 
     Parameters
     ----------
-    model : Sequential or another model
     x : array_like, list, iterable or callable
         * An array as the model takes it, with all samples: (N, T, features), integers (N, T), or time first. Of a
           `numpy.memmap` only what a batch needs is read.
-        * A list of N arrays (T_i, features) or (T_i,) of unequal length: each batch is padded, and the lengths are known.
+        * A list of N arrays (T_i, features) or (T_i,) of unequal length: each batch is padded, with its lengths.
         * An iterable of batches ``(x, y)``, ``(x, y, lengths)`` or ``(x, y, lengths, weights)``; or a callable that
           takes the number of the epoch and returns such an iterable, which can be resumed.
         * For an encoder-decoder, a pair of arrays or lists; `lengths` likewise.
@@ -128,7 +127,7 @@ def fit(
     layout = layout_of(model)
     objective = Objective(loss, metrics, layout)
     own_seed = as_size("seed", seed, least=0) if as_choice("shuffle", shuffle, (True, False)) else None
-    options = {"layout": layout, "batch_size": batch_size, "stateful": stateful}
+    options: dict[str, Any] = {"layout": layout, "batch_size": batch_size, "stateful": stateful}
     source = source_of(x, y, lengths, weights, **options, seed=own_seed, steps_per_epoch=steps_per_epoch)
     source, held_out = _validation(source, validation, options)
     run = Run(model, optimizer, epochs=as_size("epochs", epochs, least=0), steps_per_epoch=source.steps)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from fastgate import _errors
-from fastgate.training import errors
 from fastgate._arrays import Array
 from fastgate._terminal import Interruption
+from fastgate.training import errors
 from fastgate.training.batches import Source
 from fastgate.training.callbacks import Callback, Run
 from fastgate.training.evaluation import measure

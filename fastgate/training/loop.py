@@ -8,9 +8,9 @@ from typing import Any
 from fastgate._terminal import Interruption
 from fastgate.training.batches import Source
 from fastgate.training.callbacks import Callback, Run
+from fastgate.training.errors import NonFiniteError
 from fastgate.training.evaluation import measure
 from fastgate.training.history import VALIDATION
-from fastgate.training.errors import NonFiniteError
 from fastgate.training.objective import Sums
 from fastgate.training.resume import Saver
 from fastgate.training.step import Stepper

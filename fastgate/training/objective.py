@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgate import _errors
-from fastgate.training import errors
 from fastgate._arrays import Array
 from fastgate.losses import LOSSES
 from fastgate.metrics import METRICS, PARTS
+from fastgate.training import errors
 from fastgate.training.batches import Batch, Layout
 
 Function = Callable[..., Any]

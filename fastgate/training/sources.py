@@ -17,16 +17,10 @@ Splittable = Samples | Streams
 def layout_of(model: Any) -> Layout:
     """An encoder-decoder has the output of its decoder."""
     last = getattr(model, "decoder", model)
-    is_final = any(isinstance(layer, FinalState) for layer in leaves(last))
-    step_axes = int(not isinstance(leaves(model)[0], Embedding))
+    is_final = any(isinstance(member.layer, FinalState) for member in last._members)
+    first = getattr(model, "encoder", model)._members[0].layer
+    step_axes = int(not isinstance(first, Embedding))
     return Layout(not model.batch_first, not is_final, 1 if last is model else 2, step_axes)
-
-
-def leaves(model: Any) -> list[Any]:
-    """The layers of a model, those of nested models in their place."""
-    parts = [layer for layer in (getattr(model, "encoder", None), getattr(model, "decoder", None)) if layer is not None]
-    parts += getattr(model, "layers", ())
-    return [leaf for part in parts for leaf in leaves(part)] if parts else [model]
 
 
 def source_of(

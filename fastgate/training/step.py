@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgate.training import errors
 from fastgate._arrays import Array, as_positive
 from fastgate.clipping import clip_gradient_norm, clip_gradient_value
+from fastgate.training import errors
 from fastgate.training.batches import Batch
 from fastgate.training.nonfinite import first_in_backward, first_in_forward, is_finite
 from fastgate.training.objective import Objective, Outputs
@@ -81,7 +81,7 @@ class Stepper:
         bad = [i for i, own in enumerate(owners) if not is_finite(own.flat)]
         if bad:
             self.go_back()
-            where = f"the parameters of layer {_layer_of(self.model, bad[0])}"
+            where = f"the parameters of layer {_path_of(self.model, bad[0])}"
             raise errors.not_finite(number, epoch, "the optimiser's update is not finite", where)
         self.before = None
 
@@ -91,3 +91,11 @@ class Stepper:
             for own, flat in zip(self.model.params.layers, self.before, strict=True):
                 own.flat = flat
             self.before = None
+
+
+def _path_of(model: Any, i: int) -> str:
+    """Of the layer with the i-th of ``params.layers``."""
+    owner = model.params.layers[i]
+    first = next(iter(owner))
+    names: list[str] = [name for name in model.params if model.params[name] is owner[first]]
+    return names[0].removesuffix(f".{first}")
