@@ -23,6 +23,10 @@ from fastgate.optimizers import SGD, Adam, AdamW, RMSprop
 from fastgate.rnn import RNN
 from fastgate.schedules import CosineDecay, ExponentialDecay, LinearWarmup, StepDecay
 from fastgate.sequential import Sequential
+from fastgate.training.callbacks import Callback, Run
+from fastgate.training.errors import NonFiniteError
+from fastgate.training.history import History
+from fastgate.training.waiting import EarlyStopping, ReduceOnPlateau
 
 Dense = Linear  # as Keras calls it
 
@@ -36,14 +40,17 @@ __all__ = [
     "Activation",
     "Adam",
     "AdamW",
+    "Callback",
     "CosineDecay",
     "Dense",
     "Dropout",
+    "EarlyStopping",
     "Embedding",
     "EncoderDecoder",
     "ExponentialDecay",
     "FinalState",
     "Gradients",
+    "History",
     "LayerGradients",
     "LayerNorm",
     "LayerTape",
@@ -53,8 +60,11 @@ __all__ = [
     "ModelParams",
     "ModelTape",
     "NamedArrays",
+    "NonFiniteError",
     "Params",
     "RMSprop",
+    "ReduceOnPlateau",
+    "Run",
     "Sequential",
     "StepDecay",
     "Tape",

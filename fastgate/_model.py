@@ -14,6 +14,8 @@ from fastgate._frozen import Frozen
 from fastgate._model_params import ModelParams
 from fastgate._params import NamedArrays, Snapshot
 from fastgate._tape import State
+from fastgate.training.evaluation import evaluate, predict
+from fastgate.training.fit import fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,8 @@ class Model(Frozen):
     params: ModelParams
     dtype: np.dtype[Any]
     batch_first: bool
+
+    fit, predict, evaluate = fit, predict, evaluate
 
     def _described(self) -> Iterator[tuple[str, Any, int]]:
         """Of each layer its place, itself and the number of its parameters."""

@@ -52,6 +52,7 @@ class NamedArrays(Mapping[str, Array]):
 
     @cached_property
     def _views(self) -> dict[str, Array]:
+        """Made when they are asked for: an optimiser wants the vector alone."""
         return split(self._flat, self._shapes)
 
     @property
@@ -113,8 +114,13 @@ class Snapshot:
         self.arrays = split(flat, shapes)  # for kernels: Numba would compile once more for read-only arrays
         self.flat = flat.view()
         self.flat.flags.writeable = False
-        self.public = split(self.flat, shapes)
+        self._shapes = shapes
         self.derived: dict[Any, Any] = {}
+
+    @cached_property
+    def public(self) -> dict[str, Array]:
+        """Read-only views, made when they are asked for."""
+        return split(self.flat, self._shapes)
 
 
 class Params(Mapping[str, Array]):

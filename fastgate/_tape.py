@@ -37,6 +37,12 @@ class Tape(NamedTuple):
         return f"Tape({self.nbytes} bytes)"
 
     @property
+    def y_shape(self) -> tuple[int, ...]:
+        """That of y as forward returned it."""
+        shape: tuple[int, ...] = self.batch.y_shape
+        return shape[1:] if self.batch.is_unbatched else shape
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the inputs, states and gates that the tape keeps; weights belong to the layer."""
         kept = {

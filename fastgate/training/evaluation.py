@@ -1,0 +1,108 @@
+"""Running a model over data without training it: no dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastgate._arrays import Array
+from fastgate._terminal import Interruption
+from fastgate.training import errors
+from fastgate.training.batches import Batch, Source
+from fastgate.training.columns import is_sequences
+from fastgate.training.objective import Objective, Sums
+from fastgate.training.sources import layout_of, source_of
+
+
+def predict(model: Any, x: Any, *, batch_size: int = 32, lengths: Any = None) -> Any:
+    """The model's output for all of x, computed batch by batch.
+
+    Parameters
+    ----------
+    x : array_like, list of sequences, or an iterable of batches
+        As in `fit`; a batch is x, or a tuple that begins with it.
+    batch_size : int
+    lengths : array_like of int, (B,), optional
+
+    Returns
+    -------
+    ndarray, as calling the model gives, or a list
+        With a list of sequences and an output per step one array (T_i, ...) for each sequence.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type, shape or range; the message names it.
+    """
+    layout = layout_of(model)
+    source = source_of(x, None, lengths, None, layout=layout, batch_size=batch_size)
+    axis = int(layout.time_first and layout.per_step)
+    is_list = layout.per_step and is_sequences(x[-1] if layout.inputs > 1 else x)
+    outputs: list[Array] = []
+    for batch in source.epoch(0):
+        y = model(batch.x, lengths=batch.lengths)
+        if is_list and batch.y_lengths is not None:
+            rows = zip(np.moveaxis(y, axis, 0), batch.y_lengths, strict=True)
+            outputs += [row[:length].copy() for row, length in rows]
+        else:
+            outputs.append(y)
+    return outputs if is_list else np.concatenate(outputs, axis)
+
+
+def evaluate(
+    model: Any,
+    x: Any,
+    y: Any = None,
+    *,
+    loss: Any,
+    metrics: Any = (),
+    lengths: Any = None,
+    weights: Any = None,
+    batch_size: int = 32,
+    stateful: bool | int = False,
+) -> dict[str, float]:
+    """Loss and metrics over all of the data, which do not depend on `batch_size` but for rounding.
+
+    Parameters
+    ----------
+    x, y, loss, metrics, lengths, weights, batch_size, stateful
+        As in `fit`.
+
+    Returns
+    -------
+    dict
+        ``loss`` and the metrics by name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type, shape or range; the message names it.
+    """
+    layout = layout_of(model)
+    source = source_of(x, y, lengths, weights, layout=layout, batch_size=batch_size, stateful=stateful)
+    return measure(model, Objective(loss, metrics, layout), source, carries=stateful is not False)
+
+
+def measure(
+    model: Any, objective: Objective, source: Source, *, carries: bool = False, ctrl_c: Interruption | None = None
+) -> dict[str, float]:
+    """`evaluate` of what is checked already."""
+    sums, state = Sums(objective, keeps_outputs=True), None
+    for batch in source.epoch(0):
+        if batch.y is None:
+            raise errors.no_targets()
+        y, state = _run(model, batch, state if batch.carries else None, carries=carries)
+        given = objective.outputs(y, batch)
+        if weight := given.weight:
+            sums.add(objective.loss(given)[0], weight, given)
+        if ctrl_c is not None and ctrl_c.requested:
+            raise KeyboardInterrupt
+    return sums.means()
+
+
+def _run(model: Any, batch: Batch, state: Any, *, carries: bool) -> tuple[Array, Any]:
+    """The model's output, and where states are carried its final state."""
+    if carries:
+        return model.run(batch.x, state, lengths=batch.lengths)  # type: ignore[no-any-return]
+    return model(batch.x, lengths=batch.lengths), None

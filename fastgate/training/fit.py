@@ -1,0 +1,196 @@
+"""What `fit` was asked for, read and checked, and the training that comes of it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from fastgate import _errors
+from fastgate._arrays import as_choice, as_size
+from fastgate._terminal import Interruption
+from fastgate.training import errors
+from fastgate.training.batches import Samples, Source
+from fastgate.training.callbacks import Callback, Run
+from fastgate.training.checkpoint import Checkpoints
+from fastgate.training.history import History
+from fastgate.training.lbfgs import minimize
+from fastgate.training.loop import Loop
+from fastgate.training.objective import Objective, Sums
+from fastgate.training.progress import Progress
+from fastgate.training.resume import Saver, identity_of
+from fastgate.training.sources import as_fraction, layout_of, source_of
+from fastgate.training.step import Stepper
+from fastgate.training.streams import Streams
+from fastgate.training.waiting import EarlyStopping
+
+
+def fit(
+    model: Any,
+    x: Any,
+    y: Any = None,
+    *,
+    loss: Any,
+    optimizer: Any,
+    epochs: int = 1,
+    batch_size: int = 32,
+    validation: Any = None,
+    metrics: Any = (),
+    lengths: Any = None,
+    weights: Any = None,
+    shuffle: bool = True,
+    seed: int = 0,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    early_stopping: int | EarlyStopping | None = None,
+    callbacks: Any = (),
+    progress: bool = False,
+    checkpoint: Any = None,
+    every: int | None = None,
+    keep: int = 3,
+    resume: bool = False,
+    stateful: bool | int = False,
+    steps_per_epoch: int | None = None,
+) -> History:
+    """Train a model.
+
+    Parameters
+    ----------
+    x : array_like, list, iterable or callable
+        * An array as the model takes it, with all samples: (N, T, features), integers (N, T), or time first. Of a
+          `numpy.memmap` only what a batch needs is read.
+        * A list of N arrays (T_i, features) or (T_i,) of unequal length: each batch is padded, with its lengths.
+        * An iterable of batches ``(x, y)``, ``(x, y, lengths)`` or ``(x, y, lengths, weights)``; or a callable that
+          takes the number of the epoch and returns such an iterable, which can be resumed.
+        * For an encoder-decoder, a pair of arrays or lists; `lengths` likewise.
+    y : array_like or list
+        Targets, as the loss takes them: one for each sample, or one for each step; beside a list of sequences a list as
+        long. The first axis is that of the samples, but for targets per step of a model with time first.
+    loss : str or callable
+        "mse", "mae", "huber", "cross_entropy", "binary_cross_entropy", or a function with their arguments, samples
+        first. Lengths are given to it where the model has an output per step (three axes or more, no `FinalState`).
+    optimizer : optimiser, or "lbfgs"
+        "lbfgs" takes all data in every step, with scipy.optimize; an epoch is one iteration of it.
+    epochs : int
+    batch_size : int
+        The last batch of an epoch may be smaller. In a stateful training, the number of streams.
+    validation : float, tuple or iterable, optional
+        ``(x, y)``, ``(x, y, lengths)`` or ``(x, y, lengths, weights)``; or what gives batches; or a fraction: the last
+        samples (of streams: steps), which are then not trained on.
+    metrics : names or functions
+        "accuracy", "perplexity", "bits_per_character", "r2", "mean_squared_error", "mean_absolute_error". Functions of
+        your own see all outputs at once, and are measured on validation data only.
+    lengths : array_like of int, (N,), optional
+    weights : array_like, (N,) or (N, T), optional
+    shuffle : bool
+        Whether each epoch takes arrays and lists in another order, which is a pure function of `seed` and its number.
+    seed : int
+    clip_norm, clip_value : float, optional
+        Largest norm of all gradients, and largest value of each.
+    early_stopping : int or EarlyStopping, optional
+        After so many epochs without improvement; see `EarlyStopping`.
+    callbacks : sequence of Callback
+    progress : bool
+        Show a bar (with tqdm, on a terminal or in a notebook) or a line for each epoch.
+    checkpoint : path, optional
+        A folder, made if need be, for checkpoints: all that is needed to go on with the same bits.
+    every : int, optional
+        After how many steps one is written; after every epoch by default, and always at the end and after Ctrl-C.
+    keep : int
+        How many checkpoints are kept.
+    resume : bool
+        Go on from the last checkpoint, if there is one. All arguments but `epochs`, `every`, `keep`, `progress` and the
+        patience of callbacks must be as they were.
+    stateful : int, optional
+        x is one long stream, (T, features) or (T,), which is cut into `batch_size` streams side by side, or some
+        streams already, (B, T, ...): they are taken in pieces of so many steps. The state is carried from piece to
+        piece, the gradient goes no further back than a piece. For an iterable of batches, which then follow one
+        another: True.
+    steps_per_epoch : int, optional
+        Of an iterable: how many batches make an epoch.
+
+    Returns
+    -------
+    History
+        After Ctrl-C, of what was done until then, with ``interrupted`` True.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type, shape or range; the message names it.
+    NonFiniteError
+        If a loss, gradient or update is not finite; the message names the step and the layer. The model keeps the
+        parameters that it had before that step.
+    RuntimeError
+        If another training writes into `checkpoint`.
+    """
+    layout = layout_of(model)
+    objective = Objective(loss, metrics, layout)
+    own_seed = as_size("seed", seed, least=0) if as_choice("shuffle", shuffle, (True, False)) else None
+    options: dict[str, Any] = {"layout": layout, "batch_size": batch_size, "stateful": stateful}
+    source = source_of(x, y, lengths, weights, **options, seed=own_seed, steps_per_epoch=steps_per_epoch)
+    source, held_out = _validation(source, validation, options)
+    run = Run(model, optimizer, epochs=as_size("epochs", epochs, least=0), steps_per_epoch=source.steps)
+    called = _callbacks(early_stopping, callbacks, as_choice("progress", progress, (True, False)))
+
+    carries, sums = stateful is not False, Sums(objective, keeps_outputs=False)
+    if isinstance(optimizer, str):
+        refused = {"clip_norm": clip_norm, "clip_value": clip_value, "checkpoint": checkpoint, "stateful": stateful}
+        return minimize(run, objective, source, held_out, called, refused)
+    if not all(hasattr(optimizer, name) for name in ("lr", "step")):
+        raise _errors.wrong_type("optimizer", "an optimiser, as fastgate.Adam(1e-3), or 'lbfgs'", repr(optimizer))
+    stepper = Stepper(model, objective, optimizer, clip_norm=clip_norm, clip_value=clip_value, carries=carries)
+    with ExitStack() as stack:
+        saver = None
+        as_choice("resume", resume, (True, False))
+        if checkpoint is not None:
+            checkpoints = stack.enter_context(Checkpoints(Path(checkpoint), keep))
+            identity = identity_of(model, optimizer) | source.description()
+            identity |= {"loss": objective.name, "metrics": list(objective.metrics), "batch_size": batch_size}
+            identity |= {"seed": own_seed, "clip_norm": clip_norm, "clip_value": clip_value, "stateful": stateful}
+            every = None if every is None else as_size("every", every)
+            saver = Saver(checkpoints, every, identity, run, stepper, sums, called)
+            if resume:
+                _check_resumable(source)
+                saver.go_on()
+            elif checkpoints.paths():
+                raise errors.holds_checkpoints(checkpoint)
+        elif resume or every is not None:
+            raise _errors.wrong_value("checkpoint", "a folder, beside resume or every", checkpoint)
+        ctrl_c = stack.enter_context(Interruption())
+        Loop(run, stepper, sums, source, held_out, called, saver, ctrl_c).train()
+    return run.history
+
+
+def _validation(source: Source, validation: Any, options: dict[str, Any]) -> tuple[Source, Source | None]:
+    """What is trained on, and what is measured."""
+    if validation is None:
+        return source, None
+    if isinstance(validation, (int, float)):
+        fraction = as_fraction(validation)
+        if not isinstance(source, (Samples, Streams)):
+            raise _errors.wrong_value("validation", "data (x, y), as batches cannot be split", validation)
+        return source.split(fraction)
+    if isinstance(validation, tuple):
+        if not 2 <= len(validation) <= 4:
+            expected = "(x, y), (x, y, lengths) or (x, y, lengths, weights)"
+            raise _errors.wrong_type("validation", expected, f"a tuple of {len(validation)}")
+        return source, source_of(*validation, **options)
+    return source, source_of(validation, **options)
+
+
+def _callbacks(early_stopping: Any, callbacks: Any, progress: bool) -> list[Callback]:
+    called = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+    for callback in called:
+        if not isinstance(callback, Callback):
+            raise _errors.wrong_type("callbacks", "a list of fastgate.Callback", type(callback).__name__)
+    if early_stopping is not None:
+        own = isinstance(early_stopping, EarlyStopping)
+        called.insert(0, early_stopping if own else EarlyStopping(as_size("early_stopping", early_stopping)))
+    return [*called, *([Progress()] if progress else [])]
+
+
+def _check_resumable(source: Source) -> None:
+    if not source.can_resume:
+        expected = "an array, a list or a callable(epoch), beside resume: an iterator cannot be had again"
+        raise _errors.wrong_type("x", expected, "an iterable of batches")

@@ -1,0 +1,113 @@
+"""`fit(optimizer="lbfgs")`: the limited-memory method of Broyden, Fletcher, Goldfarb and Shanno, by scipy.optimize."""
+
+from __future__ import annotations
+
+import math
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from fastgate import _errors
+from fastgate._arrays import Array
+from fastgate._terminal import Interruption
+from fastgate.training import errors
+from fastgate.training.batches import Source
+from fastgate.training.callbacks import Callback, Run
+from fastgate.training.evaluation import measure
+from fastgate.training.history import VALIDATION, History
+from fastgate.training.nonfinite import first_in_backward, first_in_forward, is_finite
+from fastgate.training.objective import Objective
+
+
+def minimize(
+    run: Run,
+    objective: Objective,
+    source: Source,
+    held_out: Source | None,
+    callbacks: list[Callback],
+    refused: dict[str, Any],
+) -> History:
+    """Train on all data at once, an epoch being one iteration. Dropout draws the same mask at every evaluation."""
+    from scipy.optimize import minimize as scipy_minimize
+
+    if run.optimizer != "lbfgs":
+        raise _errors.wrong_type("optimizer", "an optimiser, as fastgate.Adam(1e-3), or 'lbfgs'", repr(run.optimizer))
+    for name, value in refused.items():
+        if value is not None and value is not False:
+            raise _errors.wrong_value(name, "nothing beside optimizer='lbfgs'", value)
+    model, history = run.model, run.history
+    accepted, start = model.params.flat, perf_counter()
+    ctrl_c = Interruption()
+
+    def evaluate(vector: Array) -> tuple[float, Array]:
+        model.params.flat = vector
+        history.steps += 1
+        loss, gradient = _loss_and_gradient(model, objective, source, history)
+        if ctrl_c.requested:
+            raise KeyboardInterrupt
+        return loss, gradient
+
+    def after_iteration(intermediate_result: Any) -> None:
+        nonlocal accepted, start
+        model.params.flat = intermediate_result.x
+        accepted, run.loss = model.params.flat, float(intermediate_result.fun)
+        row = {"loss": run.loss}
+        if objective.metrics:
+            row = measure(model, objective, source, ctrl_c=ctrl_c) | row
+        if held_out is not None:
+            found = measure(model, objective, held_out, ctrl_c=ctrl_c)
+            row |= {VALIDATION + name: value for name, value in found.items()}
+        history.append(row, perf_counter() - start)
+        run.epoch, start = run.epoch + 1, perf_counter()
+        for callback in callbacks:
+            callback.on_epoch_end(run)
+        if history.stopped is not None:
+            raise StopIteration
+
+    try:
+        for callback in callbacks:
+            callback.on_train_begin(run)
+        with ctrl_c:
+            options = {"maxiter": run.epochs, "maxfun": 20 * run.epochs + 20}
+            begin = accepted.astype(np.float64)
+            if run.epochs:
+                found = scipy_minimize(
+                    evaluate, begin, jac=True, method="L-BFGS-B", callback=after_iteration, options=options
+                )
+                if found.success and history.stopped is None and run.epoch < run.epochs:
+                    history.stopped = f"converged: {found.message}"
+        run.has_ended = True
+    except KeyboardInterrupt:
+        history.interrupted = True
+    finally:
+        model.params.flat = accepted  # not of a trial step along a line
+        for callback in callbacks:
+            callback.on_train_end(run)
+    return history
+
+
+def _loss_and_gradient(model: Any, objective: Objective, source: Source, history: History) -> tuple[float, Array]:
+    """Of all data, batch by batch."""
+    total, weights, gradient = 0.0, 0.0, np.zeros(model.params.flat.size)
+    for i, batch in enumerate(source.epoch(0)):
+        if batch.y is None:
+            raise errors.no_targets()
+        y, tape = model.forward(batch.x, lengths=batch.lengths, training=True, rng_key=i)
+        given = objective.outputs(y, batch)
+        weight = given.weight
+        if not weight:
+            continue
+        loss, dy = objective.loss(given)
+        if not math.isfinite(loss):
+            where = first_in_forward(model, batch, i, None)
+            raise errors.not_finite(history.steps - 1, history.epochs, f"the loss is {loss}", where)
+        own = model.backward(tape, dy).params.flat
+        if not is_finite(own):
+            where = first_in_backward(model, batch, i, None, dy)
+            raise errors.not_finite(history.steps - 1, history.epochs, "the gradient is not finite", where)
+        total, weights = total + weight * loss, weights + weight
+        gradient += weight * own.astype(np.float64)
+    if not weights:
+        raise errors.nothing_counts()
+    return total / weights, gradient / weights

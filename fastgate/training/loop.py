@@ -1,0 +1,100 @@
+"""The loop over epochs and steps."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+from fastgate._terminal import Interruption
+from fastgate.training.batches import Source
+from fastgate.training.callbacks import Callback, Run
+from fastgate.training.errors import NonFiniteError
+from fastgate.training.evaluation import measure
+from fastgate.training.history import VALIDATION
+from fastgate.training.objective import Sums
+from fastgate.training.resume import Saver
+from fastgate.training.step import Stepper
+
+
+class Loop:
+    """A training from where it is to its end, to Ctrl-C, or to an error."""
+
+    def __init__(
+        self,
+        run: Run,
+        stepper: Stepper,
+        sums: Sums,
+        source: Source,
+        held_out: Source | None,
+        callbacks: list[Callback],
+        saver: Saver | None,
+        ctrl_c: Interruption,
+    ) -> None:
+        self.run, self.stepper, self.sums = run, stepper, sums
+        self.source, self.held_out, self.callbacks = source, held_out, callbacks
+        self.saver, self.ctrl_c = saver, ctrl_c
+        # What follows belongs together; between the steps it fits together, and only then it may be written.
+        self._is_whole = True
+
+    def train(self) -> None:
+        """Go on until the end."""
+        run, history = self.run, self.run.history
+        try:
+            self._tell("on_train_begin")
+            while run.epoch < run.epochs and history.stopped is None:
+                self._train_epoch()
+            if self.saver is not None:
+                self.saver.write()
+            run.has_ended = True
+        except KeyboardInterrupt:
+            history.interrupted = True
+            self.stepper.go_back()
+            if self.saver is not None and self._is_whole:
+                self.saver.write()
+        except NonFiniteError as error:
+            error.history = history
+            raise
+        finally:
+            self._tell("on_train_end")
+
+    def _train_epoch(self) -> None:
+        run, start = self.run, perf_counter()
+        for batch in self.source.epoch(run.epoch, run.step):
+            self._is_whole = False
+            done = self.stepper.step(batch, run.history.steps, run.epoch)
+            if done.weight:
+                self.sums.add(done.loss, done.weight, done.given)
+                run.loss = done.loss
+            run.step += 1
+            run.history.steps += 1
+            self._is_whole = True
+            self._tell("on_step_end")
+            if self.saver is not None:
+                self.saver.after_step()
+            self._heed_ctrl_c()
+            if run.history.stopped is not None:
+                return
+        row = self.sums.means()
+        if self.held_out is not None:
+            carries = self.stepper.carries
+            found = measure(run.model, self.stepper.objective, self.held_out, carries=carries, ctrl_c=self.ctrl_c)
+            row |= {VALIDATION + name: value for name, value in found.items()}
+        self._is_whole = False
+        run.history.append(row, perf_counter() - start)
+        self.sums.clear()
+        self.stepper.state = None
+        run.epoch, run.step = run.epoch + 1, 0
+        self._tell("on_epoch_end")
+        self._is_whole = True
+        if self.saver is not None:
+            self.saver.after_epoch()
+        self._heed_ctrl_c()
+
+    def _heed_ctrl_c(self) -> None:
+        if self.ctrl_c.requested:
+            raise KeyboardInterrupt
+
+    def _tell(self, event: str) -> None:
+        for callback in self.callbacks:
+            method: Any = getattr(callback, event)
+            method(self.run)

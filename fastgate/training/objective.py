@@ -1,0 +1,138 @@
+"""What a training makes small and what it measures, over batches that do not count alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgate import _errors
+from fastgate._arrays import Array
+from fastgate.losses import LOSSES
+from fastgate.metrics import METRICS, PARTS
+from fastgate.training import errors
+from fastgate.training.batches import Batch, Layout
+
+Function = Callable[..., Any]
+
+
+class Outputs(NamedTuple):
+    """What a model gave and should have given, samples first."""
+
+    y: Array
+    target: Any
+    options: dict[str, Array]  # lengths and weights, for losses and metrics: whatever is there
+    is_turned: bool  # the model has time first
+
+    @property
+    def weight(self) -> float:
+        """How much they count."""
+        lengths, weights = self.options.get("lengths"), self.options.get("weights")
+        if weights is None:
+            return float(math.prod(self.y.shape[:-1]) if lengths is None else lengths.sum())
+        if weights.ndim == 1:
+            steps = math.prod(self.y.shape[1:-1]) if lengths is None else lengths
+            return float(np.sum(weights * steps, dtype=np.float64))
+        valid = slice(None) if lengths is None else np.arange(weights.shape[1]) < lengths[:, None]
+        return float(np.sum(weights[valid], dtype=np.float64))
+
+
+class Objective:
+    """A loss and metrics, by name or as functions of (y, target) and, where there are some, `weights` and `lengths`."""
+
+    def __init__(self, loss: str | Function, metrics: Sequence[str | Function] | str, layout: Layout) -> None:
+        metrics = (metrics,) if isinstance(metrics, str) or callable(metrics) else metrics
+        self._loss, self._layout = _find("loss", loss, LOSSES), layout
+        self.metrics = {_name_of(metric): _find("metrics", metric, METRICS) for metric in metrics}
+        self.name = _name_of(loss)
+
+    def outputs(self, y: Array, batch: Batch) -> Outputs:
+        """What the model gave. An output per step has three axes or more: a layer of one's own may have ended time."""
+        is_per_step = self._layout.per_step and y.ndim > 2
+        is_turned = is_per_step and self._layout.time_first
+        options = {} if batch.weights is None else {"weights": batch.weights}
+        if is_per_step and batch.y_lengths is not None:
+            options["lengths"] = batch.y_lengths
+        return Outputs(y.swapaxes(0, 1) if is_turned else y, batch.y, options, is_turned)
+
+    def loss(self, given: Outputs) -> tuple[float, Array]:
+        """The loss and its gradient in y, which is as the model lays it out."""
+        loss, dy = self._loss(given.y, given.target, **given.options)
+        return float(loss), dy.swapaxes(0, 1) if given.is_turned else dy
+
+
+class Sums:
+    """Of a loss and metrics over batches: however the same samples are cut into them, the same but for rounding.
+
+    Metrics of fastgate add up. Any other needs all outputs at once: it is measured only if they are kept.
+    """
+
+    def __init__(self, objective: Objective, *, keeps_outputs: bool) -> None:
+        self._objective = objective
+        own = objective.metrics.items()
+        self._adding = {name: PARTS[metric] for name, metric in own if metric in PARTS}
+        self._whole = {name: metric for name, metric in own if metric not in PARTS} if keeps_outputs else {}
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._kept: list[Outputs] = []
+        self._loss, self._weight = 0.0, 0.0
+        self._parts: dict[str, Array] = {}
+
+    def add(self, loss: float, weight: float, given: Outputs) -> None:
+        """One batch."""
+        self._loss += loss * weight
+        self._weight += weight
+        for name, part in self._adding.items():
+            sums = part.sums(given.y, given.target, **given.options)
+            self._parts[name] = part.add(self._parts[name], sums) if name in self._parts else sums
+        if self._whole:
+            self._kept.append(given)
+
+    def means(self, prefix: str = "") -> dict[str, float]:
+        """The loss, and the metrics."""
+        if not self._weight:
+            raise errors.nothing_counts()
+        found = {"loss": self._loss / self._weight}
+        found |= {name: part.value(self._parts[name]) for name, part in self._adding.items()}
+        if self._whole:
+            y, target, options = _joined(self._kept)
+            found |= {name: float(metric(y, target, **options)) for name, metric in self._whole.items()}
+        return {prefix + name: value for name, value in found.items()}
+
+    def state(self) -> dict[str, Any]:
+        """For checkpoints."""
+        return {"loss": self._loss, "weight": self._weight, "parts": self._parts}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave."""
+        self._loss, self._weight, self._parts = state["loss"], state["weight"], state["parts"]
+
+
+def _find(argument: str, value: str | Function, known: dict[str, Function]) -> Function:
+    if callable(value):
+        return value
+    if value not in known:
+        raise _errors.wrong_value(argument, f"{', '.join(map(repr, known))} or a function", value)
+    return known[value]
+
+
+def _name_of(value: str | Function) -> str:
+    return value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
+
+
+def _joined(kept: list[Outputs]) -> tuple[Array, Array, dict[str, Array]]:
+    """All batches as one; padded to the longest, where there is a time axis."""
+    options = {name: _padded([each.options[name] for each in kept]) for name in kept[0].options}
+    return _padded([each.y for each in kept]), _padded([np.asarray(each.target) for each in kept]), options
+
+
+def _padded(arrays: list[Array]) -> Array:
+    if all(array.shape[1:] == arrays[0].shape[1:] for array in arrays):
+        return np.concatenate(arrays)
+    steps = max(array.shape[1] for array in arrays)
+    widths = [((0, 0), (0, steps - array.shape[1]), *((0, 0),) * (array.ndim - 2)) for array in arrays]
+    return np.concatenate([np.pad(array, width) for array, width in zip(arrays, widths, strict=True)])

@@ -1,0 +1,138 @@
+"""The state of a training under way: what goes into a checkpoint, and how a training goes on from one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fastgate.training import errors
+from fastgate.training.callbacks import Callback, Run
+from fastgate.training.checkpoint import Checkpoints
+from fastgate.training.objective import Sums
+from fastgate.training.step import Stepper
+
+COUNTERS = ("lr", "steps")  # attributes of an optimiser that change while it is used
+
+
+class Saver:
+    """Writes checkpoints of one training and goes on from the last.
+
+    Parameters
+    ----------
+    checkpoints : Checkpoints
+    every : int or None
+        After how many steps there is one; None for after each epoch. There is one at the end, too.
+    identity : dict
+        What must be the same when the training goes on, by name.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        every: int | None,
+        identity: dict[str, Any],
+        run: Run,
+        stepper: Stepper,
+        sums: Sums,
+        callbacks: list[Callback],
+    ) -> None:
+        self._checkpoints, self._every, self._identity = checkpoints, every, json.loads(json.dumps(identity))
+        self._run, self._stepper, self._sums = run, stepper, sums
+        self._callbacks = [callback for callback in callbacks if type(callback).state is not Callback.state]
+        self._first_lr = _rate_of(run.optimizer)
+        self._written: tuple[int, int] | None = None
+
+    def after_step(self) -> None:
+        """Write one if it is time."""
+        if self._every is not None and self._run.history.steps % self._every == 0:
+            self.write()
+
+    def after_epoch(self) -> None:
+        """Write one if it is time."""
+        if self._every is None:
+            self.write()
+
+    def write(self) -> None:
+        """Write one, unless there is one of this very moment."""
+        run, history = self._run, self._run.history
+        moment = run.epoch, run.step
+        if moment == self._written:
+            return
+        state = {
+            "identity": self._identity,
+            "position": moment,
+            "parameters": dict(run.model.params),
+            "optimizer": run.optimizer.state(),
+            "lr": [self._first_lr, _rate_of(run.optimizer)],
+            "carried": self._stepper.state,
+            "sums": self._sums.state(),
+            "history": {name: getattr(history, name) for name in ("columns", "steps", "seconds", "stopped")},
+            "callbacks": [[type(callback).__name__, callback.state()] for callback in self._callbacks],
+        }
+        self._checkpoints.write(history.steps, state)
+        self._written = moment
+
+    def go_on(self) -> None:
+        """From the last checkpoint, if there is one."""
+        found = self._checkpoints.newest()
+        if found is None:
+            return
+        path, state = found
+        self._compare(path, state)
+        run, history = self._run, self._run.history
+        run.epoch, run.step = self._written = state["position"]
+        run.model.params.update(state["parameters"])
+        run.optimizer.restore(state["optimizer"])
+        self._first_lr, lr = state["lr"]
+        if not callable(run.optimizer.lr):
+            run.optimizer.lr = lr
+        self._stepper.state = state["carried"]
+        self._sums.restore(state["sums"])
+        for name, value in state["history"].items():
+            setattr(history, name, value)
+        for callback, (_, kept) in zip(self._callbacks, state["callbacks"], strict=True):
+            callback.restore(kept)
+
+    def _compare(self, path: Path, state: dict[str, Any]) -> None:
+        """Whether the checkpoint is of this training."""
+        then = state["identity"] | {"callbacks": [name for name, _ in state["callbacks"]]}
+        now = self._identity | {"callbacks": [type(callback).__name__ for callback in self._callbacks]}
+        for name in [*now, *(name for name in then if name not in now)]:
+            if then.get(name) != now.get(name):
+                raise errors.other_training(path, name, then.get(name), now.get(name))
+        # A training that went on in the same process has the rate that it came to.
+        if self._first_lr not in state["lr"]:
+            raise errors.other_training(path, "learning rate", state["lr"][0], self._first_lr)
+
+
+def identity_of(model: Any, optimizer: Any) -> dict[str, Any]:
+    """What model and optimiser are, but for numbers that change in training."""
+    options = {name.lstrip("_"): value for name, value in vars(optimizer).items()}
+    kept = {name: repr(value) for name, value in options.items() if name not in (*COUNTERS, "kept")}
+    return {
+        "model": _config_of(model),
+        "parameters": {name: [*array.shape, array.dtype.name] for name, array in model.params.items()},
+        "optimizer": [type(optimizer).__name__, kept],
+    }
+
+
+def _config_of(model: Any) -> Any:
+    try:
+        return _without_idle_seeds(model.config())
+    except (AttributeError, TypeError, ValueError):  # a layer of one's own need not have one
+        return repr(model)
+
+
+def _without_idle_seeds(config: Any) -> Any:
+    """Seeds matter to a training that goes on only where they draw dropout."""
+    if isinstance(config, dict):
+        idle = () if config.get("dropout") or config.get("p") else ("seed", "init")
+        return {name: _without_idle_seeds(value) for name, value in config.items() if name not in idle}
+    if isinstance(config, (list, tuple)):
+        return [_without_idle_seeds(part) for part in config]
+    return config
+
+
+def _rate_of(optimizer: Any) -> Any:
+    return repr(optimizer.lr) if callable(optimizer.lr) else optimizer.lr

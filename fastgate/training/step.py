@@ -1,0 +1,101 @@
+"""One step of training: a batch in, new parameters out; or an error that leaves the parameters as they were."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgate._arrays import Array, as_positive
+from fastgate.clipping import clip_gradient_norm, clip_gradient_value
+from fastgate.training import errors
+from fastgate.training.batches import Batch
+from fastgate.training.nonfinite import first_in_backward, first_in_forward, is_finite
+from fastgate.training.objective import Objective, Outputs
+
+
+class Done(NamedTuple):
+    """What a step came to."""
+
+    loss: float
+    weight: float  # how much the batch counts; 0: nothing in it did, and nothing was learnt
+    given: Outputs
+
+
+class Stepper:
+    """A model with what trains it; `state` is carried from batch to batch if `carries`."""
+
+    def __init__(
+        self,
+        model: Any,
+        objective: Objective,
+        optimizer: Any,
+        *,
+        clip_norm: float | None,
+        clip_value: float | None,
+        carries: bool,
+    ) -> None:
+        self.model, self.objective, self.optimizer, self.carries = model, objective, optimizer, carries
+        self.clip_norm = None if clip_norm is None else as_positive("clip_norm", clip_norm)
+        self.clip_value = None if clip_value is None else as_positive("clip_value", clip_value)
+        self.state: Any = None
+        self.before: list[Array] | None = None  # the parameters, while they are being written
+
+    def step(self, batch: Batch, number: int, epoch: int) -> Done:
+        """Learn from one batch; `number` counts the steps of all epochs, and is the key of dropout."""
+        model, params = self.model, self.model.params
+        if batch.y is None:
+            raise errors.no_targets()
+        state = self.state if self.carries and batch.carries else None
+        options = {} if state is None else {"state": state}
+        y, tape = model.forward(batch.x, lengths=batch.lengths, training=True, rng_key=number, **options)
+        given = self.objective.outputs(y, batch)
+        weight = given.weight
+        if not weight:
+            self.state = tape.state if self.carries else None
+            return Done(math.nan, weight, given)
+        loss, dy = self.objective.loss(given)
+        if not math.isfinite(loss):
+            where = first_in_forward(model, batch, number, state)
+            raise errors.not_finite(number, epoch, f"the loss is {loss}", where)
+        gradients = model.backward(tape, dy).params
+        if not is_finite(gradients.flat):
+            where = first_in_backward(model, batch, number, state, dy)
+            raise errors.not_finite(number, epoch, f"the loss is {loss:.4g}, but its gradient is not finite", where)
+        parts = params.split(gradients)
+        if self.clip_value is not None:
+            clip_gradient_value(parts, self.clip_value)
+        if self.clip_norm is not None:
+            clip_gradient_norm(parts, self.clip_norm)
+        self._update(parts, number, epoch)
+        if self.carries:
+            self.state = tape.state
+        return Done(loss, weight, given)
+
+    def _update(self, gradients: list[Any], number: int, epoch: int) -> None:
+        owners = self.model.params.layers
+        self.before = [own.flat for own in owners]
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
+            self.optimizer.step(owners, gradients)
+        bad = [i for i, own in enumerate(owners) if not is_finite(own.flat)]
+        if bad:
+            self.go_back()
+            where = f"the parameters of layer {_path_of(self.model, bad[0])}"
+            raise errors.not_finite(number, epoch, "the optimiser's update is not finite", where)
+        self.before = None
+
+    def go_back(self) -> None:
+        """Undo an update that did not come to its end."""
+        if self.before is not None:
+            for own, flat in zip(self.model.params.layers, self.before, strict=True):
+                own.flat = flat
+            self.before = None
+
+
+def _path_of(model: Any, i: int) -> str:
+    """Of the layer with the i-th of ``params.layers``."""
+    owner = model.params.layers[i]
+    first = next(iter(owner))
+    names: list[str] = [name for name in model.params if model.params[name] is owner[first]]
+    return names[0].removesuffix(f".{first}")
