@@ -11,7 +11,7 @@ from fastgate.lstm import LSTM
 from fastgate.optimizers import Adam, clip_gradient_norm
 from fastgate.rnn import RNN
 
-__version__ = "0.2.0"
+__version__ = "0.2.1"
 
 __all__ = [
     "GRU",
