@@ -147,7 +147,3 @@ def no_folder(path: object) -> OSError:
 
 def no_ordinary_file(path: object) -> OSError:
     return OSError(f"path: {str(path)!r} is no ordinary file")
-
-
-def nothing_counts(names: Iterable[str]) -> ValueError:
-    return ValueError(f"{', '.join(names)}: expected at least one entry that counts, got none")
