@@ -1,5 +1,6 @@
 """Weights as the kernels read them: packed once for every version of the parameters."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from fastgate.kernels import memory
 from fastgate.kernels.cpu.features import lanes, padded
 from fastgate.kernels.cpu.layout import gate_columns, slice_columns, slice_units
-from fastgate.kernels.cpu.pack import pack_backward, pack_forward
+from fastgate.kernels.cpu.pack import add_bias, pack_backward, pack_forward
 
 
 class Weights(NamedTuple):
@@ -31,12 +32,10 @@ def pack_weights(cell, W_ih, W_hh, b_ih, b_hh, slices=1):
         slice_columns(groups, H, width, slices) for groups in (cell.input_groups, cell.recurrent_groups)
     )
     bias = memory.zeros((slices, sum(group_widths(cell, H, dtype, slices))), dtype)
-    for own, inputs, recurrent, start in zip(
-        bias, input_rows, recurrent_rows, recurrent_starts(cell, H, dtype, slices), strict=True
-    ):
-        own[: inputs.size] += _picked(b_ih, inputs)
-        if not cell.has_single_bias:
-            own[start : start + recurrent.size] += _picked(b_hh, recurrent)
+    input_starts, recurrent_starts = bias_starts(cell.group_sizes, cell.recurrent_group, H, width, slices)
+    add_bias(b_ih, input_rows, input_starts, bias)
+    if not cell.has_single_bias:
+        add_bias(b_hh, recurrent_rows, recurrent_starts, bias)
     return Weights(bias, forward_panels(W_ih, input_rows), forward_panels(W_hh, recurrent_rows))
 
 
@@ -46,16 +45,15 @@ def group_widths(cell, H, dtype, slices):
     return [padded(size * units, dtype) for size in cell.group_sizes]
 
 
-def recurrent_starts(cell, H, dtype, slices):
-    """The column where the recurrent product begins, in each slice."""
-    units = slice_units(H, lanes(dtype), slices)
-    for first in range(0, H, units):
-        own = min(units, H - first)
-        yield sum(padded(size * own, dtype) for size in cell.group_sizes[: cell.recurrent_group])
-
-
-def _picked(vector, rows):
-    return np.where(rows >= 0, vector[rows], 0)
+@lru_cache
+def bias_starts(group_sizes, recurrent_group, H, width, slices):
+    """The columns where the input's and the recurrent product begin, in each slice."""
+    units = slice_units(H, width, slices)
+    starts = [
+        sum(-(-size * min(units, H - first) // width) * width for size in group_sizes[:recurrent_group])
+        for first in range(0, H, units)
+    ]
+    return np.zeros(len(starts), np.int64), np.array(starts)
 
 
 def forward_panels(W, rows):
