@@ -274,8 +274,14 @@ def test_final_state(make, bidirectional, all_layers):
 
 @pytest.mark.parametrize(
     "text",
-    ["Dropout(0.25)", "Activation('gelu')", "LayerNorm(3)", "LayerNorm(3, eps=0.01, dtype='float64')", "FinalState()"]
-    + ["FinalState(all_layers=True)"],
+    [
+        "Dropout(0.25)",
+        "Activation('gelu')",
+        "LayerNorm(3)",
+        "LayerNorm(3, eps=0.01, dtype='float64')",
+        "FinalState()",
+        "FinalState(all_layers=True)",
+    ],
 )
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda part: pickle.loads(pickle.dumps(part))])
 def test_printed_form_configuration_and_copies(text, duplicate):

@@ -275,7 +275,7 @@ def test_layers_of_ones_own(lengths):
     model = fg.Sequential(
         Scale(3), fg.GRU(3, 4, seed=0, **F64), MeanOverTime(), fg.Linear(4, 2, seed=1, **F64), Scale(2)
     )
-    assert list(model.params)[0] == "0.scale"
+    assert next(iter(model.params)) == "0.scale"
     x = rng.standard_normal((B, T, 3))
     y, tape = model.forward(x, lengths=lengths)
     dy = rng.standard_normal(y.shape)
