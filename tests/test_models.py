@@ -143,6 +143,28 @@ def test_a_wrong_write_changes_nothing():
     assert np.array_equal(model.params.flat, before)
 
 
+def test_a_quantized_layer_of_a_model_cannot_be_written():
+    model = fg.Sequential(fg.GRU(2, 3).quantized("bfloat16"), fg.FinalState(), fg.Linear(3, 2))
+    before = model.params.flat
+    assert model(np.ones((1, 4, 2))).shape == (1, 2)
+    with complaint(TypeError, "params", "cannot be written"):
+        model.params.flat = np.zeros_like(before)
+    with complaint(TypeError, "params", "cannot be written"):
+        model.params["2.bias"] = [1, 2]
+    with complaint(TypeError, "forward", "inference only"):
+        model.forward(np.ones((1, 4, 2)))
+    assert np.array_equal(model.params.flat, before)
+
+
+def test_a_subclass_nests_too():
+    class Own(fg.Sequential):
+        pass
+
+    model = fg.Sequential(Own(fg.Embedding(5, 2), fg.GRU(2, 3)), fg.FinalState())
+    assert list(model.params)[:2] == ["0.0.weight", "0.1.weight_ih_l0"]
+    assert model([[1, 2]]).shape == (1, 3)
+
+
 def test_a_tape_is_of_one_model_and_its_parameters():
     model = classifier()
     y, tape = model.forward(IDS, rng_key=0)
@@ -284,7 +306,7 @@ def test_parity_with_torch(cell, ragged, torch):
         fg.Linear(32, 3, **f64),
         fg.Activation("gelu"),
     )
-    model.params.update({name: array.numpy() for name, array in theirs.state_dict().items()})
+    model.params.update(theirs.state_dict())
     expected = theirs(torch.tensor(IDS))
     dy = rng.standard_normal(expected.shape)
     expected.backward(torch.tensor(dy))
