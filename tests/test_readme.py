@@ -11,17 +11,25 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 
 
-def test_programs_run_as_they_stand():
-    first, training, stream = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_programs_run_as_they_stand(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, model, training, stream, texts, equations = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names = {}
     exec(first, names)
     assert names["y"].shape == (8, 20, 64)
     assert names["h"].shape == names["c"].shape == (2, 8, 64)
     np.testing.assert_array_equal(names["y1"], names["y"][:, 0])
+    exec(model, names)
+    np.testing.assert_array_equal(names["model"].predict(names["x"]), names["forecast"])
     exec(stream, names)
     np.testing.assert_array_equal(names["y"], names["layer"](names["stream"])[0][:, -100:])
     exec(training, names)
     assert names["loss"] < 0.8 * np.log(100)
+    exec(texts, names)
+    assert len(names["history"].epochs) == 3
+    assert (tmp_path / "checkpoints").is_dir()
+    exec(equations, names)
+    assert names["lstm"].hidden_size == names["gru"].hidden_size == 5
 
 
 def test_speeds_are_those_of_the_latest_release(monkeypatch):
