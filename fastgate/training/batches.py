@@ -173,6 +173,8 @@ class Given:
             raise errors.no_batches(number)
 
     def _read(self, item: Any) -> Batch:
+        if isinstance(item, np.ndarray):  # x alone, to predict from
+            item = (item,)
         if not isinstance(item, (tuple, list)) or not 1 <= len(item) <= 4:
             expected = "batches (x, y), (x, y, lengths) or (x, y, lengths, weights)"
             raise _errors.wrong_type("x", expected, type(item).__name__)
