@@ -157,6 +157,7 @@ def test_progress_is_a_bar_on_a_terminal(capsys, monkeypatch, data):
         ({"steps_per_epoch": 3}, ValueError, "steps_per_epoch"),
         ({"stateful": True}, ValueError, "stateful"),
         ({"stateful": 3}, ValueError, "y"),
+        ({"checkpoint": "never", "optimizer": type("Own", (), {"lr": 1, "step": None})}, TypeError, "optimizer"),
         ({"early_stopping": 0}, ValueError, "early_stopping"),
         ({"callbacks": [print]}, TypeError, "callbacks"),
         ({"resume": True}, ValueError, "checkpoint"),
@@ -170,3 +171,9 @@ def test_wrong_arguments(options, kind, argument):
     with complaint(kind, argument):
         model.fit(**{"x": x, "y": y, "loss": "mse", "optimizer": fg.Adam()} | options)
     assert model.params.version == before
+
+
+def test_no_stream_through_both_directions():
+    model = fg.Sequential(fg.LSTM(3, 5, bidirectional=True, seed=0), fg.Linear(10, 1, seed=1))
+    with complaint(ValueError, "stateful", "bidirectional"):
+        model.fit(np.zeros((20, 3)), np.zeros((20, 1)), loss="mse", optimizer=fg.Adam(), stateful=5)

@@ -20,6 +20,7 @@ class Layout(NamedTuple):
     time_first: bool = False
     per_step: bool = True  # the output has a time axis, as x has
     inputs: int = 1  # an encoder-decoder has two, as a tuple
+    can_carry: bool = True  # states, from piece to piece of a stream
     step_axes: int = 1  # of x after samples and time: features, or none where it holds integers for an Embedding
 
 
