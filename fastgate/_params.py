@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -48,7 +49,11 @@ class NamedArrays(Mapping[str, Array]):
 
     def __init__(self, flat: Array, shapes: Shapes) -> None:
         self._flat, self._shapes = flat, shapes
-        self._views = split(flat, shapes)
+
+    @cached_property
+    def _views(self) -> dict[str, Array]:
+        """Made when they are asked for: an optimiser wants the vector alone."""
+        return split(self._flat, self._shapes)
 
     @property
     def flat(self) -> Array:
@@ -72,10 +77,10 @@ class NamedArrays(Mapping[str, Array]):
             self[name] = value
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._views)
+        return iter(self._shapes)
 
     def __len__(self) -> int:
-        return len(self._views)
+        return len(self._shapes)
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{name} {view.shape}" for name, view in self._views.items())
@@ -109,8 +114,13 @@ class Snapshot:
         self.arrays = split(flat, shapes)  # for kernels: Numba would compile once more for read-only arrays
         self.flat = flat.view()
         self.flat.flags.writeable = False
-        self.public = split(self.flat, shapes)
+        self._shapes = shapes
         self.derived: dict[Any, Any] = {}
+
+    @cached_property
+    def public(self) -> dict[str, Array]:
+        """Read-only views, made when they are asked for."""
+        return split(self.flat, self._shapes)
 
 
 class Params(Mapping[str, Array]):
@@ -169,6 +179,7 @@ class Params(Mapping[str, Array]):
 
     @flat.setter
     def flat(self, value: Any) -> None:
+        self._check_writable()
         self._publish(_as_shaped("params.flat", value, self.flat).copy())
 
     def update(self, values: Mapping[str, Any]) -> None:
@@ -182,6 +193,7 @@ class Params(Mapping[str, Array]):
 
         Other threads that write wait. Writing by other means inside is an error, because it would be lost.
         """
+        self._check_writable()
         with self._writing:
             before = self._snapshot
             views = NamedArrays(self.flat.copy(), self._shapes)
@@ -189,6 +201,9 @@ class Params(Mapping[str, Array]):
             if self._snapshot is not before:
                 raise _errors.lost_write()
             self._publish(views.flat.copy())
+
+    def _check_writable(self) -> None:
+        """Nothing to raise: these are."""
 
     def _publish(self, flat: Array) -> None:
         with self._writing:
