@@ -51,6 +51,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
     (60, 2)
     """
 
+    classes_: Array
+
     def fit(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> SequenceClassifier:
         """Train on sequences and their classes.
 
