@@ -82,14 +82,13 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         check_classification_targets(labels)
         classes, target = np.unique(labels[counting], return_inverse=True)
         if len(classes) < 2:
-            raise _errors.wrong_value("y", "at least two classes", f"one class, {classes[0]}")
+            raise _errors.wrong_value("y", "at least two classes", "one class")
         if self._goes_on and not np.array_equal(classes, self.classes_):
             raise _errors.wrong_value("y", f"the classes of the fit before, {list(self.classes_)}", list(classes))
+        is_binary = len(classes) == 2
+        loss, outputs = ("binary_cross_entropy", 1) if is_binary else ("cross_entropy", len(classes))
+        self._train(x, target, weights, loss, outputs=outputs, stratify=target)
         self.classes_ = classes
-        if len(classes) == 2:
-            self._train(x, target[:, None].astype(x[0].dtype), weights, "binary_cross_entropy", 1, target)
-        else:
-            self._train(x, target, weights, "cross_entropy", len(classes), target)
         return self
 
     def decision_function(self, X: Any) -> Array:

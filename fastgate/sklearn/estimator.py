@@ -82,7 +82,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _read(self, X: Any, y: Any, sample_weight: Any) -> tuple[Sequences, Array | None, Array]:
         """The samples that count, their weights, and which ones they are."""
-        if y is None:
+        if y is None:  # in the words that scikit-learn's checks look for
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         x = read_sequences(self, X, read_dtype(self.dtype), reset=not self._goes_on)
         check_consistent_length(x, y)
@@ -92,15 +92,17 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         counting = np.flatnonzero(weights)  # so that a sample without weight is as none, to the last bit
         return take(x, counting), weights[counting], counting
 
-    def _train(self, x: Sequences, y: Array, weights: Array | None, loss: str, outputs: int, classes: Any) -> None:
-        """Learn y (N, outputs), or classes (N,), from x; `classes` are those to stratify by, if any."""
+    def _train(
+        self, x: Sequences, y: Array, weights: Array | None, loss: str, *, outputs: int, stratify: Array | None = None
+    ) -> None:
+        """Learn y, as the loss takes it, from x; `stratify` (N,) is what the data set aside keep the proportions of."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         network = self._made(x[0].shape[-1], outputs, x[0].dtype, seed)
         optimizer = self._optimizer()
         validation = None
         if as_choice("early_stopping", self.early_stopping, (True, False)):
             rows = np.arange(len(x))
-            options = {"test_size": self.validation_fraction, "random_state": seed, "stratify": classes}
+            options = {"test_size": self.validation_fraction, "random_state": seed, "stratify": stratify}
             rows, held_out = train_test_split(rows, **options)
             validation = (take(x, held_out), y[held_out], None, None if weights is None else weights[held_out])
             x, y, weights = take(x, rows), y[rows], None if weights is None else weights[rows]
@@ -162,7 +164,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _outputs(self, X: Any) -> Array:
         """(N, outputs) of the network, in float64."""
-        check_is_fitted(self)
+        check_is_fitted(self, "network_")
         x = read_sequences(self, X, self.network_.dtype, reset=False)
         y: Array = self.network_.predict(x, batch_size=PREDICTED_AT_ONCE).astype(np.float64)
         return y

@@ -49,7 +49,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         A further `fit` begins with the weights, and the scale of the targets, of the one before.
     dtype : "auto", "float32" or "float64"
         In which the network computes: "auto" takes float32 if X has it and float64 for all else, as scikit-learn does.
-        float32 is enough for most data, and takes half the time.
+        float32 is enough for most data, and faster.
     random_state : int, RandomState or None
         For initial weights, dropout, the order of the samples and the data set aside. An int gives the same bits every
         time, whatever the number of threads.
@@ -113,14 +113,16 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         """
         x, weights, counting = self._read(X, y, sample_weight)
         own = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y", estimator=self)
-        self._is_flat = own.ndim == 1
         target = own.reshape(len(own), -1)[counting]
-        if not self._goes_on:
-            self._mean = np.average(target, axis=0, weights=weights)
-            deviation = np.sqrt(np.average((target - self._mean) ** 2, axis=0, weights=weights))
-            self._scale = np.where(deviation > 0, deviation, 1.0)
-        standard = (target - self._mean) / self._scale
-        self._train(x, standard.astype(x[0].dtype), weights, "mse", target.shape[1], None)
+        if self._goes_on:
+            mean, scale = self._mean, self._scale
+        else:
+            mean = np.average(target, axis=0, weights=weights)
+            deviation = np.sqrt(np.average((target - mean) ** 2, axis=0, weights=weights))
+            scale = np.where(deviation > 0, deviation, 1.0)
+        standard = ((target - mean) / scale).astype(x[0].dtype)
+        self._train(x, standard, weights, "mse", outputs=target.shape[1])
+        self._mean, self._scale, self._is_flat = mean, scale, own.ndim == 1
         return self
 
     def predict(self, X: Any) -> Array:
