@@ -201,6 +201,19 @@ def test_wrong_parameters_are_named(arrays):
         SequenceClassifier(**small()).fit(X, np.ones(N, int))
 
 
+def test_a_fit_that_fails_changes_no_prediction(arrays):
+    X, y = arrays
+    model = SequenceRegressor(**small(learning_rate=-1.0))
+    with pytest.raises(ValueError, match="lr"):
+        model.fit(X, y)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+    before = model.set_params(learning_rate=1e-3).fit(X, y).predict(X)
+    with pytest.raises(ValueError, match="lr"):
+        model.set_params(learning_rate=-1.0).fit(X, 100.0 * y)
+    np.testing.assert_array_equal(model.predict(X), before)
+
+
 # ---------------------------------------------------------------------------------------------- bits and processes
 
 

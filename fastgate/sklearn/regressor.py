@@ -88,6 +88,10 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
     (200,)
     """
 
+    _mean: Array  # of the targets, (outputs)
+    _scale: Array
+    _is_flat: bool
+
     def fit(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> SequenceRegressor:
         """Train on sequences and their targets.
 
@@ -143,7 +147,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         TypeError, ValueError
             If X is not as it was in `fit`.
         """
-        y = self._outputs(X) * self._scale + self._mean
+        y: Array = self._outputs(X) * self._scale + self._mean
         return y[:, 0] if self._is_flat else y
 
     def __sklearn_tags__(self) -> Any:
