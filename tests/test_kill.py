@@ -25,7 +25,7 @@ def train(folder, result):
     lstm = fg.LSTM(3, 16, 2, dropout=0.2, seed=0)
     model = fg.Sequential(lstm, fg.FinalState(), fg.Linear(16, 1, seed=1))
     model.fit(x, y, loss="mse", optimizer=fg.Adam(1e-2), epochs=25, batch_size=4, validation=0.2, early_stopping=24,
-              checkpoint=folder, every=3, resume=True)
+              checkpoint=folder, every=1, resume=True)
     model.params.flat.tofile(result)
 
 def fork(*arguments):

@@ -84,7 +84,7 @@ def write(path: Path, state: dict[str, Any]) -> None:
     text = json.dumps({"format": FORMAT, "state": _described(state, "", arrays)})
     arrays[DESCRIPTION] = np.frombuffer(text.encode(), np.uint8)
     with atomic_file(path) as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def read(path: Path) -> dict[str, Any]:
