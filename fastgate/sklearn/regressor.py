@@ -72,9 +72,9 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
     Notes
     -----
     fastgate has threads of its own, as many as there are CPUs, and uses them where a batch is large enough to gain by
-    it. Processes that run side by side, as with ``n_jobs=2``, do not know of each other, and joblib does not limit
-    them: set the environment variable ``FASTGATE_NUM_THREADS=1`` before they start (or as many as each may use).
-    Results do not depend on it. In threads of one process, as joblib's "threading" has them, the threads are shared.
+    it. joblib gives each of its processes (``n_jobs=2``) its share of them, by ``NUMBA_NUM_THREADS``; processes that
+    are started otherwise do not know of each other: set ``FASTGATE_NUM_THREADS`` for them. Results do not depend on it.
+    In threads of one process, as joblib's "threading" has them, fastgate's threads are shared.
 
     In a `Pipeline`, transformers like `StandardScaler` take two-dimensional X only.
 
