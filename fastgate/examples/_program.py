@@ -12,19 +12,26 @@ import fastgate as fg
 from fastgate import _picture
 from fastgate._arrays import Array
 from fastgate._options import at_least
+from fastgate._picture import BLUE, GRAY, GREEN, ORANGE, PURPLE, panels
 from fastgate._terminal import UserError, exit_code, printable, say
 
+__all__ = [
+    *("BLUE", "CELLS", "COLORS", "GRAY", "GREEN", "ORANGE", "PURPLE", "Array", "UserError"),
+    *("as_numbers", "at_least", "panels", "parser", "read_columns", "run", "save_picture", "say", "say_training"),
+]
+
 CELLS: dict[str, Any] = {"lstm": fg.LSTM, "gru": fg.GRU, "rnn": fg.RNN}
+COLORS = {"lstm": BLUE, "gru": ORANGE, "rnn": GREEN}
 MOST_BYTES = 50_000_000  # of a table
 
 
 def parser(
-    name: str, description: str | None, *, epochs: int, quick: int, cell: bool = True, data: str | None = None
+    name: str, description: str | None, *, epochs: tuple[int, int] | None, cell: bool = True, data: str | None = None
 ) -> ArgumentParser:
     """The options that all examples have; add others to it.
 
-    `epochs` are those of a whole training, `quick` those with ``--quick``; `cell` and `data` say whether the example
-    has these options at all; `data` is the help of the second.
+    `epochs` are those of a whole training, and those with ``--quick``; `data` is the help of ``--data``. What is None or
+    False is no option of the example.
     """
     prog = f"python -m fastgate.examples.{name}"
     made = ArgumentParser(prog, description=description, formatter_class=RawDescriptionHelpFormatter)
@@ -32,18 +39,21 @@ def parser(
         made.add_argument("--cell", choices=CELLS, default="lstm", help="default: %(default)s")
     if data is not None:
         made.add_argument("--data", type=Path, metavar="FILE", help=data)
-    made.add_argument("--epochs", type=at_least(1), metavar="N", help=f"default: {epochs}; with --quick {quick}")
+    if epochs is not None:
+        text = "default: {}, with --quick {}".format(*epochs)
+        made.add_argument("--epochs", type=at_least(1), metavar="N", help=text)
+        made.set_defaults(usual_epochs=epochs)
     made.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="default: %(default)s")
     made.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the result (needs matplotlib)")
     made.add_argument("--quick", action="store_true", help="a small training, to see that everything works")
-    made.set_defaults(choose_epochs=lambda quickly: quick if quickly else epochs)
     return made
 
 
 def run(example: Callable[[Namespace], None], options: ArgumentParser, argv: Sequence[str] | None = None) -> int:
     """Run the example with the options of the command line; the exit code."""
     chosen = options.parse_args(argv)
-    chosen.epochs = chosen.epochs or chosen.choose_epochs(chosen.quick)
+    if "epochs" in chosen:
+        chosen.epochs = chosen.epochs or chosen.usual_epochs[chosen.quick]
 
     def whole() -> int:
         if chosen.plot is not None:
@@ -52,6 +62,14 @@ def run(example: Callable[[Namespace], None], options: ArgumentParser, argv: Seq
         return 0
 
     return exit_code(options.prog, whole)
+
+
+def say_training(history: fg.History) -> None:
+    """How long it was; the first epoch may have compiled kernels, the median one has not."""
+    if history.interrupted:
+        say("\ninterrupted: the results are those of what was learnt until then")
+    each = f", {1000 * np.median(history.seconds):.0f} ms each" if history.epochs else ""
+    say(f"\n{history.epochs} epochs of training{each}")
 
 
 def save_picture(path: Path, figure: Any) -> None:

@@ -11,10 +11,7 @@ from typing import Any
 import numpy as np
 
 import fastgate as fg
-from fastgate._arrays import Array
-from fastgate._picture import BLUE, GRAY, panels
-from fastgate._terminal import say
-from fastgate.examples._program import CELLS, parser, run, save_picture
+from fastgate.examples._program import BLUE, CELLS, GRAY, Array, panels, parser, run, save_picture, say, say_training
 
 STEPS, UNITS = 10, 50
 
@@ -41,10 +38,10 @@ def learn(options: Namespace) -> None:
     say(model.summary())
 
     history = model.fit(x, y, loss="mse", optimizer=fg.Adam(1e-3), epochs=options.epochs, seed=options.seed)
-    predicted = model.predict(x_test)
+    say_training(history)
 
+    predicted = model.predict(x_test)
     error, guess = fg.mean_squared_error(predicted, y_test), float(y_test.var())
-    say(f"\n{history.epochs} epochs in {sum(history.seconds):.2f} s")
     say(f"mean squared error on 1,000 new sequences: {error:.4f} (always guessing the mean: {guess:.3f})")
     say(f"R2: {fg.r2(predicted, y_test):.3f}\n")
     say("  true  predicted")
@@ -65,7 +62,7 @@ def draw(true: Array, predicted: Array, cell: str) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run(learn, parser("sum_of_sequence", __doc__, epochs=20, quick=15), argv)
+    return run(learn, parser("sum_of_sequence", __doc__, epochs=(20, 15)), argv)
 
 
 if __name__ == "__main__":
