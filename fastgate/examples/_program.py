@@ -16,8 +16,24 @@ from fastgate._picture import BLUE, GRAY, GREEN, ORANGE, PURPLE, panels
 from fastgate._terminal import UserError, exit_code, printable, say
 
 __all__ = [
-    *("BLUE", "CELLS", "COLORS", "GRAY", "GREEN", "ORANGE", "PURPLE", "Array", "UserError"),
-    *("as_numbers", "at_least", "panels", "parser", "read_columns", "run", "save_picture", "say", "say_training"),
+    "BLUE",
+    "CELLS",
+    "COLORS",
+    "GRAY",
+    "GREEN",
+    "ORANGE",
+    "PURPLE",
+    "Array",
+    "UserError",
+    "as_numbers",
+    "at_least",
+    "panels",
+    "parser",
+    "read_columns",
+    "run",
+    "save_picture",
+    "say",
+    "say_training",
 ]
 
 CELLS: dict[str, Any] = {"lstm": fg.LSTM, "gru": fg.GRU, "rnn": fg.RNN}
@@ -30,8 +46,8 @@ def parser(
 ) -> ArgumentParser:
     """The options that all examples have; add others to it.
 
-    `epochs` are those of a whole training, and those with ``--quick``; `data` is the help of ``--data``. What is None or
-    False is no option of the example.
+    `epochs` are those of a whole training, and those with ``--quick``; `data` is the help of ``--data``. What is None
+    or False is no option of the example.
     """
     prog = f"python -m fastgate.examples.{name}"
     made = ArgumentParser(prog, description=description, formatter_class=RawDescriptionHelpFormatter)
