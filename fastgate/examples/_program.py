@@ -84,7 +84,7 @@ def say_training(history: fg.History) -> None:
     if history.interrupted:
         say("\ninterrupted: the results are those of what was learnt until then")
     each = f", {1000 * np.median(history.seconds):.0f} ms each" if history.epochs else ""
-    say(f"\n{history.epochs} epochs of training{each}")
+    say(f"\n{history.epochs} epoch{'s' * (history.epochs != 1)} of training{each}")
 
 
 def save_picture(path: Path, figure: Any) -> None:

@@ -61,6 +61,7 @@ def learn(options: Namespace) -> None:
         validation=(validation.x, validation.y),
         early_stopping=fg.EarlyStopping(8),
         seed=options.seed,
+        progress=True,
     )
     say_training(history)
 

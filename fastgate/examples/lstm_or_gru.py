@@ -66,9 +66,8 @@ def train(contestant: Contestant, parts: Parts, seed: int, epochs: int) -> None:
 def compare(options: Namespace) -> None:
     series = load(options)
     parts = split(series, options.window, options.horizon)
-    say(
-        f"{series.name}: {options.horizon} steps ahead from the last {options.window}; {len(parts.training.x):,} windows"
-    )
+    ahead = f"{options.horizon} steps ahead from the last {options.window}"
+    say(f"{series.name}: {ahead}, {len(parts.training.x):,} windows to learn from")
     compared = contestants(options.units, options.horizon)
     for contestant in compared:  # once for nothing: the kernels are compiled in it
         train(contestant, parts, options.seed, 1)
@@ -78,6 +77,7 @@ def compare(options: Namespace) -> None:
     for seed in seeds:  # in turn, so that whatever else the machine does meets all of them
         for contestant in compared:
             train(contestant, parts, seed, options.epochs)
+            say(f"seed {seed}: {contestant.name:16} mean absolute error {contestant.errors[-1]:.4f}")
 
     true = series.values[parts.test.at[:, None] + np.arange(options.horizon)]
     say(f"\n{options.epochs} epochs, {len(seeds)} seeds\n")
