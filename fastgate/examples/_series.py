@@ -19,7 +19,7 @@ class Series(NamedTuple):
 
 class Windows(NamedTuple):
     x: Array  # (N,window,1), in standard deviations from the mean
-    y: Array  # (N,horizon), likewise
+    y: Array  # (N,horizon), how far from the last value of x, in standard deviations
     at: Array  # (N): where in the series y begins
 
 
@@ -78,5 +78,5 @@ def split(series: Series, window: int, horizon: int) -> Parts:
 def _windows(scaled: Array, begin: int, end: int, window: int, horizon: int) -> Windows:
     """All whose targets lie in scaled[begin:end]; what goes before them may lie before `begin`."""
     at = np.arange(max(begin, window), end - horizon + 1)
-    x, y = scaled[at[:, None] + np.arange(-window, 0)], scaled[at[:, None] + np.arange(horizon)]
-    return Windows(x[:, :, None].astype(np.float32), y.astype(np.float32), at)
+    x, y = scaled[at[:, None] + np.arange(-window, 0), None], scaled[at[:, None] + np.arange(horizon)]
+    return Windows(x.astype(np.float32), (y - x[:, -1]).astype(np.float32), at)

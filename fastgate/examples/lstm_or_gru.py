@@ -51,7 +51,7 @@ def train(contestant: Contestant, parts: Parts, seed: int, epochs: int) -> None:
         training.x,
         training.y,
         loss="mse",
-        optimizer=fg.Adam(1e-3),
+        optimizer=fg.Adam(2e-3),
         epochs=epochs,
         validation=(validation.x, validation.y),
         early_stopping=fg.EarlyStopping(epochs),  # all epochs, and the best one's parameters
