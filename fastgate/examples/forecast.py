@@ -1,9 +1,9 @@
 """Forecast a series many steps ahead, against two baselines that every forecast must beat.
 
 From a window of the last values a recurrent layer and a dense layer predict how far from the last one the next ones
-will be, all at once. The first 70 % of the series are for training, the next 15 % say when to stop, on the last 15 % the
-errors are measured. Persistence repeats the last value, the seasonal baseline those of one season before. Without --data
-the series is made by rule: two seasons, a drift and noise.
+will be, all at once. The first 70 % of the series are for training, the next 15 % say when to stop, and on the last
+15 % the errors are measured. Persistence repeats the last value, the seasonal baseline those of one season before.
+Without --data the series is made by rule: two seasons, a drift and noise.
 
 Some series and their options: monthly sunspots (--season 132), daily temperatures (--season 365), hourly air quality
 (--column pm2.5 --season 24 --missing NA).
@@ -55,7 +55,7 @@ def learn(options: Namespace) -> None:
     history = model.fit(
         training.x,
         training.y,
-        loss="mse",
+        loss="mae",  # what the errors are measured by
         optimizer=fg.Adam(2e-3),
         epochs=options.epochs,
         validation=(validation.x, validation.y),

@@ -50,7 +50,7 @@ def train(contestant: Contestant, parts: Parts, seed: int, epochs: int) -> None:
     history = model.fit(
         training.x,
         training.y,
-        loss="mse",
+        loss="mae",
         optimizer=fg.Adam(2e-3),
         epochs=epochs,
         validation=(validation.x, validation.y),
@@ -88,20 +88,22 @@ def compare(options: Namespace) -> None:
     for name, forecast in baselines(series, parts.test.at, options.horizon).items():
         say(f"{name:16}{'':26}{np.abs(forecast - true).mean():10.4f}")
     if options.plot is not None:
-        save_picture(options.plot, draw(series.name, compared))
+        save_picture(options.plot, draw(series.name, parts.scale, compared))
 
 
-def draw(name: str, compared: Sequence[Contestant]) -> Any:
+def draw(name: str, scale: float, compared: Sequence[Contestant]) -> Any:
     figure, ((axes,),) = panels(width=8.5, height=5.0)
     for contestant, color in zip(compared, (BLUE, ORANGE, GREEN), strict=False):
         size, time = f"{contestant.parameters:,} parameters", f"{contestant.milliseconds:.0f} ms an epoch"
-        error = f"error {np.mean(contestant.errors):.3g}"
-        label: str | None = f"{contestant.name}: {size}, {time}, {error}"
+        label: str | None = f"{contestant.name}: {size}, {time}, error {np.mean(contestant.errors):.3g}"
         for history in contestant.histories:
             seconds = np.cumsum(history.seconds)
-            axes.plot(seconds, history["val_loss"], color=color, linewidth=1.2, alpha=0.8, label=label)
+            error = np.array(history["val_loss"]) * scale
+            axes.plot(seconds, error, color=color, linewidth=1.2, alpha=0.8, label=label)
             label = None
-    axes.set(yscale="log", xlabel="seconds of training", ylabel="validation loss, squared standard deviations")
+    axes.set(
+        yscale="log", xlabel="seconds of training", ylabel="validation error (mean absolute), in the unit of the series"
+    )
     axes.set_title(f"LSTM or GRU: {name}, one line a seed")
     axes.legend(frameon=False)
     return figure
