@@ -14,12 +14,13 @@ from fastgate.training.batches import Samples, Source
 from fastgate.training.callbacks import Callback, Run
 from fastgate.training.checkpoint import Checkpoints
 from fastgate.training.history import History
+from fastgate.training.layout import layout_of
 from fastgate.training.lbfgs import minimize
 from fastgate.training.loop import Loop
 from fastgate.training.objective import Objective, Sums
 from fastgate.training.progress import Progress
 from fastgate.training.resume import Saver, identity_of
-from fastgate.training.sources import as_fraction, layout_of, source_of
+from fastgate.training.sources import as_fraction, source_of
 from fastgate.training.step import Stepper
 from fastgate.training.streams import Streams
 from fastgate.training.waiting import EarlyStopping
@@ -68,7 +69,8 @@ def fit(
         long. The first axis is that of the samples, but for targets per step of a model with time first.
     loss : str or callable
         "mse", "mae", "huber", "cross_entropy", "binary_cross_entropy", or a function with their arguments, samples
-        first. Lengths are given to it where the model has an output per step (three axes or more, no `FinalState`).
+        first. Lengths are given to it where the model has an output per step, which has three axes or more; if a layer
+        of your own ends time, it must take lengths where there are some.
     optimizer : optimiser, or "lbfgs"
         "lbfgs" takes all data in every step, with scipy.optimize; an epoch is one iteration of it.
     epochs : int
@@ -83,7 +85,9 @@ def fit(
     lengths : array_like of int, (N,), optional
     weights : array_like, (N,) or (N, T), optional
     shuffle : bool
-        Whether each epoch takes arrays and lists in another order, which is a pure function of `seed` and its number.
+        Whether each epoch takes arrays and lists in another order, which is a pure function of `seed` and its number
+        in this call: in each of several calls of one epoch it is the same, unless they have other seeds. Not so
+        dropout, whose masks follow the optimiser's count of steps from call to call.
     seed : int
     clip_norm, clip_value : float, optional
         Largest norm of all gradients, and largest value of each.
@@ -101,7 +105,8 @@ def fit(
     resume : bool
         Go on from the last checkpoint, if there is one: the model's parameters, the optimiser and the callbacks are
         those of that moment. Other arguments than `epochs`, `every`, `keep`, `progress` and the options of callbacks
-        must be as they were; so must seeds of layers with dropout. What early stopping has ended stays as it is.
+        must be as they were; so must seeds of layers with dropout. Of arrays and lists, shapes and dtypes are compared,
+        and the first and last sample. What early stopping has ended stays as it is.
     stateful : int, optional
         x is one long stream, (T, features) or (T,), which is cut into `batch_size` streams side by side, or some
         streams already, (B, T, ...): they are taken in pieces of so many steps. The state is carried from piece to
@@ -128,7 +133,7 @@ def fit(
     layout = layout_of(model)
     objective = Objective(loss, metrics, layout)
     own_seed = as_size("seed", seed, least=0) if as_choice("shuffle", shuffle, (True, False)) else None
-    options: dict[str, Any] = {"layout": layout, "batch_size": batch_size, "stateful": stateful}
+    options: dict[str, Any] = {"layout": layout, "batch_size": as_size("batch_size", batch_size), "stateful": stateful}
     source = source_of(x, y, lengths, weights, **options, seed=own_seed, steps_per_epoch=steps_per_epoch)
     source, held_out = _validation(source, validation, options)
     run = Run(model, optimizer, epochs=as_size("epochs", epochs, least=0), steps_per_epoch=source.steps)
@@ -136,7 +141,8 @@ def fit(
 
     carries, sums = stateful is not False, Sums(objective, keeps_outputs=False)
     if isinstance(optimizer, str):
-        refused = {"clip_norm": clip_norm, "clip_value": clip_value, "checkpoint": checkpoint, "stateful": stateful}
+        refused = {"clip_norm": clip_norm, "clip_value": clip_value, "stateful": stateful}
+        refused |= {"checkpoint": checkpoint, "resume": resume, "every": every}
         return minimize(run, objective, source, held_out, called, refused)
     if not all(hasattr(optimizer, name) for name in ("lr", "step")):
         raise _errors.wrong_type("optimizer", "an optimiser, as fastgate.Adam(1e-3), or 'lbfgs'", repr(optimizer))
@@ -149,8 +155,14 @@ def fit(
         if checkpoint is not None:
             checkpoints = stack.enter_context(Checkpoints(Path(checkpoint), keep))
             identity = identity_of(model, optimizer) | source.description()
-            identity |= {"loss": objective.name, "metrics": list(objective.metrics), "batch_size": batch_size}
-            identity |= {"seed": own_seed, "clip_norm": clip_norm, "clip_value": clip_value, "stateful": stateful}
+            identity |= {"validation": None if held_out is None else held_out.description()}
+            identity |= {
+                "loss": objective.name,
+                "metrics": list(objective.metrics),
+                "batch_size": options["batch_size"],
+            }
+            identity |= {"clip_norm": stepper.clip_norm, "clip_value": stepper.clip_value, "seed": own_seed}
+            identity |= {"stateful": carries}
             every = None if every is None else as_size("every", every)
             saver = Saver(checkpoints, every, identity, run, stepper, sums, called)
             if resume:
