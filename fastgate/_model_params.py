@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from fastgate import _errors
 from fastgate._arrays import Array, as_floating
-from fastgate._params import NamedArrays, Params, Shapes, Snapshot, total_size
+from fastgate._params import NamedArrays, Params, Shapes, Snapshot
 
 
 class ModelParams(Mapping[str, Array]):
@@ -24,6 +25,10 @@ class ModelParams(Mapping[str, Array]):
     def __init__(self, owners: Sequence[tuple[str, Params]], dtype: np.dtype[Any]) -> None:
         self._owners, self._dtype = tuple(owners), dtype
         self._shapes: Shapes = {f"{path}.{name}": shape for path, own in owners for name, shape in own._shapes.items()}
+        ends = list(accumulate((own.flat.size for _, own in self._owners), initial=0))
+        self._size = ends[-1]
+        parts = map(slice, ends, ends[1:])
+        self._parts = [(part, own._shapes) for part, (_, own) in zip(parts, self._owners, strict=True)]
         self._places = {f"{path}.{name}": (own, name) for path, own in self._owners for name in own}
 
     @property
@@ -33,12 +38,8 @@ class ModelParams(Mapping[str, Array]):
 
     def split(self, gradients: NamedArrays) -> list[NamedArrays]:
         """A model's gradients as one mapping for each of `layers`, with the layer's own names: views, no copies."""
-        parts, start = [], 0
-        for own in self.layers:
-            end = start + own.flat.size
-            parts.append(NamedArrays(gradients.flat[start:end], own._shapes))
-            start = end
-        return parts
+        flat = gradients.flat
+        return [NamedArrays(flat[part], shapes) for part, shapes in self._parts]
 
     @property
     def version(self) -> int:
@@ -60,8 +61,8 @@ class ModelParams(Mapping[str, Array]):
     @flat.setter
     def flat(self, value: Any) -> None:
         vector = as_floating("params.flat", value, self._dtype)
-        if vector.shape != (total_size(self._shapes),):
-            raise _errors.wrong_shape("params.flat", f"({total_size(self._shapes)},)", vector.shape)
+        if vector.shape != (self._size,):
+            raise _errors.wrong_shape("params.flat", f"({self._size},)", vector.shape)
         with self.edit() as arrays:
             arrays.flat[...] = vector
 
@@ -84,11 +85,11 @@ class ModelParams(Mapping[str, Array]):
                 target.flat[...] = part.flat
 
     def _new_gradients(self) -> NamedArrays:
-        return NamedArrays(np.zeros(total_size(self._shapes), self._dtype), self._shapes)
+        return NamedArrays(np.zeros(self._size, self._dtype), self._shapes)
 
     def _snapshots(self) -> tuple[Snapshot, ...]:
         """What a tape is valid for."""
-        return tuple(own._snapshot for own in self.layers)
+        return tuple([own._snapshot for _, own in self._owners])
 
     def _gathered(self) -> NamedArrays:
         flats = [own.flat for own in self.layers]

@@ -15,6 +15,19 @@ from fastgate._protocol import Member
 Members = Sequence[Member]
 
 
+class _Place:
+    """An error inside the ``with`` gets a note that names the layer where it came up."""
+
+    member: Member
+
+    def __enter__(self) -> _Place:
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, Exception):
+            error.add_note(f"in {self.member.place}")
+
+
 def keys_of(rng_key: int | None, layers: int) -> Sequence[int | None]:
     """A dropout key for each layer, which no other layer has in any step."""
     if rng_key is None:
@@ -26,8 +39,9 @@ def keys_of(rng_key: int | None, layers: int) -> Sequence[int | None]:
 def infer(members: Members, x: Any, starts: Sequence[Any], lengths: Any) -> tuple[Any, list[Any]]:
     """y and the final states."""
     ends: list[Any] = []
-    for m in members:
-        with m:
+    with _Place() as here:
+        for m in members:
+            here.member = m
             if m.is_recurrent:
                 x, end = m.layer(x, starts[len(ends)], lengths=lengths)
                 ends.append(end)
@@ -46,9 +60,10 @@ def forward(
     ends: list[Any] = []
     tapes: list[Any] = []
     is_ours = False  # x is the output of a layer, which nobody else will write
-    for m, key in zip(members, keys, strict=True):
-        options = {"lengths": lengths, "training": training, "rng_key": key}
-        with m:
+    with _Place() as here:
+        for m, key in zip(members, keys, strict=True):
+            here.member = m
+            options = {"lengths": lengths, "training": training, "rng_key": key}
             if m.is_recurrent:
                 x, end, tape = m.layer.forward(x, starts[len(ends)], copy=not is_ours, **options)
                 ends.append(end)
@@ -58,8 +73,8 @@ def forward(
                 lengths = None
             else:
                 x, tape = m.forward(x, options)
-        is_ours = m.makes_output or (is_ours and m.is_own)
-        tapes.append(tape)
+            is_ours = m.makes_output or (is_ours and m.is_own)
+            tapes.append(tape)
     return x, ends, tapes
 
 
@@ -71,9 +86,10 @@ def backward(
     own_ends, own_targets = list(ends), list(targets)
     starts: list[Any] = []
     from_final: Any = None  # what FinalState hands to the recurrent layer before it
-    for m, tape in zip(reversed(members), reversed(tapes), strict=True):
-        target = own_targets.pop() if m.params else None
-        with m:
+    with _Place() as here:
+        for m, tape in zip(reversed(members), reversed(tapes), strict=True):
+            here.member = m
+            target = own_targets.pop() if m.params else None
             if m.is_recurrent:
                 dstate = _sum(own_ends.pop(), from_final)
                 if dy is None and dstate is None:
@@ -97,8 +113,9 @@ def backward(
 def step(members: Members, x: Any, starts: Sequence[Any]) -> tuple[Any, list[Any]]:
     """One time step: y and the states after it."""
     ends: list[Any] = []
-    for m in members:
-        with m:
+    with _Place() as here:
+        for m in members:
+            here.member = m
             if m.is_recurrent:
                 x, end = m.layer.step(x, starts[len(ends)])
                 ends.append(end)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from fastgate import _errors
 from fastgate._arrays import Array
@@ -21,56 +23,50 @@ OPTIONS = frozenset({"training", "rng_key", "lengths"})  # what a model offers t
 STEPWISE = Embedding, Linear, Dropout, Activation, LayerNorm  # act on the last axis, whatever the others are
 
 
-class Member(NamedTuple):
-    """A layer in its place in a model."""
+@dataclass(frozen=True)
+class Member:
+    """A layer in its place in a model; what it is does not change, and is asked for in every step."""
 
     path: str  # its number; in a nested model that of the model, a point, and its number there
     layer: Any
     params: Params | None
     takes: frozenset[str]  # of OPTIONS
 
-    @property
+    @cached_property
     def place(self) -> str:
         """How errors name it."""
         return f"layer {self.path} ({type(self.layer).__name__})"
 
-    @property
+    @cached_property
     def is_recurrent(self) -> bool:
         return isinstance(self.layer, Recurrent)
 
-    @property
+    @cached_property
     def is_final(self) -> bool:
         return isinstance(self.layer, FinalState)
 
-    @property
+    @cached_property
     def is_stepwise(self) -> bool:
         return type(self.layer) in STEPWISE
 
-    @property
+    @cached_property
     def is_own(self) -> bool:
         """One of fastgate's layers, not a user's."""
         return self.is_stepwise or self.is_recurrent or self.is_final
 
-    @property
+    @cached_property
     def needs_sequences(self) -> bool:
         """It cannot run on one time step: so it is with a user's layer that asks for lengths."""
         return self.is_final or (not self.is_recurrent and "lengths" in self.takes)
 
-    @property
+    @cached_property
     def makes_output(self) -> bool:
         """What it returns is nobody else's memory; dropout may hand its input on."""
         return self.is_own and not isinstance(self.layer, Dropout)
 
-    def __enter__(self) -> None:
-        """An error inside the ``with`` gets a note that names the layer."""
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        if isinstance(error, Exception):
-            error.add_note(f"in {self.place}")
-
     def forward(self, x: Any, offered: dict[str, Any]) -> tuple[Any, Any]:
         """Pass on the options that the layer takes."""
-        y, tape = self.layer.forward(x, **{name: value for name, value in offered.items() if name in self.takes})
+        y, tape = self.layer.forward(x, **{name: offered[name] for name in self.takes})
         return y, tape
 
     def infer(self, x: Any, lengths: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ class EncoderDecoder(Model):
                 raise _errors.wrong_type(name, "a Sequential", type(part).__name__)
         self.encoder, self.decoder = encoder, decoder
         members = [
-            m._replace(path=f"{name}.{m.path}")
+            replace(m, path=f"{name}.{m.path}")
             for name, part in (("encoder", encoder), ("decoder", decoder))
             for m in part._members
         ]

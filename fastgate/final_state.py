@@ -73,10 +73,9 @@ class FinalState(Frozen):
         if h.ndim not in (2, 3):
             raise _errors.wrong_shape("state", "(layers, batch, hidden) or (layers, hidden)", h.shape)
         rows = h.shape[0] if self.all_layers else as_size("directions", directions)
-        y = np.ascontiguousarray(h[-rows:] if h.ndim == 2 else h[-rows:].swapaxes(0, 1))
+        y = np.array(h[-rows:] if h.ndim == 2 else h[-rows:].swapaxes(0, 1), order="C")
         if not self.all_layers:
             y = y.reshape(*y.shape[:-2], rows * h.shape[-1])
-        y = y.copy() if np.may_share_memory(y, h) else y
         return y, FinalStateTape(h.shape, h.dtype, y.shape, rows, isinstance(state, tuple))
 
     def backward(self, tape: FinalStateTape, dy: npt.ArrayLike) -> State:
@@ -99,7 +98,7 @@ class FinalState(Frozen):
             dh[-tape.rows :] = own.reshape(tape.rows, -1)
         else:
             dh[-tape.rows :] = own.reshape(tape.shape[1], tape.rows, tape.shape[2]).swapaxes(0, 1)
-        return (dh, np.zeros_like(dh)) if tape.is_pair else dh
+        return (dh, np.zeros(tape.shape, tape.dtype)) if tape.is_pair else dh
 
     def __repr__(self) -> str:
         return f"FinalState({'all_layers=True' if self.all_layers else ''})"

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _assembly, _errors, _passes
-from fastgate._arrays import Array, as_array, as_choice, as_lengths, as_real
+from fastgate._arrays import Array, as_array, as_flag, as_lengths, as_real
 from fastgate._model import Model, ModelGradients, ModelTape, check_model_tape
 from fastgate._model_params import ModelParams
 from fastgate._protocol import Member, member
@@ -230,7 +230,7 @@ class Sequential(Model):
         return y, tuple(ends)
 
     def _forward(self, x: Any, lengths: Any, training: bool, keys: Any, state: Any) -> tuple[Array, ModelTape]:
-        as_choice("training", training, (True, False))
+        as_flag("training", training)
         snapshots, starts = self.params._snapshots(), self._read_states("state", state)
         own, own_lengths, beyond = self._read(x, lengths)
         y, ends, tapes = _passes.forward(self._members, own, starts, own_lengths, training, keys)

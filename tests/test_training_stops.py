@@ -9,6 +9,7 @@ import pytest
 from training_tools import Stop, arrays, classifier, ragged, tagger
 
 import fastgate as fg
+from fastgate.training.nonfinite import is_finite
 
 
 class Poison:
@@ -195,3 +196,15 @@ def test_after_ctrl_c_and_after_an_error_the_last_parameters_stay_not_the_best()
         other.fit(lambda epoch: [(x, y * (1 if epoch < 2 else np.nan))], loss="mse", optimizer=fg.Adam(0.1), epochs=3,
                   early_stopping=fg.EarlyStopping(3, mode="max"))  # fmt: skip
     assert other.params.version == classifier().params.version + 4
+
+
+@pytest.mark.parametrize("size", [0, 1, 70_000])
+def test_one_entry_that_is_not_finite_is_seen_and_what_would_overflow_is_not(size):
+    largest = np.finfo(np.float32).max
+    vector = np.full(size, largest, np.float32)
+    assert is_finite(vector)
+    for bad in (np.nan, np.inf, -np.inf)[: 3 * min(size, 1)]:
+        for at in (0, size - 1):
+            vector[:] = largest
+            vector[at] = bad
+            assert not is_finite(vector)
