@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fastgate import _errors
 from fastgate._arrays import Array, as_any_floating, as_choice
 from fastgate._frozen import Frozen
 from fastgate._tape import LayerGradients, PlainTape, read_gradient, without_params
@@ -39,13 +40,13 @@ def _normal_density(x: Array) -> Array:
 
 
 def _softmax(x: Array) -> Array:
-    e = np.exp(x - x.max(axis=-1, keepdims=True, initial=-np.inf))
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
     y: Array = e / e.sum(axis=-1, keepdims=True)
     return y
 
 
 def _log_softmax(x: Array) -> Array:
-    shifted = x - x.max(axis=-1, keepdims=True, initial=-np.inf)
+    shifted = x - x.max(axis=-1, keepdims=True)
     y: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return y
 
@@ -149,6 +150,10 @@ class Activation(Frozen):
             return without_params(np.asarray(FUNCTIONS[self.function].backward(x, y, own)))
 
     def _forward(self, x: Array) -> Array:
+        if x.ndim == 0 and self.function.endswith("softmax"):
+            raise _errors.wrong_shape("x", "(..., features)", x.shape)
+        if x.size == 0:
+            return x.copy()
         with np.errstate(under="ignore", invalid="ignore"):  # infinite entries may give NaN, and no warning
             return np.asarray(FUNCTIONS[self.function].forward(x))
 

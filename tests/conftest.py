@@ -5,7 +5,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from fastgate import _recurrent, _stack, _step, _weights, linear
+from fastgate import _recurrent, _stack, _step, _weights, layer_norm, linear
 from fastgate.kernels import memory
 from fastgate.kernels.cpu import direction
 
@@ -51,7 +51,14 @@ def nan_in_unset_memory():
         patch.setattr(memory, "scratch", lambda purpose, shape, dtype: _fill(scratch(purpose, shape, dtype)))
         for kind, method in ((direction.Forward, "_run"), (direction.Backward, "__call__")):
             patch.setattr(kind, method, _with_poison(getattr(kind, method)))
-        for module in (_recurrent, _stack, _step, _weights, linear):  # not np itself: Numba compiles calls of it
+        for module in (
+            _recurrent,
+            _stack,
+            _step,
+            _weights,
+            layer_norm,
+            linear,
+        ):  # not np itself: Numba compiles calls of it
             patch.setattr(module, "np", _Poisoned("numpy"))
         yield
 
