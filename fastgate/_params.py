@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -48,7 +49,11 @@ class NamedArrays(Mapping[str, Array]):
 
     def __init__(self, flat: Array, shapes: Shapes) -> None:
         self._flat, self._shapes = flat, shapes
-        self._views = split(flat, shapes)
+
+    @cached_property
+    def _views(self) -> dict[str, Array]:
+        """Made when they are asked for: an optimiser wants the vector alone."""
+        return split(self._flat, self._shapes)
 
     @property
     def flat(self) -> Array:
@@ -72,10 +77,10 @@ class NamedArrays(Mapping[str, Array]):
             self[name] = value
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._views)
+        return iter(self._shapes)
 
     def __len__(self) -> int:
-        return len(self._views)
+        return len(self._shapes)
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{name} {view.shape}" for name, view in self._views.items())
@@ -109,8 +114,13 @@ class Snapshot:
         self.arrays = split(flat, shapes)  # for kernels: Numba would compile once more for read-only arrays
         self.flat = flat.view()
         self.flat.flags.writeable = False
-        self.public = split(self.flat, shapes)
+        self._shapes = shapes
         self.derived: dict[Any, Any] = {}
+
+    @cached_property
+    def public(self) -> dict[str, Array]:
+        """Read-only views, made when they are asked for."""
+        return split(self.flat, self._shapes)
 
 
 class Params(Mapping[str, Array]):

@@ -16,6 +16,7 @@ LONGEST_FILE = 300  # lines: what one reads in one sitting
 FASTGATE = sorted(
     path for folder in ("", "demo", "examples", "training") for path in (ROOT / "fastgate" / folder).glob("*.py")
 )
+EXAMPLES = [path for path in FASTGATE if path.parent.name == "examples" and not path.name.startswith("_")]
 KERNELS = sorted((ROOT / "kernels").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
@@ -87,6 +88,14 @@ def test_fastgate_takes_its_kernels_from_one_place(path):
 @pytest.mark.parametrize("path", [path for path in FASTGATE if path.name not in FASTGATE_MAY_IMPORT], ids=name_of)
 def test_fastgate_knows_nothing_of_compilation(path):
     assert not any(below(name, package) for name in imports_of(path) for package in ("numba", "llvmlite"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=name_of)
+def test_examples_need_only_what_is_public(path):
+    """What is copied works elsewhere, but for the lines that the command line is made of."""
+    inside = [name for name in imports_of(path) if below(name, "fastgate") and name != "fastgate"]
+    assert inside
+    assert all(below(name, "fastgate.examples") for name in inside)
 
 
 def test_the_rules_see_a_breach(tmp_path):

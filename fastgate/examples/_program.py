@@ -16,8 +16,23 @@ from fastgate._picture import BLUE, GRAY, GREEN, ORANGE, PURPLE, panels
 from fastgate._terminal import UserError, exit_code, printable, say
 
 __all__ = [
-    *("BLUE", "CELLS", "COLORS", "GRAY", "GREEN", "ORANGE", "PURPLE", "Array", "UserError"),
-    *("as_numbers", "at_least", "panels", "parser", "read_columns", "run", "save_picture", "say", "say_training"),
+    "BLUE",
+    "CELLS",
+    "COLORS",
+    "GRAY",
+    "GREEN",
+    "ORANGE",
+    "PURPLE",
+    "Array",
+    "UserError",
+    "at_least",
+    "numbers_in",
+    "panels",
+    "parser",
+    "run",
+    "save_picture",
+    "say",
+    "say_training",
 ]
 
 CELLS: dict[str, Any] = {"lstm": fg.LSTM, "gru": fg.GRU, "rnn": fg.RNN}
@@ -30,8 +45,8 @@ def parser(
 ) -> ArgumentParser:
     """The options that all examples have; add others to it.
 
-    `epochs` are those of a whole training, and those with ``--quick``; `data` is the help of ``--data``. What is None or
-    False is no option of the example.
+    `epochs` are those of a whole training, and those with ``--quick``; `data` is the help of ``--data``. What is None
+    or False is no option of the example.
     """
     prog = f"python -m fastgate.examples.{name}"
     made = ArgumentParser(prog, description=description, formatter_class=RawDescriptionHelpFormatter)
@@ -69,7 +84,7 @@ def say_training(history: fg.History) -> None:
     if history.interrupted:
         say("\ninterrupted: the results are those of what was learnt until then")
     each = f", {1000 * np.median(history.seconds):.0f} ms each" if history.epochs else ""
-    say(f"\n{history.epochs} epochs of training{each}")
+    say(f"\n{history.epochs} epoch{'s' * (history.epochs != 1)} of training{each}")
 
 
 def save_picture(path: Path, figure: Any) -> None:
@@ -77,7 +92,7 @@ def save_picture(path: Path, figure: Any) -> None:
     say(f"\npicture in {path}")
 
 
-def read_columns(path: Path, names: Sequence[str]) -> list[list[str]]:
+def read_table(path: Path) -> dict[str, list[str]]:
     """The columns of a CSV file whose first line has their names."""
     try:
         if path.stat().st_size > MOST_BYTES:
@@ -86,25 +101,28 @@ def read_columns(path: Path, names: Sequence[str]) -> list[list[str]]:
             header, *rows = [row for row in csv.reader(file) if row] or [[]]
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    for name in names:
-        if name not in header:
-            found = printable(", ".join(header)[:200])
-            raise UserError(f"{path} has no column {name!r}: expected CSV with it in the first line, got {found!r}")
+    if not rows:
+        raise UserError(f"{path} holds no table: expected CSV, names in the first line and values below")
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
             raise UserError(f"{path}, row {number}: expected {len(header)} values, got {len(row)}")
-    return [[row[header.index(name)] for row in rows] for name in names]
+    return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
 
 
-def as_numbers(path: Path, name: str, texts: Sequence[str], missing: str | None = None) -> Array:
-    """float32; NaN where a text is that for a missing value."""
-    values = np.empty(len(texts), np.float32)
-    for at, text in enumerate(texts):
+def numbers_in(path: Path, column: str | None, missing: str | None = None) -> tuple[str, Array]:
+    """A column's name and values, float32: by default of the last one; NaN where a text is that for a missing value."""
+    table = read_table(path)
+    name = column if column is not None else list(table)[-1]
+    if name not in table:
+        raise UserError(f"{path}: expected a column {name!r}, got {printable(', '.join(table)[:200])!r}")
+    values = np.empty(len(table[name]), np.float32)
+    for at, text in enumerate(table[name]):
         try:
             values[at] = np.nan if text == missing else float(text)
+            fits = text == missing or np.isfinite(values[at])
         except ValueError:
-            text = printable(text[:40])
-            raise UserError(f"{path}, row {at + 2}, {name}: expected a number, got {text!r}") from None
-        if text != missing and not np.isfinite(values[at]):
-            raise UserError(f"{path}, row {at + 2}, {name}: expected a finite number, got {printable(text)!r}")
-    return values
+            fits = False
+        if not fits:
+            place = printable(f"{path}, row {at + 2}, column {name!r}")
+            raise UserError(f"{place}: expected a finite number, got {printable(text[:40])!r}")
+    return name, values
