@@ -62,8 +62,8 @@ class ModelParams(Mapping[str, Array]):
         vector = as_floating("params.flat", value, self._dtype)
         if vector.shape != (total_size(self._shapes),):
             raise _errors.wrong_shape("params.flat", f"({total_size(self._shapes)},)", vector.shape)
-        for own, part in zip(self.layers, self.split(NamedArrays(vector, self._shapes)), strict=True):
-            own.flat = part.flat
+        with self.edit() as arrays:
+            arrays.flat[...] = vector
 
     def update(self, values: Mapping[str, Any]) -> None:
         """Write several parameters: all of them, or none if one is wrong."""

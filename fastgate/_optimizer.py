@@ -12,7 +12,7 @@ from fastgate._arrays import DTYPES, Array, as_array, as_number, as_positive, as
 from fastgate._params import NamedArrays, Params
 
 Rate = float | Callable[[int], float]
-BLOCK = 1 << 14  # entries at once, so that all that a formula passes over stays in the cache
+BLOCK = 1 << 16  # entries at once, so that all that a formula passes over stays in the cache
 
 
 class Optimizer:
@@ -59,8 +59,7 @@ class Optimizer:
             raise _errors.wrong_type("gradients", "the dtype of each of params", str([str(v.dtype) for v in vectors]))
         self._check(vectors)
         kept = self._kept or [[np.zeros_like(vector) for _ in self.memory] for vector in vectors]
-        described = [[(array.shape, array.dtype) for array in arrays] for arrays in kept]
-        if described != [[(vector.shape, vector.dtype)] * len(self.memory) for vector in vectors]:
+        if len(kept) != len(vectors) or not all(map(_all_like, vectors, kept)):
             raise _errors.wrong_value("params", "the same layers as at the first step", sizes)
         lr = rate_at(self.lr, self.steps)
         self._kept, self.steps = kept, self.steps + 1
@@ -69,14 +68,14 @@ class Optimizer:
                 old, new = owner.flat, np.empty_like(gradient)
                 for start in range(0, new.size, BLOCK):
                     part = slice(start, start + BLOCK)
-                    new[part] = self._advance(old[part], gradient[part], lr, *(array[part] for array in arrays))
+                    self._advance(old[part], gradient[part], new[part], lr, *[array[part] for array in arrays])
                 owner._publish(new)
 
     def _check(self, gradients: Sequence[Array]) -> None:
         """Whatever else a formula needs of its arguments."""
 
-    def _advance(self, old: Array, gradient: Array, lr: float, *memory: Array) -> Array:
-        """New parameters from old ones, entry by entry; `memory` is written."""
+    def _advance(self, old: Array, gradient: Array, new: Array, lr: float, *memory: Array) -> None:
+        """Write the parameters `new` from `old`, entry by entry, and `memory`."""
         raise NotImplementedError
 
     def state(self) -> dict[str, Array | int]:
@@ -119,6 +118,10 @@ class Optimizer:
     def _options(self) -> str:
         """What every printed form ends with."""
         return f", weight_decay={self.weight_decay}" if self.weight_decay else ""
+
+
+def _all_like(vector: Array, arrays: list[Array]) -> bool:
+    return all(array.shape == vector.shape and array.dtype == vector.dtype for array in arrays)
 
 
 def _as_vector(name: str, value: Any) -> Array:

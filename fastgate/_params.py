@@ -179,6 +179,7 @@ class Params(Mapping[str, Array]):
 
     @flat.setter
     def flat(self, value: Any) -> None:
+        self._check_writable()
         self._publish(_as_shaped("params.flat", value, self.flat).copy())
 
     def update(self, values: Mapping[str, Any]) -> None:
@@ -192,6 +193,7 @@ class Params(Mapping[str, Array]):
 
         Other threads that write wait. Writing by other means inside is an error, because it would be lost.
         """
+        self._check_writable()
         with self._writing:
             before = self._snapshot
             views = NamedArrays(self.flat.copy(), self._shapes)
@@ -199,6 +201,9 @@ class Params(Mapping[str, Array]):
             if self._snapshot is not before:
                 raise _errors.lost_write()
             self._publish(views.flat.copy())
+
+    def _check_writable(self) -> None:
+        """Nothing to raise: these are."""
 
     def _publish(self, flat: Array) -> None:
         with self._writing:

@@ -98,8 +98,6 @@ def step(members: Members, x: Any, starts: Sequence[Any]) -> tuple[Any, list[Any
     """One time step: y and the states after it."""
     ends: list[Any] = []
     for m in members:
-        if m.needs_sequences:
-            raise _errors.whole_sequences(m.place)
         with m:
             if m.is_recurrent:
                 x, end = m.layer.step(x, starts[len(ends)])

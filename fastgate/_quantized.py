@@ -77,7 +77,7 @@ class FixedParams(Params):
     def __init__(self, shapes: Any, flat: Array, owner: str) -> None:
         self.__setstate__({"shapes": shapes, "flat": flat, "version": 0, "owner": owner})
 
-    def _publish(self, flat: Array) -> NoReturn:
+    def _check_writable(self) -> NoReturn:
         raise _errors.fixed_params(self._owner)
 
     def __getstate__(self) -> dict[str, Any]:

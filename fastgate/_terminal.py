@@ -82,12 +82,16 @@ class Progress:
 
 
 class Interruption:
-    """Inside the ``with`` the first Ctrl-C only sets `requested`; a second one interrupts as usual."""
+    """Inside the ``with`` the first Ctrl-C only sets `requested`; a second one interrupts as usual.
+
+    Only where Python answers Ctrl-C: in the main thread, and unless a program has an answer of its own.
+    """
 
     requested = False
 
     def __enter__(self) -> Self:
-        self._in_charge = threading.current_thread() is threading.main_thread()
+        is_main = threading.current_thread() is threading.main_thread()
+        self._in_charge = is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if self._in_charge:
             self._before = signal.signal(signal.SIGINT, self._request)
         return self

@@ -39,14 +39,15 @@ class SGD(Optimizer):
             raise _errors.wrong_value("momentum", "a number above 0, because of nesterov", momentum)
         self.memory = ("velocity",) if self.momentum else ()
 
-    def _advance(self, old: Array, gradient: Array, lr: float, *memory: Array) -> Array:
+    def _advance(self, old: Array, gradient: Array, new: Array, lr: float, *memory: Array) -> None:
         g = _decayed(gradient, old, self.weight_decay)
         if memory:
             (velocity,) = memory
             velocity *= self.momentum
             velocity += g
             g = g + self.momentum * velocity if self.nesterov else velocity
-        return _moved(old, lr * g)
+        np.multiply(g, lr, out=new)
+        np.subtract(old, new, out=new)
 
     def __repr__(self) -> str:
         momentum = f", momentum={self.momentum}" if self.momentum else ""
@@ -91,20 +92,19 @@ class Adam(Optimizer):
     def _check(self, gradients: Sequence[Array]) -> None:
         _check_eps(self.eps, gradients)
 
-    def _advance(self, old: Array, gradient: Array, lr: float, *memory: Array) -> Array:
-        return self._moments(old, _decayed(gradient, old, self.weight_decay), lr, *memory)
+    def _advance(self, old: Array, gradient: Array, new: Array, lr: float, *memory: Array) -> None:
+        self._move(old, _decayed(gradient, old, self.weight_decay), new, lr, *memory)
 
-    def _moments(self, old: Array, g: Array, lr: float, mean: Array, square: Array) -> Array:
+    def _move(self, old: Array, g: Array, new: Array, lr: float, mean: Array, square: Array) -> None:
         beta1, beta2 = self.betas
-        mean *= beta1
-        mean += (1.0 - beta1) * g
-        _average_squares(square, g, beta2)
-        size = np.sqrt(square)
-        size /= (1.0 - beta2**self.steps) ** 0.5
-        size += self.eps
-        np.divide(mean, size, out=size)
-        size *= lr / (1.0 - beta1**self.steps)
-        return _moved(old, size)
+        _average(mean, beta1, g, new)
+        _average_squares(square, beta2, g, new)
+        np.sqrt(square, out=new)  # no other memory than `new`: this is what a step waits for
+        new *= (1.0 - beta2**self.steps) ** -0.5
+        new += self.eps
+        np.divide(mean, new, out=new)
+        new *= lr / (1.0 - beta1**self.steps)
+        np.subtract(old, new, out=new)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(lr={self.lr}, betas={self.betas}, eps={self.eps}{self._options()})"
@@ -135,8 +135,8 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
-    def _advance(self, old: Array, gradient: Array, lr: float, *memory: Array) -> Array:
-        return self._moments(old * (1.0 - lr * self.weight_decay), gradient, lr, *memory)
+    def _advance(self, old: Array, gradient: Array, new: Array, lr: float, *memory: Array) -> None:
+        self._move(old * (1.0 - lr * self.weight_decay), gradient, new, lr, *memory)
 
     def _options(self) -> str:
         return f", weight_decay={self.weight_decay}"
@@ -180,16 +180,19 @@ class RMSprop(Optimizer):
     def _check(self, gradients: Sequence[Array]) -> None:
         _check_eps(self.eps, gradients)
 
-    def _advance(self, old: Array, gradient: Array, lr: float, *memory: Array) -> Array:
+    def _advance(self, old: Array, gradient: Array, new: Array, lr: float, *memory: Array) -> None:
         g = _decayed(gradient, old, self.weight_decay)
-        _average_squares(memory[0], g, self.alpha)
-        move = g / (np.sqrt(memory[0]) + self.eps)
+        _average_squares(memory[0], self.alpha, g, new)
+        np.sqrt(memory[0], out=new)
+        new += self.eps
+        np.divide(g, new, out=new)
         if self.momentum:
             velocity = memory[1]
             velocity *= self.momentum
-            velocity += move
-            move = velocity
-        return _moved(old, lr * move)
+            velocity += new
+            new[...] = velocity
+        new *= lr
+        np.subtract(old, new, out=new)
 
     def __repr__(self) -> str:
         momentum = f", momentum={self.momentum}" if self.momentum else ""
@@ -201,16 +204,19 @@ def _decayed(gradient: Array, old: Array, weight_decay: float) -> Array:
     return gradient + weight_decay * old if weight_decay else gradient
 
 
-def _average_squares(square: Array, g: Array, decay: float) -> None:
-    """The running mean of g**2, in place."""
-    square *= decay
-    square += (1.0 - decay) * (g * g)
+def _average(mean: Array, decay: float, values: Array, scratch: Array) -> None:
+    """The running mean, in place."""
+    np.multiply(values, 1.0 - decay, out=scratch)
+    mean *= decay
+    mean += scratch
 
 
-def _moved(old: Array, move: Array) -> Array:
-    """The fresh array `move` holds the result."""
-    moved: Array = np.subtract(old, move, out=move)
-    return moved
+def _average_squares(mean: Array, decay: float, values: Array, scratch: Array) -> None:
+    """The running mean of squares, in place."""
+    np.square(values, out=scratch)
+    scratch *= 1.0 - decay
+    mean *= decay
+    mean += scratch
 
 
 def _check_eps(eps: float, gradients: Sequence[Array]) -> None:

@@ -76,7 +76,10 @@ class Sequential(Model):
         self.batch_first = bool(next(layouts, True))
         self.params = ModelParams([(m.path, m.params) for m in self._members if m.params], self.dtype)
         self._recurrent_count = sum(m.is_recurrent for m in self._members)
-        self._keeps_time = all(m.is_stepwise or m.is_recurrent for m in self._members)
+        self._unsteppable = next((m for m in self._members if m.needs_sequences), None)
+        keeps_time = all(m.is_stepwise or m.is_recurrent for m in self._members)
+        self._clears_input = not self._members[0].is_recurrent  # which reads nothing beyond the lengths itself
+        self._clears_output = keeps_time and not self._members[-1].is_recurrent
         self._freeze()
 
     def __call__(self, x: npt.ArrayLike, lengths: npt.ArrayLike | None = None) -> Array:
@@ -219,6 +222,8 @@ class Sequential(Model):
             If an argument has the wrong type or shape, a layer is bidirectional, or a layer needs whole sequences:
             `FinalState`, and a layer of your own whose `forward` takes ``lengths``.
         """
+        if self._unsteppable is not None:
+            raise _errors.whole_sequences(self._unsteppable.place)
         y, ends = _passes.step(self._members, x, self._read_states("state", state))
         return y, tuple(ends)
 
@@ -240,11 +245,11 @@ class Sequential(Model):
         own = as_lengths(lengths, B, T)
         beyond = np.arange(T) >= own[:, None]
         beyond = beyond if self.batch_first else beyond.T
-        return _zeros_where(beyond, array), own, beyond
+        return _zeros_where(beyond, array) if self._clears_input else array, own, beyond
 
     def _cleared(self, y: Any, beyond: Array | None) -> Any:
         """Zeros beyond the lengths, where y (or dy) has time steps."""
-        if beyond is None or not self._keeps_time:
+        if beyond is None or not self._clears_output:
             return y
         array = as_real("dy", y)
         return _zeros_where(beyond, array) if array.shape[:2] == beyond.shape else array
@@ -279,7 +284,7 @@ def _members(layers: tuple[Any, ...], above: str = "") -> Iterator[Member]:
     """The layers, and those of nested models in their place."""
     for number, layer in enumerate(layers):
         path = f"{above}{number}"
-        if type(layer) is Sequential:
+        if isinstance(layer, Sequential) and type(layer).forward is Sequential.forward:
             yield from _members(layer.layers, f"{path}.")
         else:
             yield member(path, layer)

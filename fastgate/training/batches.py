@@ -20,6 +20,7 @@ class Layout(NamedTuple):
     time_first: bool = False
     per_step: bool = True  # the output has a time axis, as x has
     inputs: int = 1  # an encoder-decoder has two, as a tuple
+    can_carry: bool = True  # states, from piece to piece of a stream
     step_axes: int = 1  # of x after samples and time: features, or none where it holds integers for an Embedding
 
 
@@ -173,6 +174,8 @@ class Given:
             raise errors.no_batches(number)
 
     def _read(self, item: Any) -> Batch:
+        if isinstance(item, np.ndarray):  # x alone, to predict from
+            item = (item,)
         if not isinstance(item, (tuple, list)) or not 1 <= len(item) <= 4:
             expected = "batches (x, y), (x, y, lengths) or (x, y, lengths, weights)"
             raise _errors.wrong_type("x", expected, type(item).__name__)

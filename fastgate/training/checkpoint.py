@@ -88,9 +88,7 @@ def write(path: Path, state: dict[str, Any]) -> None:
 
 def read(path: Path) -> dict[str, Any]:
     """The state that `write` was given; some error of `UNREADABLE` if the file is not such a one to the last bit."""
-    with np.load(path, allow_pickle=False) as file:
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("it is no .npz")
+    with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
         # All are read, as it is reading that compares checksums.
         arrays = {name: np.asarray(file[name]) for name in file.files}
     content = json.loads(arrays.pop(DESCRIPTION).tobytes())

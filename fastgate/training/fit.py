@@ -99,13 +99,14 @@ def fit(
     keep : int
         How many checkpoints are kept.
     resume : bool
-        Go on from the last checkpoint, if there is one. All arguments but `epochs`, `every`, `keep`, `progress` and the
-        patience of callbacks must be as they were.
+        Go on from the last checkpoint, if there is one: the model's parameters, the optimiser and the callbacks are
+        those of that moment. Other arguments than `epochs`, `every`, `keep`, `progress` and the options of callbacks
+        must be as they were; so must seeds of layers with dropout. What early stopping has ended stays as it is.
     stateful : int, optional
         x is one long stream, (T, features) or (T,), which is cut into `batch_size` streams side by side, or some
         streams already, (B, T, ...): they are taken in pieces of so many steps. The state is carried from piece to
         piece, the gradient goes no further back than a piece. For an iterable of batches, which then follow one
-        another: True.
+        another: True. Not for bidirectional layers.
     steps_per_epoch : int, optional
         Of an iterable: how many batches make an epoch.
 
@@ -140,6 +141,8 @@ def fit(
     if not all(hasattr(optimizer, name) for name in ("lr", "step")):
         raise _errors.wrong_type("optimizer", "an optimiser, as fastgate.Adam(1e-3), or 'lbfgs'", repr(optimizer))
     stepper = Stepper(model, objective, optimizer, clip_norm=clip_norm, clip_value=clip_value, carries=carries)
+    if checkpoint is not None and not all(hasattr(optimizer, name) for name in ("state", "restore")):
+        raise _errors.wrong_type("optimizer", "one with state() and restore(), beside checkpoint", repr(optimizer))
     with ExitStack() as stack:
         saver = None
         as_choice("resume", resume, (True, False))

@@ -98,9 +98,8 @@ class Saver:
         """Whether the checkpoint is of this training."""
         then = state["identity"] | {"callbacks": [name for name, _ in state["callbacks"]]}
         now = self._identity | {"callbacks": [type(callback).__name__ for callback in self._callbacks]}
-        for name in [*now, *(name for name in then if name not in now)]:
-            if then.get(name) != now.get(name):
-                raise errors.other_training(path, name, then.get(name), now.get(name))
+        if then != now:
+            raise errors.other_training(path, *_difference(then, now))
         # A training that went on in the same process has the rate that it came to.
         if self._first_lr not in state["lr"]:
             raise errors.other_training(path, "learning rate", state["lr"][0], self._first_lr)
@@ -132,6 +131,22 @@ def _without_idle_seeds(config: Any) -> Any:
     if isinstance(config, (list, tuple)):
         return [_without_idle_seeds(part) for part in config]
     return config
+
+
+def _difference(then: Any, now: Any) -> tuple[str, Any, Any]:
+    """Where two descriptions differ first, and what they say there."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        names = [*now, *(name for name in then if name not in now)]
+        pairs = ((name, then.get(name), now.get(name)) for name in names)
+    elif isinstance(then, list) and isinstance(now, list):
+        if len(then) != len(now):
+            return "length", len(then), len(now)
+        pairs = ((str(i), *pair) for i, pair in enumerate(zip(then, now, strict=True)))
+    else:
+        return "", then, now
+    name, *both = next((name, a, b) for name, a, b in pairs if a != b)
+    inside, *values = _difference(*both)
+    return f"{name} {inside}".rstrip(), *values
 
 
 def _rate_of(optimizer: Any) -> Any:

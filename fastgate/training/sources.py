@@ -20,7 +20,9 @@ def layout_of(model: Any) -> Layout:
     is_final = any(isinstance(member.layer, FinalState) for member in last._members)
     first = getattr(model, "encoder", model)._members[0].layer
     step_axes = int(not isinstance(first, Embedding))
-    return Layout(not model.batch_first, not is_final, 1 if last is model else 2, step_axes)
+    is_two_way = any(getattr(member.layer, "bidirectional", False) for member in last._members)
+    inputs = 1 if last is model else 2
+    return Layout(not model.batch_first, not is_final, inputs, inputs == 1 and not is_two_way, step_axes)
 
 
 def source_of(
@@ -38,6 +40,9 @@ def source_of(
     """What gives the batches of x, shuffled if there is a seed."""
     batch_size = as_size("batch_size", batch_size)
     steps = None if steps_per_epoch is None else as_size("steps_per_epoch", steps_per_epoch)
+    if stateful is not False and not layout.can_carry:
+        expected = "False, as an encoder-decoder or a bidirectional layer needs whole sequences"
+        raise _errors.wrong_value("stateful", expected, stateful)
     if is_given(x):
         for name, value in (("y", y), ("lengths", lengths), ("weights", weights)):
             if value is not None:
@@ -49,8 +54,8 @@ def source_of(
         return Samples(x, y, lengths, weights, layout=layout, batch_size=batch_size, seed=seed)
     if stateful is True:
         raise _errors.wrong_value("stateful", "the number of steps of a piece, for a stream", True)
-    if lengths is not None or layout.inputs > 1:
-        raise _errors.wrong_value("lengths", "None, and one input, beside stateful", "others")
+    if lengths is not None:
+        raise _errors.wrong_value("lengths", "None beside stateful", "some")
     piece = as_size("stateful", stateful)
     return Streams(x, y, weights, piece=piece, count=batch_size, layout=layout)
 

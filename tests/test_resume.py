@@ -1,0 +1,148 @@
+"""Checkpoints: a training that was interrupted goes on to the same bits; files that are no checkpoints do no harm."""
+
+import shutil
+
+import numpy as np
+import pytest
+from training_tools import Stop, everything, kinds
+
+import fastgate as fg
+from fastgate.training import checkpoint
+
+
+def run(kind, folder=None, stop=None, **options):
+    """One training in a process of its own as it were: nothing is left of an earlier one but its files."""
+    model, data, own = kinds()[kind]
+    callbacks = [fg.ReduceOnPlateau(patience=1), *([] if stop is None else [Stop(stop)])]
+    kept = {} if folder is None else {"checkpoint": folder, "resume": True}
+    history = model.fit(*data, **{**own, **kept, "callbacks": callbacks, **options})
+    return model, own["optimizer"], history
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_the_same_bits_however_interrupted(kind, tmp_path):
+    """At every third step, between epochs too; each time from the files alone."""
+    expected = everything(*run(kind))
+    for first in (1, 2, 3):
+        folder = tmp_path / str(first)
+        for stop in range(first, 20, 3):
+            model, optimizer, history = run(kind, folder, stop, every=5)
+            if not history.interrupted:
+                break
+            assert history.steps == stop
+        assert everything(model, optimizer, history) == expected
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_from_every_checkpoint_as_after_a_kill(kind, tmp_path):
+    """Whatever came after it is lost, and done again."""
+    expected = everything(*run(kind, tmp_path / "all", every=2, keep=100))
+    for path in (tmp_path / "all").glob("*.npz"):
+        folder = tmp_path / path.stem
+        folder.mkdir()
+        shutil.copy(path, folder)
+        assert everything(*run(kind, folder)) == expected
+
+
+def test_a_training_that_has_ended_is_not_begun_again(tmp_path):
+    expected = everything(*run("callable", tmp_path))
+    assert everything(*run("callable", tmp_path)) == expected
+
+
+def test_more_epochs_go_on(tmp_path):
+    run("arrays", tmp_path, epochs=1)
+    assert everything(*run("arrays", tmp_path)) == everything(*run("arrays"))
+
+
+def test_the_last_ones_are_kept(tmp_path):
+    _, _, history = run("arrays", tmp_path, every=2, keep=2)
+    assert sorted(path.name for path in tmp_path.glob("*.npz")) == ["step-000000008.npz", "step-000000009.npz"]
+    assert history.steps == 9
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "foreign", "pickle"])
+def test_what_cannot_be_read_is_passed_over(tmp_path, damage):
+    expected = everything(*run("arrays", tmp_path, every=4))
+    last = max(tmp_path.glob("*.npz"))
+    content = last.read_bytes()
+    last.unlink()
+    if damage == "foreign":
+        np.savez(last, a=np.zeros(3))
+    elif damage == "pickle":
+        np.savez(last, description=np.array([{}], object))
+    else:
+        middle = len(content) // 2
+        flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        last.write_bytes({"cut": content[:middle], "flipped": flipped, "empty": b""}[damage])
+    with pytest.warns(UserWarning, match="cannot be read and is passed over"):
+        assert everything(*run("arrays", tmp_path)) == expected
+
+
+OTHERS = {
+    "model": lambda: {"model": fg.Sequential(fg.LSTM(3, 5, seed=0), fg.FinalState(), fg.Linear(5, 1, seed=2))},
+    "parameters": lambda: {"model": fg.Sequential(fg.LSTM(3, 6, seed=0), fg.FinalState(), fg.Linear(6, 1, seed=2))},
+    "optimizer": lambda: {"optimizer": fg.RMSprop(1e-2)},
+    "learning rate": lambda: {"optimizer": fg.Adam(1e-3)},
+    "batch_size": lambda: {"batch_size": 4},
+    "seed": lambda: {"seed": 1},
+    "loss": lambda: {"loss": "mae"},
+    "clip_norm": lambda: {"clip_norm": None},
+    "samples": lambda: {"validation": None},
+    "callbacks": lambda: {"callbacks": []},
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_another_training_is_refused(tmp_path, what):
+    run("arrays", tmp_path, epochs=1)
+    given = OTHERS[what]()
+    own, data, options = kinds()["arrays"]
+    model = given.pop("model", own)
+    before = model.params.flat.tobytes()
+    options |= {"checkpoint": tmp_path, "resume": True, "callbacks": [fg.ReduceOnPlateau(patience=1)]} | given
+    expected = "model" if what == "parameters" else what
+    with pytest.raises(ValueError, match=rf"^resume: .*is of a training with {expected} ") as caught:
+        model.fit(*data, **options)
+    assert len(str(caught.value)) < 400
+    assert model.params.flat.tobytes() == before
+
+
+def test_checkpoints_are_not_overwritten_by_mistake(tmp_path):
+    run("arrays", tmp_path)
+    with pytest.raises(ValueError, match=r"^checkpoint: .* pass resume=True"):
+        run("arrays", tmp_path, resume=False)
+
+
+def test_an_iterator_cannot_be_resumed(tmp_path):
+    model, _, options = kinds()["callable"]
+    with pytest.raises(TypeError, match=r"^x: .*callable"):
+        model.fit(iter([]), **options, checkpoint=tmp_path, resume=True)
+
+
+def test_one_training_at_a_time_in_a_folder_and_what_a_kill_left_is_removed(tmp_path):
+    left = tmp_path / ".step-000000003.npz.0123456789abcdef.part"
+    other = tmp_path / "notes.part"
+    with checkpoint.Checkpoints(tmp_path, 3):
+        left.write_bytes(b"half")  # by the one that has the folder
+        other.write_bytes(b"")
+        with pytest.raises(RuntimeError, match=r"^checkpoint: another training"):
+            run("arrays", tmp_path)
+        assert left.exists()
+    run("arrays", tmp_path)
+    assert not left.exists()
+    assert other.exists()
+
+
+def test_no_half_of_a_file_is_ever_under_its_name(tmp_path, monkeypatch):
+    """The disk is full: the error is the system's, and what was there stays."""
+    run("arrays", tmp_path, epochs=1)
+    names = sorted(path.name for path in tmp_path.iterdir())
+
+    def refuse(file, **arrays):
+        file.write(b"PK")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.np, "savez", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        run("arrays", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == names

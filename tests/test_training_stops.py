@@ -1,0 +1,158 @@
+"""What ends a training before its time: numbers that are not finite, Ctrl-C. The model is fit for use afterwards."""
+
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+from training_tools import Stop, arrays, classifier, ragged, tagger
+
+import fastgate as fg
+
+
+class Poison:
+    """A layer of one's own that hands on what it gets, but for one step's output or gradient."""
+
+    def __init__(self, step, *, forward=1.0, backward=1.0):
+        self.step, self.calls, self.factors = step, 0, (forward, backward)
+
+    def forward(self, x, rng_key=None):
+        self.bad = rng_key is not None and self.calls >= self.step
+        self.calls += 1
+        return x * (self.factors[0] if self.bad else 1), None
+
+    def backward(self, tape, dy):
+        return fg.LayerGradients(dy * (self.factors[1] if self.bad else 1), fg.NamedArrays(np.zeros(0), {}))
+
+
+def parameters_after(steps, make):
+    """Of the same training, with only so many steps."""
+    model = make()
+    if steps:
+        model.fit(*arrays(8), loss="mse", optimizer=fg.Adam(), batch_size=2, callbacks=[Stop(steps)])
+    return model.params.flat
+
+
+def poisoned(**factors):
+    return fg.Sequential(
+        fg.LSTM(3, 5, seed=0), fg.FinalState(), Poison(2, **factors), fg.Linear(5, 4, seed=1), fg.Linear(4, 1, seed=2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("factors", "pieces"),
+    [
+        ({"forward": np.float32(np.nan)}, ["the loss is nan", "the output of layer 2 (Poison)"]),
+        ({"forward": np.float32(np.inf)}, ["the loss is", "the output of layer 2 (Poison)"]),
+        ({"backward": np.float32(np.nan)}, ["its gradient is not finite", "comes from layer 2 (Poison)"]),
+    ],
+    ids=["nan", "inf", "gradient"],
+)
+def test_the_step_and_layer_are_named_and_the_parameters_stay(factors, pieces):
+    model, history = poisoned(**factors), None
+    members = model._members
+    with pytest.raises(fg.NonFiniteError) as caught:
+        model.fit(*arrays(8), loss="mse", optimizer=fg.Adam(), batch_size=2)
+    message, history = str(caught.value), caught.value.history
+    assert message.startswith("step 2 (epoch 0): ")
+    assert all(piece in message for piece in pieces)
+    np.testing.assert_array_equal(model.params.flat, parameters_after(2, poisoned))
+    assert history.steps == 2
+    assert model._members is members
+
+
+def test_input_that_is_not_finite():
+    x, y = arrays()
+    x[3, 2, 1] = np.nan
+    with pytest.raises(fg.NonFiniteError, match=r"^step 1 \(epoch 0\): the loss is nan.* first: x"):
+        classifier().fit(x, y, loss="mse", optimizer=fg.Adam(), batch_size=3, shuffle=False)
+
+
+def test_padding_is_no_such_input():
+    x, y = arrays()
+    x[:, 4:] = np.nan
+    history = classifier().fit(x, y, loss="mse", optimizer=fg.Adam(), lengths=np.full(10, 4))
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_an_update_that_is_not_finite():
+    model = classifier()
+    before = model.params.flat
+    with pytest.raises(fg.NonFiniteError, match=r"^step 0 .*update is not finite.* the parameters of layer 0"):
+        model.fit(*arrays(), loss="mse", optimizer=fg.SGD(1e38, weight_decay=1e30))
+    np.testing.assert_array_equal(model.params.flat, before)
+
+
+def test_lbfgs_too():
+    x, y = arrays()
+    model = classifier()
+    before = model.params.flat
+    with pytest.raises(fg.NonFiniteError, match=r"^step 0 .*the loss is inf"):
+        model.fit(x, y, loss=lambda y, target: (np.inf, y), optimizer="lbfgs")
+    np.testing.assert_array_equal(model.params.flat, before)
+
+
+class SendCtrlC(fg.Callback):
+    """As the terminal sends it."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, run):
+        if run.history.steps == self.step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the system has no such signal")
+def test_ctrl_c_returns_what_was_done(tmp_path):
+    model, handler = tagger(), signal.getsignal(signal.SIGINT)
+    options = {"loss": "cross_entropy", "optimizer": fg.Adam(), "batch_size": 2, "epochs": 3}
+    history = model.fit(*ragged(), **options, callbacks=[SendCtrlC(7)], checkpoint=tmp_path)
+    assert history.interrupted
+    assert (history.epochs, history.steps) == (1, 7)
+    assert "interrupted" in repr(history)
+    assert [path.name for path in tmp_path.glob("*.npz")] == ["step-000000007.npz", "step-000000005.npz"] or len(
+        list(tmp_path.glob("*.npz"))
+    ) == 2
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert tagger().fit(*ragged(), **options, checkpoint=tmp_path, resume=True).epochs == 3
+
+
+def test_ctrl_c_within_an_update_undoes_it(tmp_path):
+    """Not at the next step but at once, as a second one comes."""
+
+    class Interrupted(fg.SGD):
+        def step(self, params, gradients):
+            super().step(params[:1], gradients[:1])
+            raise KeyboardInterrupt
+
+    model = classifier()
+    before = model.params.flat
+    history = model.fit(*arrays(), loss="mse", optimizer=Interrupted(0.1), checkpoint=tmp_path)
+    assert history.interrupted
+    np.testing.assert_array_equal(model.params.flat, before)
+    assert not list(tmp_path.glob("*.npz"))
+
+
+def test_training_in_another_thread():
+    """Which signals never interrupt."""
+    results = []
+    thread = threading.Thread(
+        target=lambda: results.append(classifier().fit(*arrays(), loss="mse", optimizer=fg.Adam()))
+    )
+    thread.start()
+    thread.join()
+    assert results[0].epochs == 1
+
+
+def test_after_ctrl_c_and_after_an_error_the_last_parameters_stay_not_the_best():
+    model = classifier()
+    model.fit(*arrays(), loss="mse", optimizer=fg.SGD(1e-9), early_stopping=3, callbacks=[Stop(3)], epochs=9)
+    assert model.params.version > 2
+    x, y = arrays()
+    other = classifier()
+    with pytest.raises(fg.NonFiniteError):
+        other.fit(lambda epoch: [(x, y * (1 if epoch < 2 else np.nan))], loss="mse", optimizer=fg.Adam(0.1), epochs=3,
+                  early_stopping=fg.EarlyStopping(3, mode="max"))  # fmt: skip
+    assert other.params.version == classifier().params.version + 4
