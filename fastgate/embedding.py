@@ -141,4 +141,5 @@ class Embedding(Frozen):
 
     def __repr__(self) -> str:
         options = "" if self.dtype == np.float32 else f", dtype={self.dtype.name!r}"
+        options += "" if self.init == "pytorch" else f", init={self.init!r}"
         return f"Embedding({self.num_embeddings}, {self.embedding_dim}{options})"

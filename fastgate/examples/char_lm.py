@@ -16,12 +16,22 @@ import numpy as np
 import fastgate as fg
 from fastgate.demo.text import Codes, Data, Vocabulary, points_of, read_file, read_standard_library
 from fastgate.examples import _program
-from fastgate.examples._program import CELLS, UserError, printable, run, save_picture, say, say_training
+from fastgate.examples._program import (
+    CELLS,
+    UserError,
+    at_least,
+    positive,
+    printable,
+    run,
+    save_picture,
+    say,
+    say_training,
+)
 
-EMBEDDED, UNITS, LAYERS, DROPOUT, RATE = 64, 128, 2, 0.2, 2e-3
+EMBEDDED, LAYERS, DROPOUT = 64, 2, 0.2
 STREAMS, STEPS = 32, 64  # of a training step
-APART = 16  # characters from piece to piece, with --logits last
-QUICK = 250_000  # characters
+APART = 17  # characters from piece to piece, with --logits last; a prime, to fall in step with no pattern
+QUICK = 120_000  # characters
 NAMES = ("train", "valid", "test")
 
 
@@ -31,13 +41,13 @@ class Texts(NamedTuple):
     test: str
 
 
-def make_model(cell: str, symbols: int, logits: str, seed: int) -> fg.Sequential:
-    recurrent = CELLS[cell](EMBEDDED, UNITS, num_layers=LAYERS, dropout=DROPOUT, seed=seed + 1)
+def make_model(cell: str, symbols: int, units: int, logits: str, seed: int) -> fg.Sequential:
+    recurrent = CELLS[cell](EMBEDDED, units, num_layers=LAYERS, dropout=DROPOUT, seed=seed + 1)
     return fg.Sequential(
         fg.Embedding(symbols, EMBEDDED, seed=seed),
         recurrent,
         *([fg.FinalState()] if logits == "last" else []),
-        fg.Linear(UNITS, symbols, seed=seed + 2),
+        fg.Linear(units, symbols, seed=seed + 2),
     )
 
 
@@ -64,12 +74,14 @@ def write(model: fg.Sequential, vocabulary: Vocabulary, count: int, temperature:
 
 
 def learn(options: Namespace) -> None:
+    if options.resume and options.checkpoint is None:
+        raise UserError("--resume needs --checkpoint DIR")
     texts = read(options)
     vocabulary = Vocabulary(points_of(texts.training))
     codes, codes_valid, codes_test = (vocabulary.encode(points_of(text)) for text in texts)
     x, y = samples(codes, options.logits)
     pieces: Any = STEPS if options.logits == "all" else False
-    model = make_model(options.cell, len(vocabulary), options.logits, options.seed)
+    model = make_model(options.cell, len(vocabulary), options.units, options.logits, options.seed)
     say(f"{len(codes):,} characters to learn from, {len(vocabulary)} symbols\n\n{model.summary()}")
 
     try:
@@ -78,7 +90,7 @@ def learn(options: Namespace) -> None:
             y,
             loss="cross_entropy",
             metrics="bits_per_character",
-            optimizer=fg.Adam(RATE),
+            optimizer=fg.Adam(options.rate),
             epochs=options.epochs,
             batch_size=STREAMS,
             stateful=pieces,
@@ -94,14 +106,13 @@ def learn(options: Namespace) -> None:
         raise UserError(str(error)) from None
     say_training(history)
 
-    scores = {"batch_size": STREAMS, "stateful": pieces, "loss": "cross_entropy", "metrics": "bits_per_character"}
+    scoring: dict[str, Any] = {"loss": "cross_entropy", "metrics": "bits_per_character"}
+    found = model.evaluate(*samples(codes_test, options.logits), batch_size=STREAMS, stateful=pieces, **scoring)
     baselines = Data(vocabulary, codes, codes_test)
     say(f"bits per character of {len(codes_test):,} others (fewer is better)")
     say(f"  {baselines.uniform_bits:5.2f}  every symbol equally likely")
     say(f"  {baselines.unigram_bits:5.2f}  each as frequent as in the text that was learnt")
-    say(
-        f"  {model.evaluate(*samples(codes_test, options.logits), **scores)['bits_per_character']:5.2f}  {model.layers[1]!r}"
-    )
+    say(f"  {found['bits_per_character']:5.2f}  {model.layers[1]!r}")
     say(f"\nWhat it writes, at temperature {options.temperature:g}:\n")
     say(printable(write(model, vocabulary, options.length, options.temperature, options.seed)))
     if options.plot is not None:
@@ -138,15 +149,19 @@ def _only(folder: Path, name: str) -> Path:
 
 def parser() -> ArgumentParser:
     data = "a text, of which the last tenth is held out, or a folder with *train.txt, *valid.txt and *test.txt, as Penn"
-    made = _program.parser("char_lm", __doc__, epochs=(3, 1), data=f"{data} Treebank's (default: Python's sources)")
+    made = _program.parser("char_lm", __doc__, epochs=(3, 2), data=f"{data} Treebank's (default: Python's sources)")
     for name in NAMES:
         made.add_argument(f"--{name}", type=Path, metavar="FILE", help="instead of --data, all three")
     made.add_argument("--logits", choices=("all", "last"), default="all", help="where: default: %(default)s")
     made.add_argument("--checkpoint", type=Path, metavar="DIR", help="write the state of the training after each epoch")
     made.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    positive, integer = _program.positive, _program.at_least(1)
-    made.add_argument("--temperature", type=positive, default=0.8, metavar="X", help="default: %(default)s")
-    made.add_argument("--length", type=integer, default=400, metavar="N", help="characters to write (%(default)s)")
+    for name, kind, default, text in (
+        ("--units", at_least(1), 128, "of each layer"),
+        ("--rate", positive, 2e-3, "of learning"),
+        ("--temperature", positive, 0.8, "at which it writes"),
+        ("--length", at_least(1), 400, "of what it writes, in characters"),
+    ):
+        made.add_argument(name, type=kind, default=default, metavar="X", help=f"{text}; default: %(default)s")
     return made
 
 

@@ -51,14 +51,11 @@ def learn(options: Namespace) -> None:
 
     logits = model.predict(x_test)
     answers = logits.argmax(axis=1)
+    is_right = answers == test.labels
     most = np.bincount(test.labels).max() / len(test.labels)
-    say(
-        f"accuracy on {len(x_test):,} other texts: {np.mean(answers == test.labels):.3f} (one answer for all: {most:.3f})\n"
-    )
-    for text, label, answer in zip(test.texts[:6], test.labels, answers, strict=False):
-        say(
-            f"{SIDES[label]:8} {'and' if answer == label else 'but'} taken for {SIDES[answer]:8}  {printable(text[:70])}"
-        )
+    say(f"accuracy on {len(x_test):,} other texts: {is_right.mean():.3f} (one answer for all: {most:.3f})\n")
+    for text, label, right in zip(test.texts[:8], test.labels, is_right, strict=False):
+        say(f"{'right' if right else 'wrong'}, {SIDES[label]:8}  {printable(text[:80])}")
     if options.plot is not None:
         save_picture(options.plot, history.plot())
 

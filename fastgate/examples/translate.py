@@ -15,10 +15,10 @@ import numpy as np
 import fastgate as fg
 from fastgate.examples._program import BLUE, CELLS, Array, panels, parser, run, save_picture, say, say_training
 
-MONTHS = ("January", "February", "March", "April", "May", "June", "July")
-MONTHS += ("August", "September", "October", "November", "December")
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII")
+MONTHS = ["January", "February", "March", "April", "May", "June", "July"]
+MONTHS += ["August", "September", "October", "November", "December"]
+DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+ROMAN = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"]
 FIRST, LAST = date(1950, 1, 1).toordinal(), date(2049, 12, 31).toordinal()  # so that two digits tell the century
 
 SPELLINGS: tuple[Callable[[date], str], ...] = (
@@ -28,13 +28,14 @@ SPELLINGS: tuple[Callable[[date], str], ...] = (
     lambda d: f"the {d.day}{ending(d.day)} of {MONTHS[d.month - 1]}, {d.year}",
     lambda d: f"{d.day}-{MONTHS[d.month - 1][:3].upper()}-{d.year % 100:02}",
     lambda d: f"{MONTHS[d.month - 1][:3]} {d.day} '{d.year % 100:02}",
-    lambda d: f"{d.day}.{d.month}.{d.year}",  # with dots the day comes first,
-    lambda d: f"{d.month:02}/{d.day:02}/{d.year}",  # with slashes the month
+    lambda d: f"{d.day}.{d.month}.{d.year}",  # the day comes first with dots,
+    lambda d: f"{d.month:02}/{d.day:02}/{d.year}",  # and the month with slashes
     lambda d: f"{d.day} {ROMAN[d.month - 1]} {d.year}",
 )
 ISO = "0123456789-"
 START, STOP = len(ISO), len(ISO) + 1
-WIDTH, UNITS, SAMPLES, QUICK = 32, 128, 20_000, 6_000
+WIDTH, UNITS, BATCH, RATE = 64, 128, 32, 0.01
+SAMPLES, QUICK = 20_000, 6_000
 
 
 def ending(day: int) -> str:
@@ -106,9 +107,9 @@ def learn(options: Namespace) -> None:
         np.hstack([targets, stops]),
         loss="cross_entropy",
         metrics="accuracy",
-        optimizer=fg.Adam(4e-3),
+        optimizer=fg.Adam(fg.CosineDecay(RATE, steps=len(sources) * options.epochs // BATCH)),
         epochs=options.epochs,
-        batch_size=64,
+        batch_size=BATCH,
         clip_norm=1.0,
         seed=options.seed,
         progress=True,
@@ -135,7 +136,7 @@ def draw(shares: list[Any], cell: str) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run(learn, parser("translate", __doc__, epochs=(8, 3)), argv)
+    return run(learn, parser("translate", __doc__, epochs=(5, 3)), argv)
 
 
 if __name__ == "__main__":
