@@ -99,7 +99,6 @@ def test_norms_are_those_of_the_jacobian(cell):
     [
         ("monthly-sunspots.csv", ["--season", 132], 1.0),
         ("daily-min-temperatures.csv", ["--season", 365], 0.85),
-        ("airline-passengers.csv", ["--season", 12, "--epochs", 40], 1.0),
         ("pollution.csv", ["--season", 24, "--column", "pm2.5", "--missing", "NA", "--epochs", 1], 1.0),
     ],
 )

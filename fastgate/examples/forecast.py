@@ -1,9 +1,9 @@
 """Forecast a series many steps ahead, against two baselines that every forecast must beat.
 
 From a window of the last values a recurrent layer and a dense layer predict how far from the last one the next ones
-will be, all at once. The first 70 % of the series are for training, the next 15 % say when to stop, on the last 15 % the
-errors are measured. Persistence repeats the last value, the seasonal baseline those of one season before. Without --data
-the series is made by rule: two seasons, a drift and noise.
+will be, all at once. The first 70 % of the series are for training, the next 15 % say when to stop, and on the last
+15 % the errors are measured. Persistence repeats the last value, the seasonal baseline those of one season before.
+Without --data the series is made by rule: two seasons, a drift and noise.
 
 Some series and their options: monthly sunspots (--season 132), daily temperatures (--season 365), hourly air quality
 (--column pm2.5 --season 24 --missing NA).
@@ -33,6 +33,8 @@ from fastgate.examples._program import (
 )
 from fastgate.examples._series import DATA_HELP, Series, add_options, load, split
 
+SHOWN = 400  # forecasts, the last, in the picture
+
 
 def make_model(cell: str, units: int, horizon: int, seed: int) -> fg.Sequential:
     return fg.Sequential(
@@ -47,15 +49,14 @@ def learn(options: Namespace) -> None:
     parts = split(series, options.window, horizon)
     training, validation, test = parts.training, parts.validation, parts.test
     model = make_model(options.cell, options.units, horizon, options.seed)
-    say(
-        f"{series.name}: {len(series.values):,} values, {parts.mean:.4g} with a standard deviation of {parts.scale:.3g}"
-    )
+    about = f"mean {parts.mean:.4g}, standard deviation {parts.scale:.3g}"
+    say(f"{series.name}: {len(series.values):,} values, {about}")
     say(f"{horizon} steps ahead from the last {options.window}\n\n{model.summary()}")
 
     history = model.fit(
         training.x,
         training.y,
-        loss="mse",
+        loss="mae",  # what the errors are measured by
         optimizer=fg.Adam(2e-3),
         epochs=options.epochs,
         validation=(validation.x, validation.y),
@@ -90,9 +91,12 @@ def draw(series: Series, at: Array, forecasts: dict[str, Array], errors: dict[st
     figure, ((left, right),) = panels(1, 2, width=12.0, height=4.5)
     (method, forecast), *_ = forecasts.items()
     horizon = forecast.shape[1]
-    left.plot(range(at[0], len(series.values)), series.values[at[0] :], color=GRAY, linewidth=0.8, label="series")
-    for number in range(0, len(at), horizon):  # of the forecasts one in so many: they do not overlap
-        label = f"{method}, each {horizon} steps from its beginning" if number == 0 else None
+    first = max(0, len(at) - SHOWN)
+    left.plot(
+        range(at[first], len(series.values)), series.values[at[first] :], color=GRAY, linewidth=0.8, label="series"
+    )
+    for number in range(first, len(at), horizon):  # of the forecasts one in so many: they do not overlap
+        label = f"{method}, each {horizon} steps from its beginning" if number == first else None
         left.plot(range(at[number], at[number] + horizon), forecast[number], color=BLUE, label=label)
     left.set(xlabel="step of the series", ylabel="value", title=series.name)
     for (method, error), color in zip(errors.items(), (BLUE, ORANGE, GREEN), strict=False):

@@ -44,23 +44,23 @@ def contestants(units: int, horizon: int) -> list[Contestant]:
     return [Contestant(cell, units, size(cell, units), [], []) for cell, units in kinds]
 
 
-def train(contestant: Contestant, parts: Parts, seed: int, epochs: int) -> None:
+def train(contestant: Contestant, parts: Parts, seed: int, epochs: int) -> tuple[fg.History, float]:
+    """What the training went through, and the error of its best epoch's parameters."""
     training, validation, test = parts.training, parts.validation, parts.test
     model = make_model(contestant.cell, contestant.units, training.y.shape[1], seed)
     history = model.fit(
         training.x,
         training.y,
-        loss="mse",
+        loss="mae",
         optimizer=fg.Adam(2e-3),
         epochs=epochs,
         validation=(validation.x, validation.y),
-        early_stopping=fg.EarlyStopping(epochs),  # all epochs, and the best one's parameters
+        early_stopping=fg.EarlyStopping(epochs),  # never stops, but goes back to the best
         seed=seed,
     )
     if history.interrupted:
         raise KeyboardInterrupt
-    contestant.histories.append(history)
-    contestant.errors.append(fg.mean_absolute_error(model.predict(test.x), test.y) * parts.scale)
+    return history, fg.mean_absolute_error(model.predict(test.x), test.y) * parts.scale
 
 
 def compare(options: Namespace) -> None:
@@ -70,14 +70,14 @@ def compare(options: Namespace) -> None:
     say(f"{series.name}: {ahead}, {len(parts.training.x):,} windows to learn from")
     compared = contestants(options.units, options.horizon)
     for contestant in compared:  # once for nothing: the kernels are compiled in it
-        train(contestant, parts, options.seed, 1)
-        contestant.histories.clear()
-        contestant.errors.clear()
+        train(contestant, parts, options.seed, epochs=1)
     seeds = range(options.seed, options.seed + (1 if options.quick else options.seeds))
     for seed in seeds:  # in turn, so that whatever else the machine does meets all of them
         for contestant in compared:
-            train(contestant, parts, seed, options.epochs)
-            say(f"seed {seed}: {contestant.name:16} mean absolute error {contestant.errors[-1]:.4f}")
+            history, error = train(contestant, parts, seed, options.epochs)
+            contestant.histories.append(history)
+            contestant.errors.append(error)
+            say(f"seed {seed}: {contestant.name:16} mean absolute error {error:.4f}")
 
     true = series.values[parts.test.at[:, None] + np.arange(options.horizon)]
     say(f"\n{options.epochs} epochs, {len(seeds)} seeds\n")
@@ -88,21 +88,20 @@ def compare(options: Namespace) -> None:
     for name, forecast in baselines(series, parts.test.at, options.horizon).items():
         say(f"{name:16}{'':26}{np.abs(forecast - true).mean():10.4f}")
     if options.plot is not None:
-        save_picture(options.plot, draw(series.name, compared))
+        save_picture(options.plot, draw(series.name, parts.scale, compared))
 
 
-def draw(name: str, compared: Sequence[Contestant]) -> Any:
+def draw(name: str, scale: float, compared: Sequence[Contestant]) -> Any:
     figure, ((axes,),) = panels(width=8.5, height=5.0)
     for contestant, color in zip(compared, (BLUE, ORANGE, GREEN), strict=False):
+        best = scale * np.minimum.accumulate([history["val_loss"] for history in contestant.histories], axis=1)
+        seconds = contestant.milliseconds / 1000 * np.arange(1, best.shape[1] + 1)
         size, time = f"{contestant.parameters:,} parameters", f"{contestant.milliseconds:.0f} ms an epoch"
-        error = f"error {np.mean(contestant.errors):.3g}"
-        label: str | None = f"{contestant.name}: {size}, {time}, {error}"
-        for history in contestant.histories:
-            seconds = np.cumsum(history.seconds)
-            axes.plot(seconds, history["val_loss"], color=color, linewidth=1.2, alpha=0.8, label=label)
-            label = None
-    axes.set(yscale="log", xlabel="seconds of training", ylabel="validation loss, squared standard deviations")
-    axes.set_title(f"LSTM or GRU: {name}, one line a seed")
+        label = f"{contestant.name}: {size}, {time}, test error {np.mean(contestant.errors):.3g}"
+        axes.plot(seconds, best.mean(axis=0), ".-", color=color, label=label)
+        axes.fill_between(seconds, best.min(axis=0), best.max(axis=0), color=color, alpha=0.15, linewidth=0)
+    axes.set(xlabel="seconds of training", ylabel="validation error (mean absolute), best so far")
+    axes.set_title(f"LSTM or GRU: {name}, mean and range of {len(compared[0].errors)} seeds")
     axes.legend(frameon=False)
     return figure
 
