@@ -7,7 +7,7 @@ import pytest
 from kernel_tools import ROOT
 
 import fastgate as fg
-from fastgate.examples import _opinions, char_lm, sentiment, text_classifier, translate
+from fastgate.examples import _characters, _opinions, char_lm, sentiment, text_classifier, translate
 
 DATA = ROOT.parent / "shared" / "data"
 SHORT = ("--length", 60, "--units", 48)
@@ -107,7 +107,8 @@ def test_a_training_that_is_resumed_writes_the_same(output_of, counting, tmp_pat
     whole = output_of(char_lm, *common, "--epochs", 2)
     output_of(char_lm, *common, "--epochs", 1, "--checkpoint", tmp_path / "kept")
     resumed = output_of(char_lm, *common, "--epochs", 2, "--checkpoint", tmp_path / "kept", "--resume")
-    assert bits_in(whole) == bits_in(resumed)
+    again = output_of(char_lm, *common, "--epochs", 2, "--checkpoint", tmp_path / "kept", "--resume")
+    assert bits_in(whole) == bits_in(resumed) == bits_in(again)
     assert whole.partition("What it writes")[2] == resumed.partition("What it writes")[2]
     assert whole.count("20,000 characters to learn from") == 1
 
@@ -120,13 +121,17 @@ def test_character_model_complains_before_it_trains(counting, tmp_path, capsys):
     ):
         assert char_lm.main([*map(str, options), "--quick"]) == 2
         assert re.search(complaint, capsys.readouterr().err)
+    kept = ["--data", str(counting), "--quick", "--checkpoint", str(tmp_path / "kept"), "--units", "8", "--epochs", "1"]
+    assert char_lm.main(kept) == 0
+    assert char_lm.main(kept) == 2
+    assert "holds checkpoints already" in capsys.readouterr().err
     counting.write_text("too short")
     assert char_lm.main(["--data", str(counting)]) == 2
     assert "the text for train is too short" in capsys.readouterr().err
 
 
 def test_writing_follows_the_model_and_the_temperature():
-    characters = char_lm.Vocabulary(char_lm.points_of("ab\n" * 5))
+    characters = _characters.vocabulary_of("ab\n" * 5)
     model = char_lm.make_model("gru", len(characters), 8, "last", seed=0)
     stepwise = fg.Sequential(model.layers[0], model.layers[1], model.layers[3])
     logits = stepwise.step(characters.characters.index("\n"))[0][:3].astype(float)

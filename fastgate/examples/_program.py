@@ -85,7 +85,7 @@ def say_training(history: fg.History) -> None:
     """How long it was; the first epoch may have compiled kernels, the median one has not."""
     if history.interrupted:
         say("\ninterrupted: the results are those of what was learnt until then")
-    each = f", {1000 * np.median(history.seconds):.0f} ms each" if history.epochs else ""
+    each = f", {1000 * np.median(history.seconds):.0f} ms each" if history.seconds else ""
     say(f"\n{history.epochs} epoch{'s' * (history.epochs != 1)} of training{each}")
 
 

@@ -28,7 +28,7 @@ from fastgate.examples._program import (
 )
 
 WORDS, WIDTH, UNITS = 10_000, 64, 64
-SHOWN, LONGEST = 3, 12  # texts, and words of each
+SHOWN, LENGTH = 3, 10  # texts, and about how many words of each
 
 
 def make_model(cell: str, words: int, seed: int) -> fg.Sequential:
@@ -72,7 +72,7 @@ def learn(options: Namespace) -> None:
     say(f"accuracy after the last word of {len(x_test):,} other texts: {np.mean(answers == test.labels):.3f}")
     say(f"(one answer for all: {most:.3f})\n\nHow likely a text is for something, after each of its words:")
 
-    shown = [i for i, codes in enumerate(x_test) if 5 <= len(codes) <= LONGEST][:SHOWN]
+    shown = sorted(range(len(x_test)), key=lambda i: abs(len(x_test[i]) - LENGTH))[:SHOWN]
     words = [printable(test.texts[i]).split() for i in shown]
     courses = [probability(logits[i][:, 0]) for i in shown]
     for i, own, course in zip(shown, words, courses, strict=True):
