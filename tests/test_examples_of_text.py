@@ -40,8 +40,8 @@ def test_the_rule_is_as_said():
 
 @needs("rt-polarity.pos")
 def test_reviews_of_films(output_of):
-    output = output_of(sentiment, "--data", DATA, "--epochs", 2)
-    assert number_after(r"other texts:", output) > 0.70  # PyTorch: 0.73 to 0.76; one answer for all: 0.5
+    output = output_of(sentiment, "--data", DATA, "--cell", "gru", "--epochs", 1)
+    assert number_after(r"other texts:", output) > 0.68  # after all epochs 0.76; one answer for all: 0.5
 
 
 @pytest.mark.parametrize(

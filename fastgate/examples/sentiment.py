@@ -40,7 +40,7 @@ def learn(options: Namespace) -> None:
         training.labels,
         loss="cross_entropy",
         metrics="accuracy",
-        optimizer=fg.Adam(1e-3 if options.data else 5e-3),
+        optimizer=fg.Adam(1e-3 if options.data else 5e-3),  # what is made by rule is little, and without noise
         epochs=options.epochs,
         validation=(x_valid, validation.labels),
         early_stopping=2,

@@ -42,7 +42,7 @@ def make_model(cell: str, words: int, seed: int) -> fg.Sequential:
 
 
 def probability(logits: Array) -> Array:
-    return 1 / (1 + np.exp(-logits))
+    return np.exp(-np.logaddexp(0, -logits))  # 1 / (1 + exp(-logits)) without its overflow
 
 
 def learn(options: Namespace) -> None:
@@ -57,7 +57,7 @@ def learn(options: Namespace) -> None:
         training.labels,
         loss="binary_cross_entropy",
         metrics="accuracy",
-        optimizer=fg.Adam(1e-3 if options.data else 5e-3),
+        optimizer=fg.Adam(1e-3 if options.data else 5e-3),  # what is made by rule is little, and without noise
         epochs=options.epochs,
         validation=(x_valid, validation.labels),
         early_stopping=2,
