@@ -1,6 +1,7 @@
 """The programs of fastgate.examples, each in its small version, on numbers made by rule and on real ones."""
 
 import re
+import signal
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from kernel_tools import ROOT
 
+import fastgate as fg
 from fastgate.examples import forecast, lstm_or_gru, regression, sum_of_sequence, vanishing_gradient
 from fastgate.examples._program import CELLS
 
@@ -139,6 +141,33 @@ def test_a_constant_series_is_no_error(tmp_path, output_of):
     path = tmp_path / "series.csv"
     path.write_text("a\n" + "1\n" * 200)
     assert errors_in(output_of(forecast, "--data", path), ["persistence"]) == [0.0]
+
+
+@pytest.mark.parametrize(("step", "code"), [(1, 130), (40, 0)])
+def test_ctrl_c_shows_what_was_learnt(capsys, monkeypatch, step, code):
+    """In the first epoch nothing was."""
+    steps, one = [], fg.Adam.step
+
+    def interrupted(*arguments):
+        steps.append(1)
+        if len(steps) == step:
+            signal.raise_signal(signal.SIGINT)
+        one(*arguments)
+
+    monkeypatch.setattr(fg.Adam, "step", interrupted)
+    assert sum_of_sequence.main(["--quick"]) == code
+    printed = capsys.readouterr()
+    assert ("mean squared error on" in printed.out) == ("interrupted: the results are" in printed.out) == (code == 0)
+    assert ("interrupted" in printed.err) == (code == 130)
+    assert steps == [1] * step
+
+
+def test_list_of_programs():
+    done = subprocess.run(
+        [sys.executable, "-m", "fastgate.examples"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for program in (forecast, lstm_or_gru, regression, sum_of_sequence, vanishing_gradient):
+        assert f"  {program.__name__.rpartition('.')[2]} " in done.stdout
 
 
 def test_run_as_a_module():

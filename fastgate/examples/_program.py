@@ -84,9 +84,12 @@ def run(example: Callable[[Namespace], None], options: ArgumentParser, argv: Seq
 def say_training(history: fg.History) -> None:
     """How long it was; the first epoch may have compiled kernels, the median one has not."""
     if history.interrupted:
+        if not history.epochs:
+            raise KeyboardInterrupt
         say("\ninterrupted: the results are those of what was learnt until then")
+    # A training that was resumed may have had nothing left to do.
     each = f", {1000 * np.median(history.seconds):.0f} ms each" if history.seconds else ""
-    say(f"\n{history.epochs} epoch{'s' * (history.epochs != 1)} of training{each}")
+    say(f"\n{history.epochs} epoch{'s' * (history.epochs > 1)} of training{each}")
 
 
 def save_picture(path: Path, figure: Any) -> None:
