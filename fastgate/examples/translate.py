@@ -35,7 +35,7 @@ SPELLINGS: tuple[Callable[[date], str], ...] = (
 ISO = "0123456789-"
 START, STOP = len(ISO), len(ISO) + 1
 WIDTH, UNITS, BATCH, RATE = 64, 128, 32, 0.01
-SAMPLES, QUICK = 20_000, 6_000
+SAMPLES, QUICK = 20_000, 5_000
 
 
 def ending(day: int) -> str:
