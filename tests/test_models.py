@@ -66,6 +66,10 @@ def test_a_wrong_write_changes_nothing():
         model.params.update({"0.weight": np.zeros((50, 8)), "7.bias": np.zeros(4)})
     with complaint(ValueError, "params.flat", str(before.shape)):
         model.params.flat = np.zeros(3)
+    with pytest.raises(RuntimeError, match="^params: were written by other means"), model.params.edit() as p:
+        p.flat[...] = 1
+        model.params.layers[0].flat = before[: model.params.layers[0].flat.size]
+    np.testing.assert_array_equal(model.params.flat, before)  # of the other layers, too
     with pytest.raises(ZeroDivisionError), model.params.edit() as p:
         p.flat[...] = 1 / 0
     with pytest.raises(KeyError, match="no parameter"):
