@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _assembly, _errors, _passes
-from fastgate._arrays import Array, as_positive, as_size
+from fastgate._arrays import Array, as_limit, as_size
 from fastgate._model import Model, ModelGradients, ModelTape, check_model_tape
 from fastgate._model_params import ModelParams
 from fastgate._params import NamedArrays
@@ -215,7 +215,7 @@ class EncoderDecoder(Model):
         first = state[0][0] if isinstance(state[0], tuple) else state[0]
         if first.ndim != 3:
             raise _errors.wrong_shape("source", "of a batch of sequences", np.shape(source))
-        heat = None if temperature is None else as_positive("temperature", temperature)
+        heat = None if temperature is None else as_limit("temperature", temperature)
         rng = np.random.default_rng(None if seed is None else as_size("seed", seed, least=0))
         last = np.full(first.shape[1], as_size("start", start, least=0))
         end = -1 if stop is None else as_size("stop", stop, least=0)

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastgate._arrays import Array, as_real
+from fastgate._arrays import Array, as_real, quiet
 from fastgate._entries import check_probabilities, read_entries, read_rows
-from fastgate.losses import quiet, row_losses
+from fastgate.losses import row_losses
 
 
 class Parts(NamedTuple):
