@@ -150,6 +150,21 @@ def as_floating(name: str, value: Any, dtype: np.dtype[Any], valid: Array | None
     return converted
 
 
+def as_pair(name: str, value: Any, expected: str) -> tuple[Any, Any]:
+    """A tuple or list of two."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        count = f" of {len(value)}" if isinstance(value, (tuple, list)) else ""
+        raise _errors.wrong_type(name, expected, f"{type(value).__name__}{count}")
+    first, second = value
+    return first, second
+
+
+def as_pairs(x: Any, lengths: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """What an encoder-decoder reads."""
+    own = (None, None) if lengths is None else as_pair("lengths", lengths, "a pair, of sources and of targets")
+    return as_pair("x", x, "a pair (source, target)"), own
+
+
 def as_any_floating(name: str, value: Any) -> Array:
     """For parts without a dtype of their own: float32 stays what it is, and everything else becomes float64."""
     array = as_real(name, value)

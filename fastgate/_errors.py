@@ -114,6 +114,13 @@ def option_not_kept(kind: str, name: str) -> TypeError:
     )
 
 
+def no_logits(name: str, function: str, activation: str) -> ValueError:
+    return ValueError(
+        f"{name}: expected a model that ends with logits for {function}, got one that ends with"
+        f" Activation({activation!r}); leave it out, and apply it to what predict gives if you want probabilities"
+    )
+
+
 def quantized_config(layer: object) -> TypeError:
     return TypeError(f"config: {layer} has none; save the layer that it was made from, and quantize what is loaded")
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_array
+from fastgate._arrays import Array, as_array, as_pairs
 from fastgate.training import errors
 from fastgate.training.columns import ArrayColumn, Column, Rows, SequencesColumn, as_sequences, is_sequences
 
@@ -22,6 +22,7 @@ class Layout(NamedTuple):
     inputs: int = 1  # an encoder-decoder has two, as a tuple
     can_carry: bool = True  # states, from piece to piece of a stream
     step_axes: int = 1  # of x after samples and time: features, or none where it holds integers for an Embedding
+    activation: str | None = None  # that the model ends with
 
 
 class Batch(NamedTuple):
@@ -81,8 +82,8 @@ class Samples:
         seed: int | None = None,
     ) -> None:
         self._layout, self._batch_size, self._seed = layout, batch_size, seed
-        parts, names = (x, [f"x[{i}]" for i in range(len(x))]) if layout.inputs > 1 else ((x,), ["x"])
-        own = list(lengths) if layout.inputs > 1 and lengths is not None else [lengths] * len(parts)
+        parts, own = as_pairs(x, lengths) if layout.inputs > 1 else ((x,), (lengths,))
+        names = [f"x[{i}]" for i in range(len(parts))] if layout.inputs > 1 else ["x"]
         self._x = [_column(name, part, layout.time_first) for name, part in zip(names, parts, strict=True)]
         last = self._x[-1]  # whose steps the output has
         self._y = None if y is None else _target("y", y, last, layout)
@@ -174,7 +175,7 @@ class Given:
             raise errors.no_batches(number)
 
     def _read(self, item: Any) -> Batch:
-        if isinstance(item, np.ndarray):  # x alone, to predict from
+        if _is_array(item):  # x alone, to predict from
             item = (item,)
         if not isinstance(item, (tuple, list)) or not 1 <= len(item) <= 4:
             expected = "batches (x, y), (x, y, lengths) or (x, y, lengths, weights)"
@@ -188,8 +189,12 @@ class Given:
 
 def is_given(x: Any) -> bool:
     """Whether x gives batches, rather than being what is cut into batches."""
-    is_data = hasattr(x, "__array__") or hasattr(x, "__dlpack__") or isinstance(x, (list, tuple))
+    is_data = _is_array(x) or isinstance(x, (list, tuple))
     return not is_data and (callable(x) or isinstance(x, Iterable))
+
+
+def _is_array(x: Any) -> bool:
+    return hasattr(x, "__array__") or hasattr(x, "__dlpack__")
 
 
 def _column(name: str, value: Any, time_first: bool) -> Column:

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastgate import _errors
 from fastgate._arrays import as_number, as_size
+from fastgate.activation import Activation
 from fastgate.embedding import Embedding
 from fastgate.final_state import FinalState
 from fastgate.training.batches import Given, Layout, Samples, Source, is_given
@@ -22,7 +23,9 @@ def layout_of(model: Any) -> Layout:
     step_axes = int(not isinstance(first, Embedding))
     is_two_way = any(getattr(member.layer, "bidirectional", False) for member in last._members)
     inputs = 1 if last is model else 2
-    return Layout(not model.batch_first, not is_final, inputs, inputs == 1 and not is_two_way, step_axes)
+    can_carry, end = inputs == 1 and not is_two_way, last._members[-1].layer
+    activation = end.function if isinstance(end, Activation) else None
+    return Layout(not model.batch_first, not is_final, inputs, can_carry, step_axes, activation)
 
 
 def source_of(
