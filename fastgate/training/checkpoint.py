@@ -64,17 +64,19 @@ class Checkpoints:
 
     def paths(self) -> list[Path]:
         """The checkpoints that there are, the newest first."""
-        found = {path: NAME.fullmatch(path.name) for path in self.folder.iterdir()}
-        steps = {path: int(match[1]) for path, match in found.items() if match}
-        return sorted(steps, key=steps.__getitem__, reverse=True)
+        found = [path for path in self.folder.iterdir() if NAME.fullmatch(path.name)]
+        return sorted(found, key=_step_of, reverse=True)
 
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
-        """The last one that can be read; those that cannot are passed over with a warning."""
-        for path in self.paths():
+        """The last one that can be read; those that cannot are passed over with a warning, unless there is no other."""
+        paths = self.paths()
+        for path in paths:
             try:
                 return path, read(path)
             except UNREADABLE as error:
                 warnings.warn(f"{path} cannot be read and is passed over: {error}", stacklevel=2)
+        if paths:
+            raise errors.none_readable(self.folder)
         return None
 
     def write(self, step: int, state: dict[str, Any]) -> None:
@@ -82,8 +84,14 @@ class Checkpoints:
         path = self.folder / f"step-{step:09d}.npz"
         with _said(f"cannot write {str(path)!r}, that of step {step}"):
             write(path, state)
-        for path in self.paths()[self.keep :]:
+        # One of a later step could not be read: it must not push out what is written now.
+        own = [path for path in self.paths() if _step_of(path) <= step]
+        for path in own[self.keep :]:
             path.unlink(missing_ok=True)
+
+
+def _step_of(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
 
 
 def write(path: Path, state: dict[str, Any]) -> None:

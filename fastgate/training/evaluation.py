@@ -11,10 +11,10 @@ from fastgate import _errors
 from fastgate._arrays import Array
 from fastgate._terminal import Interruption
 from fastgate.training import errors
-from fastgate.training.batches import Batch, Source
-from fastgate.training.columns import is_sequences
+from fastgate.training.batches import Samples, Source
+from fastgate.training.layout import Batch, layout_of
 from fastgate.training.objective import Objective, Outputs, Sums
-from fastgate.training.sources import layout_of, source_of
+from fastgate.training.sources import source_of
 
 
 def predict(model: Any, x: Any, *, batch_size: int = 32, lengths: Any = None) -> Any:
@@ -39,11 +39,12 @@ def predict(model: Any, x: Any, *, batch_size: int = 32, lengths: Any = None) ->
     """
     layout = layout_of(model)
     source = source_of(x, None, lengths, None, layout=layout, batch_size=batch_size)
-    axis = int(layout.time_first and layout.per_step)
-    is_list = layout.per_step and is_sequences(x[-1] if layout.inputs > 1 else x)
+    is_list, axis = isinstance(source, Samples) and source.has_sequences, 0
     outputs: list[Array] = []
     for batch in source.epoch(0):
         y = model(batch.x, lengths=batch.lengths)
+        has_steps = layout.has_steps(y, batch)
+        is_list, axis = is_list and has_steps and batch.y_lengths is not None, int(layout.time_first and has_steps)
         if is_list and batch.y_lengths is not None:
             rows = zip(np.moveaxis(y, axis, 0), batch.y_lengths, strict=True)
             outputs += [row[:length].copy() for row, length in rows]

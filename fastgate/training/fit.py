@@ -13,12 +13,13 @@ from fastgate.training.batches import Source
 from fastgate.training.callbacks import Callback, Run
 from fastgate.training.checkpoint import Checkpoints
 from fastgate.training.history import History
+from fastgate.training.layout import layout_of
 from fastgate.training.lbfgs import minimize
 from fastgate.training.loop import Loop
 from fastgate.training.objective import Objective, Sums
 from fastgate.training.progress import Progress
 from fastgate.training.resume import Saver, identity_of
-from fastgate.training.sources import layout_of, source_of
+from fastgate.training.sources import source_of
 from fastgate.training.step import Stepper
 from fastgate.training.validation import Validation, split
 from fastgate.training.waiting import EarlyStopping
@@ -68,8 +69,9 @@ def fit(
         an output per step learns one for each sample at every step: for one output at the end put a `FinalState` in it.
     loss : str or callable
         "mse", "mae", "huber", "cross_entropy", "binary_cross_entropy", or a function with their arguments, samples
-        first. Lengths are given to it where the model has an output per step (three axes or more, no `FinalState`).
-        Both cross entropies take logits: no sigmoid or softmax at the end of the model.
+        first. Lengths are given to it where the model has an output per step, which has three axes or more; if a layer
+        of your own ends time, it must take lengths where there are some. Both cross entropies take logits: no sigmoid
+        or softmax at the end of the model.
     optimizer : optimiser, or "lbfgs"
         "lbfgs" takes all data in every step, with scipy.optimize; an epoch is one iteration of it.
     epochs : int
@@ -84,7 +86,9 @@ def fit(
     lengths : array_like of int, (N,), optional
     weights : array_like, (N,) or (N, T), optional
     shuffle : bool
-        Whether each epoch takes arrays and lists in another order, which is a pure function of `seed` and its number.
+        Whether each epoch takes arrays and lists in another order, which is a pure function of `seed` and its number
+        in this call: in each of several calls of one epoch it is the same, unless they have other seeds. Not so
+        dropout, whose masks follow the optimiser's count of steps from call to call.
     seed : int
     clip_norm, clip_value : float, optional
         Largest norm of all gradients, and largest value of each.
@@ -102,7 +106,8 @@ def fit(
     resume : bool
         Go on from the last checkpoint, if there is one: the model's parameters, the optimiser and the callbacks are
         those of that moment. Other arguments than `epochs`, `every`, `keep`, `progress` and the options of callbacks
-        must be as they were; so must seeds of layers with dropout. What early stopping has ended stays as it is.
+        must be as they were; so must seeds of layers with dropout. Of arrays and lists, shapes and dtypes are compared,
+        and the first and last sample. What early stopping has ended stays as it is.
     stateful : int, optional
         x is one long stream, (T, features) or (T,), which is cut into `batch_size` streams side by side, or some
         streams already, (B, T, ...): they are taken in pieces of so many steps. The state is carried from piece to
@@ -133,7 +138,7 @@ def fit(
     if not is_lbfgs and not is_object:
         raise _errors.wrong_type("optimizer", "an optimiser, as fastgate.Adam(1e-3), or 'lbfgs'", repr(optimizer))
     own_seed = as_size("seed", seed, least=0) if as_choice("shuffle", shuffle, (True, False)) else None
-    options: dict[str, Any] = {"layout": layout, "batch_size": batch_size, "stateful": stateful}
+    options: dict[str, Any] = {"layout": layout, "batch_size": as_size("batch_size", batch_size), "stateful": stateful}
     source = source_of(x, y, lengths, weights, **options, seed=own_seed, steps_per_epoch=steps_per_epoch)
     source, other = split(source, validation, options)
     carries, sums = stateful is not False, Sums(objective, keeps_outputs=is_lbfgs)
@@ -144,7 +149,8 @@ def fit(
     if held_out is not None and not isinstance(validation, (int, float)):  # a part of x is as x
         held_out.check()
     if is_lbfgs:
-        refused = {"clip_norm": clip_norm, "clip_value": clip_value, "checkpoint": checkpoint, "stateful": stateful}
+        refused = {"clip_norm": clip_norm, "clip_value": clip_value, "stateful": stateful}
+        refused |= {"checkpoint": checkpoint, "resume": resume, "every": every}
         return minimize(run, objective, source, held_out, called, refused)
     stepper = Stepper(model, objective, optimizer, clip_norm=clip_norm, clip_value=clip_value, carries=carries)
     if checkpoint is not None and not all(hasattr(optimizer, name) for name in ("state", "restore")):
@@ -155,8 +161,14 @@ def fit(
         if checkpoint is not None:
             checkpoints = stack.enter_context(Checkpoints(checkpoint, keep))
             identity = identity_of(model, optimizer) | source.description()
-            identity |= {"loss": objective.name, "metrics": list(objective.metrics), "batch_size": batch_size}
-            identity |= {"seed": own_seed, "clip_norm": clip_norm, "clip_value": clip_value, "stateful": stateful}
+            identity |= {"validation": None if other is None else other.description()}
+            identity |= {
+                "loss": objective.name,
+                "metrics": list(objective.metrics),
+                "batch_size": options["batch_size"],
+            }
+            identity |= {"clip_norm": stepper.clip_norm, "clip_value": stepper.clip_value, "seed": own_seed}
+            identity |= {"stateful": carries}
             every = None if every is None else as_size("every", every)
             saver = Saver(checkpoints, every, identity, run, stepper, sums, called)
             if resume:

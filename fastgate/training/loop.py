@@ -32,7 +32,8 @@ class Loop:
         self.run, self.stepper, self.sums = run, stepper, sums
         self.source, self.held_out, self.callbacks = source, held_out, callbacks
         self.saver, self.ctrl_c = saver, ctrl_c
-        # What follows belongs together; between the steps it fits together, and only then it may be written.
+        # Parameters, optimiser, sums and position are changed one after the other: a checkpoint written in between
+        # would have those of two moments, and what goes on from it would not come to the same bits.
         self._is_whole = True
 
     def train(self) -> None:

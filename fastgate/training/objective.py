@@ -13,7 +13,7 @@ from fastgate._arrays import Array, as_real
 from fastgate.losses import LOSSES, binary_cross_entropy, cross_entropy
 from fastgate.metrics import METRICS, accuracy, bits_per_character, parts_of, perplexity
 from fastgate.training import errors
-from fastgate.training.batches import Batch, Layout
+from fastgate.training.layout import Batch, Layout
 
 Function = Callable[..., Any]
 OF_LOGITS = cross_entropy, binary_cross_entropy, accuracy, perplexity, bits_per_character
@@ -61,11 +61,11 @@ class Objective:
         self.parts = {name: own for name, own in parts.items() if own is not None}
 
     def outputs(self, y: Array, batch: Batch) -> Outputs:
-        """What the model gave. An output per step has three axes or more: a layer of one's own may have ended time."""
-        is_per_step = self._layout.per_step and y.ndim > 2
-        is_turned = is_per_step and self._layout.time_first
+        """What the model gave."""
+        has_steps = self._layout.has_steps(y, batch)
+        is_turned = has_steps and self._layout.time_first
         options = {} if batch.weights is None else {"weights": batch.weights}
-        if is_per_step and batch.y_lengths is not None:
+        if has_steps and batch.y_lengths is not None:
             options["lengths"] = batch.y_lengths
         return Outputs(y.swapaxes(0, 1) if is_turned else y, batch.y, options, is_turned)
 
@@ -114,7 +114,7 @@ class Sums:
         if self._whole:
             self._kept.append(given)
 
-    def means(self, prefix: str = "") -> dict[str, float]:
+    def means(self) -> dict[str, float]:
         """The loss, and the metrics."""
         if not self._weight:
             raise errors.nothing_counts()
@@ -123,7 +123,7 @@ class Sums:
         if self._whole:
             y, target, options = _joined(self._kept)
             found |= {name: float(metric(y, target, **options)) for name, metric in self._whole.items()}
-        return {prefix + name: value for name, value in found.items()}
+        return found
 
     def state(self) -> dict[str, Any]:
         """For checkpoints."""

@@ -161,8 +161,10 @@ class ReduceOnPlateau(_Watching):
     def on_train_begin(self, run: Run) -> None:
         """Check that there is a rate to reduce."""
         super().on_train_begin(run)
-        if callable(run.optimizer.lr):
-            raise _errors.wrong_type("optimizer.lr", "a number beside ReduceOnPlateau", "a schedule")
+        lr = getattr(run.optimizer, "lr", None)  # "lbfgs" has none
+        if lr is None or callable(lr):
+            got = "a schedule" if lr else f"none, of {run.optimizer!r}"
+            raise _errors.wrong_type("optimizer.lr", "a number beside ReduceOnPlateau", got)
 
     def on_epoch_end(self, run: Run) -> None:
         """Reduce the rate after too many epochs without improvement."""
