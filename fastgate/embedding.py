@@ -136,7 +136,7 @@ class Embedding(Frozen):
             raise _errors.wrong_type("x", "integers", f"dtype {array.dtype}")
         if array.min() < 0 or array.max() >= self.num_embeddings:
             expected = f"values from 0 to {self.num_embeddings - 1}"
-            raise _errors.wrong_value("x", expected, f"{array.min()} to {array.max()}")
+            raise _errors.wrong_range("x", expected, array.min(), array.max())
         return array.astype(np.int64)
 
     def __repr__(self) -> str:

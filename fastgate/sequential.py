@@ -200,6 +200,8 @@ class Sequential(Model):
         own = None if dy is None else self._cleared(dy, tape.beyond)
         ends, targets = self._read_states("dstate", dstate), self.params.split(gradients)
         dx, starts = _passes.backward(self._members, tape.tapes, own, ends, targets)
+        if tape.beyond is not None and self._clears_input and dx is not None:
+            dx = _zeros_where(tape.beyond, dx)  # forward read zeros there, whatever x held
         return ModelGradients(dx, tuple(starts), gradients)
 
     def step(self, x: npt.ArrayLike, state: Sequence[Any] | None = None) -> tuple[Array, States]:

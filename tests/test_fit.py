@@ -209,8 +209,30 @@ def test_lbfgs_is_scipys_on_the_whole():
     assert history["loss"] == sorted(history["loss"], reverse=True)
     assert history["loss"][-1] == pytest.approx(models[1].evaluate(x, y, loss="mse")["loss"], rel=1e-9)
     np.testing.assert_allclose(history["val_loss"], history["loss"], rtol=1e-9)
-    with pytest.raises(ValueError, match=r"^clip_norm: "):
-        make().fit(x, y, **options, clip_norm=1.0)
+    for refused in ({"clip_norm": 1.0}, {"resume": True}, {"every": 5}, {"checkpoint": "folder"}):
+        with pytest.raises(ValueError, match=rf"^{next(iter(refused))}: "):
+            make().fit(x, y, **options, **refused)
+    with pytest.raises(TypeError, match=r"^optimizer.lr: .*ReduceOnPlateau.*lbfgs"):
+        make().fit(x, y, **options, callbacks=[fg.ReduceOnPlateau()])
+
+
+def test_every_step_of_an_optimiser_has_masks_of_its_own():
+    """However often fit is called; another optimiser begins anew."""
+    keys = []
+
+    class Spy:
+        def forward(self, x, rng_key):
+            keys.append(rng_key)
+            return x, None
+
+        def backward(self, tape, dy):
+            return fg.LayerGradients(dy, fg.NamedArrays(np.zeros(0), {}))
+
+    model, adam = fg.Sequential(fg.LSTM(3, 4, seed=0), fg.FinalState(), fg.Linear(4, 1, seed=1), Spy()), fg.Adam()
+    for optimizer in (adam, adam, fg.Adam()):
+        model.fit(*arrays(), loss="mse", optimizer=optimizer, batch_size=5)
+    assert len(set(keys[:4])) == 4
+    assert keys[4:] == keys[:2]
 
 
 def test_an_iterator_lasts_for_its_batches():

@@ -105,3 +105,23 @@ def test_an_error_says_in_which_layer():
     with pytest.raises(ValueError, match="x: expected") as caught:
         model.forward(np.ones(3))
     assert caught.value.__notes__ == ["in layer 1.1 (LSTM)"]
+
+
+@pytest.mark.parametrize("first", [fg.Linear(3, 4, seed=0, **F64), Scale(3)], ids=["Linear", "Scale"])
+def test_beyond_its_length_a_sequence_has_no_gradient(first):
+    """Though the layer, which is not told of lengths, has one: what forward read there are zeros."""
+
+    class Mean:
+        def forward(self, x):
+            return x.mean(1), x.shape
+
+        def backward(self, tape, dy):
+            return SimpleNamespace(x=np.broadcast_to(dy[:, None] / tape[1], tape))
+
+    model, x = fg.Sequential(first, Mean()), rng.standard_normal((B, T, 3))
+    beyond = np.arange(T) >= np.array(LENGTHS)[:, None]
+    x[beyond] = np.nan
+    y, tape = model.forward(x, lengths=LENGTHS)
+    dx = model.backward(tape, np.ones_like(y)).x
+    assert not dx[beyond].any()
+    assert dx[~beyond].all()

@@ -1,10 +1,12 @@
 """Checkpoints: a training that was interrupted goes on to the same bits; files that are no checkpoints do no harm."""
 
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from training_tools import Stop, everything, kinds
+from training_tools import Stop, arrays, everything, kinds
 
 import fastgate as fg
 from fastgate.training import checkpoint
@@ -89,6 +91,51 @@ def test_what_cannot_be_read_is_passed_over(tmp_path, damage):
         assert everything(*run("arrays", tmp_path)) == expected
 
 
+def test_if_none_can_be_read_none_is_lost(tmp_path):
+    run("arrays", tmp_path, every=1)
+    for path in tmp_path.glob("*.npz"):
+        path.write_bytes(path.read_bytes()[:-100])
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.npz")}
+    with pytest.warns(UserWarning, match="passed over"), pytest.raises(ValueError, match=r"^checkpoint: .* none of"):
+        run("arrays", tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.npz")} == before
+
+
+def test_what_cannot_be_read_does_not_push_out_what_can(tmp_path):
+    """Later steps, which come again."""
+    run("arrays", tmp_path, stop=2, every=1)
+    for step in range(7, 10):
+        (tmp_path / f"step-{step:09d}.npz").write_bytes(b"")
+    with pytest.warns(UserWarning, match="passed over"):
+        run("arrays", tmp_path, stop=4, every=1)
+    assert [path.name for path in checkpoint.Checkpoints(tmp_path, 3).paths()][3:] == [
+        f"step-{step:09d}.npz" for step in (4, 3, 2)
+    ]
+
+
+OWN = """
+import sys, types, numpy as np, fastgate as fg
+class Twice:
+    def forward(self, x): return 2 * x, None
+    def backward(self, tape, dy): return types.SimpleNamespace(x=2 * dy)
+class Own(fg.SGD):
+    def __init__(self, scale): super().__init__(lambda step: 0.1); self.scale = scale
+x = np.random.default_rng(0).standard_normal((6, 4, 3))
+model = fg.Sequential(fg.LSTM(3, 4, seed=0), fg.FinalState(), Twice(), fg.Linear(4, 1, seed=1))
+history = model.fit(x, x[:, 0, 0], loss="mse", optimizer=Own(lambda x: x), epochs=int(sys.argv[2]),
+    checkpoint=sys.argv[1], resume=True, batch_size=np.int64(4), clip_norm=np.float32(1), clip_value=np.int32(2))
+print(history.epochs, history.steps)
+"""
+
+
+def test_another_process_goes_on_though_functions_and_layers_have_other_addresses(tmp_path):
+    runs = [
+        subprocess.run([sys.executable, "-c", OWN, tmp_path / "kept", epochs], capture_output=True, text=True)
+        for epochs in ("1", "3")
+    ]
+    assert [done.stdout for done in runs] == ["1 2\n", "3 6\n"], runs[1].stderr
+
+
 OTHERS = {
     "model": lambda: {"model": fg.Sequential(fg.LSTM(3, 5, seed=0), fg.FinalState(), fg.Linear(5, 1, seed=2))},
     "parameters": lambda: {"model": fg.Sequential(fg.LSTM(3, 6, seed=0), fg.FinalState(), fg.Linear(6, 1, seed=2))},
@@ -100,6 +147,12 @@ OTHERS = {
     "clip_norm": lambda: {"clip_norm": None},
     "samples": lambda: {"validation": None},
     "callbacks": lambda: {"callbacks": []},
+    "x checksum": lambda: {"data": (arrays()[0] + 1, arrays()[1])},
+    "y checksum": lambda: {"data": (arrays()[0], arrays()[1] * 2)},
+    "x dtype": lambda: {"data": (arrays()[0].astype(float), arrays()[1])},
+    "weights": lambda: {"weights": np.ones(10)},
+    "lengths": lambda: {"lengths": np.full(10, 6)},
+    "validation samples": lambda: {"data": tuple(own[:8] for own in arrays()), "validation": arrays()},
 }
 
 
@@ -108,7 +161,7 @@ def test_another_training_is_refused(tmp_path, what):
     run("arrays", tmp_path, epochs=1)
     given = OTHERS[what]()
     own, data, options = kinds()["arrays"]
-    model = given.pop("model", own)
+    model, data = given.pop("model", own), given.pop("data", data)
     before = model.params.flat.tobytes()
     options |= {"checkpoint": tmp_path, "resume": True, "callbacks": [fg.ReduceOnPlateau(patience=1)]} | given
     expected = "model" if what == "parameters" else what
@@ -116,6 +169,18 @@ def test_another_training_is_refused(tmp_path, what):
         model.fit(*data, **options)
     assert len(str(caught.value)) < 400
     assert model.params.flat.tobytes() == before
+
+
+@pytest.mark.parametrize("kind", ["ragged", "stream", "callable"])
+def test_validation_cannot_come_or_go(tmp_path, kind):
+    """A column of the history would begin in its middle."""
+    model, data, options = kinds()[kind]
+    given = options.pop("validation", data)
+    validation = arrays() if kind == "callable" else given
+    options |= {"checkpoint": tmp_path, "resume": True}
+    model.fit(*data, **options)
+    with pytest.raises(ValueError, match=r"^resume: .* with validation None, this one has 'some'$"):
+        kinds()[kind][0].fit(*data, **options, validation=validation)
 
 
 def test_checkpoints_are_not_overwritten_by_mistake(tmp_path):
@@ -154,6 +219,28 @@ def test_no_half_of_a_file_is_ever_under_its_name(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint.np, "savez", refuse)
-    with pytest.raises(OSError, match="No space left"):
+    # The name and the step as well as the system's reason.
+    with pytest.raises(OSError, match=r"^checkpoint: .*step-000000006\.npz.* step 6: No space left"):
         run("arrays", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+@pytest.mark.parametrize(
+    ("kept", "piece"), [({"seen": {1, 2}}, "Keeper.state().seen: "), ({"at": {1: "a"}}, "Keeper.state().at: ")]
+)
+def test_what_a_callback_keeps_is_looked_at_before_the_first_step(tmp_path, kept, piece):
+    """What would come back as something else is refused as well."""
+
+    class Keeper(fg.Callback):
+        def on_train_begin(self, run):
+            self.kept = kept
+
+        def state(self):
+            return self.kept
+
+    model, data, options = kinds()["arrays"]
+    before = model.params.version
+    with pytest.raises(TypeError) as caught:
+        model.fit(*data, **options, checkpoint=tmp_path, callbacks=[Keeper()])
+    assert str(caught.value).startswith(piece)
+    assert model.params.version == before

@@ -15,9 +15,10 @@ class Poison:
     """A layer of one's own that hands on what it gets, but for one step's output or gradient."""
 
     def __init__(self, step, *, forward=1.0, backward=1.0):
-        self.step, self.calls, self.factors = step, 0, (forward, backward)
+        self.step, self.calls, self.factors, self.watch = step, 0, (forward, backward), lambda: None
 
     def forward(self, x, rng_key=None):
+        self.watch()
         self.bad = rng_key is not None and self.calls >= self.step
         self.calls += 1
         return x * (self.factors[0] if self.bad else 1), None
@@ -50,8 +51,9 @@ def poisoned(**factors):
     ids=["nan", "inf", "gradient"],
 )
 def test_the_step_and_layer_are_named_and_the_parameters_stay(factors, pieces):
-    model, history = poisoned(**factors), None
-    members = model._members
+    model = poisoned(**factors)
+    members, seen = model._members, []
+    model.layers[2].watch = lambda: seen.append(model._members)
     with pytest.raises(fg.NonFiniteError) as caught:
         model.fit(*arrays(8), loss="mse", optimizer=fg.Adam(), batch_size=2)
     message, history = str(caught.value), caught.value.history
@@ -59,7 +61,8 @@ def test_the_step_and_layer_are_named_and_the_parameters_stay(factors, pieces):
     assert all(piece in message for piece in pieces)
     np.testing.assert_array_equal(model.params.flat, parameters_after(2, poisoned))
     assert history.steps == 2
-    assert model._members is members
+    assert all(found is members for found in [*seen, model._members])  # other threads may use it meanwhile
+    assert len(seen) == 4  # three steps, and the search
 
 
 def test_input_that_is_not_finite():
@@ -67,6 +70,16 @@ def test_input_that_is_not_finite():
     x[3, 2, 1] = np.nan
     with pytest.raises(fg.NonFiniteError, match=r"^step 1 \(epoch 0\): the loss is nan.* first: x"):
         classifier().fit(x, y, loss="mse", optimizer=fg.Adam(), batch_size=3, shuffle=False)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_targets_that_are_not_finite(bad):
+    x, y = arrays()
+    y[3] = bad
+    with pytest.raises(fg.NonFiniteError, match=r"^step 1 .* first: y\."):
+        classifier().fit(x, y, loss="mse", optimizer=fg.Adam(), batch_size=3, shuffle=False)
+    with pytest.raises(fg.NonFiniteError, match=r"the loss is inf.* first: the loss itself"):  # whatever y holds
+        classifier().fit(x, y, loss=lambda y, target: (np.inf, y), optimizer=fg.Adam())
 
 
 def test_padding_is_no_such_input():
@@ -91,6 +104,9 @@ def test_lbfgs_too():
     with pytest.raises(fg.NonFiniteError, match=r"^step 0 .*the loss is inf"):
         model.fit(x, y, loss=lambda y, target: (np.inf, y), optimizer="lbfgs")
     np.testing.assert_array_equal(model.params.flat, before)
+    with pytest.raises(fg.NonFiniteError, match=r"^step 0 .* first: y\.") as caught:
+        model.fit(x, y * np.nan, loss="mse", optimizer="lbfgs")
+    assert caught.value.history.epochs == 0
 
 
 def test_both_halves_of_an_encoder_decoder_are_looked_at():

@@ -4,35 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_array
+from fastgate._arrays import Array, as_array, as_pairs
 from fastgate.training import errors
 from fastgate.training.columns import ArrayColumn, Column, Rows, SequencesColumn, as_sequences, is_sequences
-
-
-class Layout(NamedTuple):
-    """How a model lays out what it reads and gives."""
-
-    time_first: bool = False
-    per_step: bool = True  # the output has a time axis, as x has
-    inputs: int = 1  # an encoder-decoder has two, as a tuple
-    can_carry: bool = True  # states, from piece to piece of a stream
-    step_axes: int = 1  # of x after samples and time: features, or none where it holds integers for an Embedding
-
-
-class Batch(NamedTuple):
-    """What one step works on: x as the model takes it, everything else with the samples first."""
-
-    x: Any
-    y: Array | None
-    lengths: Any = None  # of x; for several inputs a tuple
-    y_lengths: Array | None = None  # of y, where it has a time axis
-    weights: Array | None = None
-    carries: bool = False  # whether it continues the batch before, row by row
+from fastgate.training.layout import Batch, Input, Layout
 
 
 class Source(Protocol):
@@ -81,9 +61,10 @@ class Samples:
         seed: int | None = None,
     ) -> None:
         self._layout, self._batch_size, self._seed = layout, batch_size, seed
-        parts, names = (x, [f"x[{i}]" for i in range(len(x))]) if layout.inputs > 1 else ((x,), ["x"])
-        own = list(lengths) if layout.inputs > 1 and lengths is not None else [lengths] * len(parts)
-        self._x = [_column(name, part, layout.time_first) for name, part in zip(names, parts, strict=True)]
+        parts, own = as_pairs(x, lengths) if len(layout.inputs) > 1 else ((x,), (lengths,))
+        names = [f"x[{i}]" for i in range(len(parts))] if len(parts) > 1 else ["x"]
+        told = zip(names, parts, layout.inputs, strict=True)
+        self._x = [_column(name, part, read, layout.time_first) for name, part, read in told]
         last = self._x[-1]  # whose steps the output has
         self._y = None if y is None else _target("y", y, last, layout)
         self._lengths = [None if given is None else ArrayColumn(as_array("lengths", given)) for given in own]
@@ -105,6 +86,11 @@ class Samples:
     @property
     def steps(self) -> int:
         return -(-len(self) // self._batch_size)
+
+    @property
+    def has_sequences(self) -> bool:
+        """Whether x, or that of several whose steps the output has, is a list of sequences."""
+        return isinstance(self._x[-1], SequencesColumn)
 
     def part(self, start: int, stop: int, *, seed: int | None) -> Samples:
         """Some of the samples, without a copy."""
@@ -137,19 +123,16 @@ class Samples:
         ]
         y = None if self._y is None else self._y.take(rows)[0]
         weights = None if self._weights is None else self._weights.take(rows)[0]
-        y_lengths = lengths[-1] if self._layout.per_step else None
-        if self._layout.inputs == 1:
+        y_lengths = lengths[-1] if self._layout.keeps_steps else None
+        if len(self._layout.inputs) == 1:
             return Batch(taken[0][0], y, lengths[0], y_lengths, weights)
         return Batch(tuple(x for x, _ in taken), y, tuple(lengths), y_lengths, weights)
 
     def description(self) -> dict[str, Any]:
-        described: dict[str, Any] = {"samples": len(self)}
-        for i, column in enumerate(self._x):
-            if isinstance(column, ArrayColumn):
-                described[f"shape of x{i or ''}"] = list(column.array.shape)
-            elif isinstance(column, SequencesColumn):
-                described[f"steps of x{i or ''}"] = sum(len(sequence) for sequence in column.sequences)
-        return described
+        columns = {f"x{i or ''}": column for i, column in enumerate(self._x)} | {"y": self._y, "weights": self._weights}
+        columns |= {f"lengths{i or ''}": column for i, column in enumerate(self._lengths)}
+        known = {name: None if column is None else column.description() for name, column in columns.items()}
+        return {"samples": len(self)} | known
 
 
 class Given:
@@ -174,7 +157,7 @@ class Given:
             raise errors.no_batches(number)
 
     def _read(self, item: Any) -> Batch:
-        if isinstance(item, np.ndarray):  # x alone, to predict from
+        if _is_array(item):  # x alone, to predict from
             item = (item,)
         if not isinstance(item, (tuple, list)) or not 1 <= len(item) <= 4:
             expected = "batches (x, y), (x, y, lengths) or (x, y, lengths, weights)"
@@ -188,14 +171,21 @@ class Given:
 
 def is_given(x: Any) -> bool:
     """Whether x gives batches, rather than being what is cut into batches."""
-    is_data = hasattr(x, "__array__") or hasattr(x, "__dlpack__") or isinstance(x, (list, tuple))
+    is_data = _is_array(x) or isinstance(x, (list, tuple))
     return not is_data and (callable(x) or isinstance(x, Iterable))
 
 
-def _column(name: str, value: Any, time_first: bool) -> Column:
+def _is_array(x: Any) -> bool:
+    return hasattr(x, "__array__") or hasattr(x, "__dlpack__")
+
+
+def _column(name: str, value: Any, read: Input, time_first: bool) -> Column:
     if is_sequences(value):
-        return SequencesColumn(as_sequences(name, value), int(time_first))
+        sequences = as_sequences(name, value)
+        read.check(f"{name}[0]", sequences[0], "time")
+        return SequencesColumn(sequences, int(time_first))
     array = as_array(name, value)
+    read.check(name, array, *(("time", "samples") if time_first else ("samples", "time")))
     if array.ndim < 1 + time_first:
         expected = "time before the samples" if time_first else "the samples along the first axis"
         raise _errors.wrong_shape(name, expected, array.shape)
@@ -206,16 +196,18 @@ def _column(name: str, value: Any, time_first: bool) -> Column:
 
 def _target(name: str, value: Any, x: Column, layout: Layout) -> Column:
     """Beside sequences a list of sequences as long as they are is one of labels per step; beside x (T, B, ...) of a
-    model that gives an output per step, an array whose first two axes are those of x is one per step as well.
+    model that gives an output per step, an array whose first two axes are those of x is one per step as well (whose
+    second axis is, where the output's steps are not those of x).
     """
     if isinstance(x, SequencesColumn) and isinstance(value, list) and len(value) == len(x):
         own = [len(part) if hasattr(part, "__len__") else None for part in value]
-        if layout.per_step and own == [len(sequence) for sequence in x.sequences]:
+        if layout.keeps_steps and own == [len(sequence) for sequence in x.sequences]:
             return SequencesColumn(as_sequences(name, value))
     array = as_array(name, value)
     if array.ndim == 0:
         raise _errors.wrong_shape(name, "an entry for each sample", array.shape)
-    is_per_step = layout.time_first and layout.per_step and isinstance(x, ArrayColumn)
-    if is_per_step and array.ndim > 1 and array.shape[:2] == x.array.shape[:2]:  # type: ignore[attr-defined]
-        return ArrayColumn(array, 1, is_turned=True)
+    if layout.time_first and layout.per_step and isinstance(x, ArrayColumn):
+        first = 0 if layout.keeps_steps else 1
+        if array.ndim > 1 and array.shape[first:2] == x.array.shape[first:2]:
+            return ArrayColumn(array, 1, is_turned=True)
     return ArrayColumn(array)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +23,9 @@ class Column(Protocol):
 
     def part(self, start: int, stop: int) -> Column:
         """The samples from `start` to before `stop`, without a copy."""
+
+    def description(self) -> dict[str, Any]:
+        """By which the same values are known again, without reading all of them."""
 
 
 class ArrayColumn:
@@ -45,6 +49,9 @@ class ArrayColumn:
         array = self.array[cut] if self.axis == 0 else self.array[:, cut]
         return ArrayColumn(array, self.axis, is_turned=self._is_turned)
 
+    def description(self) -> dict[str, Any]:
+        return described(self.array, self.axis)
+
 
 class SequencesColumn:
     """Sequences (T_i, ...), padded with zeros to the longest of those taken: (B, T, ...), or (T, B, ...)."""
@@ -65,6 +72,16 @@ class SequencesColumn:
 
     def part(self, start: int, stop: int) -> SequencesColumn:
         return SequencesColumn(self.sequences[start:stop], self.axis)
+
+    def description(self) -> dict[str, Any]:
+        ends = [described(self.sequences[i], 0) for i in (0, -1)]
+        return {"steps": sum(map(len, self.sequences)), "first sequence": ends[0], "last sequence": ends[1]}
+
+
+def described(array: Array, axis: int) -> dict[str, Any]:
+    """Its shape, its dtype, and a checksum of the first and the last of what lies along an axis."""
+    ends = np.take(array, [0, -1] if array.shape[axis] else [], axis)
+    return {"shape": list(array.shape), "dtype": array.dtype.name, "checksum": zlib.crc32(ends.tobytes())}
 
 
 def is_sequences(value: Any) -> bool:

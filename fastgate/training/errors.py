@@ -36,6 +36,13 @@ def no_targets() -> ValueError:
     return ValueError("y: expected targets, beside x or in each batch (x, y), got None")
 
 
+def lost_steps(place: str, shape: tuple[int, ...]) -> ValueError:
+    return ValueError(
+        f"y: expected three axes or more, an output per step, from {place}, got {shape}; keep a last axis of 1, or let"
+        " its forward take lengths if it ends time"
+    )
+
+
 def nothing_counts() -> ValueError:
     return ValueError("weights: expected a step that counts, got none in the whole epoch")
 
@@ -51,10 +58,20 @@ def folder_in_use(folder: object) -> RuntimeError:
     return RuntimeError(f"checkpoint: another training writes into {str(folder)!r} now")
 
 
+def checkpoint_refused(what: str, error: OSError) -> OSError:
+    return OSError(f"checkpoint: {what}: {error.strerror or error}")
+
+
 def holds_checkpoints(folder: object) -> ValueError:
     return ValueError(
         f"checkpoint: {str(folder)!r} holds checkpoints already; pass resume=True to go on with that training, or"
         " another folder"
+    )
+
+
+def none_readable(folder: object) -> ValueError:
+    return ValueError(
+        f"checkpoint: {str(folder)!r} holds checkpoints, none of which can be read; move them away to begin anew"
     )
 
 

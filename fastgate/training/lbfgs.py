@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from time import perf_counter
 from typing import Any
 
@@ -15,24 +14,23 @@ from fastgate.training import errors
 from fastgate.training.batches import Source
 from fastgate.training.callbacks import Callback, Run
 from fastgate.training.evaluation import measure
-from fastgate.training.history import VALIDATION, History
-from fastgate.training.nonfinite import first_in_backward, first_in_forward, is_finite
+from fastgate.training.gradient import loss_and_gradient
+from fastgate.training.history import History
 from fastgate.training.objective import Objective
+from fastgate.training.validation import Validation
 
 
 def minimize(
     run: Run,
     objective: Objective,
     source: Source,
-    held_out: Source | None,
+    held_out: Validation | None,
     callbacks: list[Callback],
     refused: dict[str, Any],
 ) -> History:
     """Train on all data at once, an epoch being one iteration. Dropout draws the same mask at every evaluation."""
     from scipy.optimize import minimize as scipy_minimize
 
-    if run.optimizer != "lbfgs":
-        raise _errors.wrong_type("optimizer", "an optimiser, as fastgate.Adam(1e-3), or 'lbfgs'", repr(run.optimizer))
     for name, value in refused.items():
         if value is not None and value is not False:
             raise _errors.wrong_value(name, "nothing beside optimizer='lbfgs'", value)
@@ -56,8 +54,7 @@ def minimize(
         if objective.metrics:
             row = measure(model, objective, source, ctrl_c=ctrl_c) | row
         if held_out is not None:
-            found = measure(model, objective, held_out, ctrl_c=ctrl_c)
-            row |= {VALIDATION + name: value for name, value in found.items()}
+            row |= held_out.measure(ctrl_c)
         history.append(row, perf_counter() - start)
         run.epoch, start = run.epoch + 1, perf_counter()
         for callback in callbacks:
@@ -80,6 +77,9 @@ def minimize(
         run.has_ended = True
     except KeyboardInterrupt:
         history.interrupted = True
+    except errors.NonFiniteError as error:
+        error.history = history
+        raise
     finally:
         model.params.flat = accepted  # not of a trial step along a line
         for callback in callbacks:
@@ -91,23 +91,10 @@ def _loss_and_gradient(model: Any, objective: Objective, source: Source, history
     """Of all data, batch by batch."""
     total, weights, gradient = 0.0, 0.0, np.zeros(model.params.flat.size)
     for i, batch in enumerate(source.epoch(0)):
-        if batch.y is None:
-            raise errors.no_targets()
-        y, tape = model.forward(batch.x, lengths=batch.lengths, training=True, rng_key=i)
-        given = objective.outputs(y, batch)
-        weight = given.weight
-        if not weight:
-            continue
-        loss, dy = objective.loss(given)
-        if not math.isfinite(loss):
-            where = first_in_forward(model, batch, i, None)
-            raise errors.not_finite(history.steps - 1, history.epochs, f"the loss is {loss}", where)
-        own = model.backward(tape, dy).params.flat
-        if not is_finite(own):
-            where = first_in_backward(model, batch, i, None, dy)
-            raise errors.not_finite(history.steps - 1, history.epochs, "the gradient is not finite", where)
-        total, weights = total + weight * loss, weights + weight
-        gradient += weight * own.astype(np.float64)
+        found = loss_and_gradient(model, objective, batch, i, None, step=history.steps - 1, epoch=history.epochs)
+        if found.gradients is not None:
+            total, weights = total + found.weight * found.loss, weights + found.weight
+            gradient += found.weight * found.gradients.flat.astype(np.float64)
     if not weights:
         raise errors.nothing_counts()
     return total / weights, gradient / weights

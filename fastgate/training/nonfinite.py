@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from copy import copy
 from typing import Any
 
 import numpy as np
 
 from fastgate._arrays import Array
-from fastgate.training.batches import Batch
+from fastgate.training.layout import Batch
+from fastgate.training.objective import Objective, Outputs
 
 
 def is_finite(vector: Array) -> bool:
-    """Whether all entries are; the sum of their squares tells, unless it overflows."""
-    return bool(np.isfinite(np.dot(vector, vector)) or np.isfinite(vector).all())
+    """Whether all entries are; their sum tells, unless it overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.isfinite(np.add.reduce(vector)) or bool(np.isfinite(vector).all())
 
 
-def first_in_forward(model: Any, batch: Batch, key: int, state: Any) -> str:
+def first_in_forward(model: Any, objective: Objective, batch: Batch, given: Outputs, options: dict[str, Any]) -> str:
     """Run the step's forward pass again and say what is not finite first."""
     parts = batch.x if isinstance(batch.x, tuple) else (batch.x,)
     lengths = batch.lengths if isinstance(batch.lengths, tuple) else (batch.lengths,)
     for x, own in zip(parts, lengths, strict=True):
         if _is_bad(np.asarray(x), None if own is None else np.asarray(own), time_first=not model.batch_first):
             return "x"
-    with _watched(model) as found:
-        model.forward(batch.x, lengths=batch.lengths, rng_key=key, **({} if state is None else {"state": state}))
-    return found[0] if found else "the loss itself, of outputs and targets as they are"
+    watched, found = _watched(model)
+    with np.errstate(all="ignore"):
+        watched.forward(batch.x, **options)
+    if found:
+        return found[0]
+    target = np.asarray(given.target)
+    if _is_bad(target):
+        without = np.where(np.isfinite(target), target, 0).astype(target.dtype)
+        if math.isfinite(objective.loss(given._replace(target=without))[0]):
+            return "y"
+    return "the loss itself, of outputs and targets as they are"
 
 
-def first_in_backward(model: Any, batch: Batch, key: int, state: Any, dy: Array) -> str:
+def first_in_backward(model: Any, batch: Batch, dy: Array, options: dict[str, Any]) -> str:
     """Run the whole step again and say which gradient is not finite first, on the way back."""
     if _is_bad(dy):
         return "the gradient of the loss in the model's output"
-    with _watched(model) as found:
-        options = {} if state is None else {"state": state}
-        _, tape = model.forward(batch.x, lengths=batch.lengths, rng_key=key, **options)
+    watched, found = _watched(model)
+    with np.errstate(all="ignore"):
+        _, tape = watched.forward(batch.x, **options)
         found.clear()
-        model.backward(tape, dy)
+        watched.backward(tape, dy)
     return found[0] if found else "nowhere"
 
 
@@ -68,22 +78,20 @@ class _Watched:
         return gradients
 
 
-@contextmanager
-def _watched(model: Any) -> Iterator[list[str]]:
-    """Inside the ``with`` the layers of the model, and of those that it is made of, note what is not finite."""
+def _watched(model: Any) -> tuple[Any, list[str]]:
+    """A copy of the model, of the same parameters, whose layers note what is not finite; and where they note it."""
     found: list[str] = []
-    parts = [getattr(model, name) for name in ("encoder", "decoder") if hasattr(model, name)] or [model]
-    members = [part._members for part in parts]
-    try:
-        for name, part, own in zip(("encoder ", "decoder ") if len(parts) > 1 else ("",), parts, members, strict=True):
-            part._members = tuple(
-                m._replace(layer=_Watched(m.layer, name + m.place, not part.batch_first, found)) for m in own
-            )
-        with np.errstate(all="ignore"):
-            yield found
-    finally:
-        for part, own in zip(parts, members, strict=True):
-            part._members = own
+    own = copy(model)  # other threads may be using the model
+    parts = [name for name in ("encoder", "decoder") if hasattr(model, name)]
+    for name in parts or [""]:
+        part = copy(getattr(model, name)) if name else own
+        place, time_first = f"{name} ".lstrip(), not part.batch_first
+        part._members = tuple(
+            m._replace(layer=_Watched(m.layer, place + m.place, time_first, found)) for m in part._members
+        )
+        if name:
+            own.__dict__[name] = part
+    return own, found
 
 
 def _is_bad(array: Array, lengths: Array | None = None, *, time_first: bool = False) -> bool:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-from fastgate.training import errors
+from fastgate.training import checkpoint, errors
 from fastgate.training.callbacks import Callback, Run
 from fastgate.training.checkpoint import Checkpoints
 from fastgate.training.objective import Sums
 from fastgate.training.step import Stepper
 
 COUNTERS = ("lr", "steps")  # attributes of an optimiser that change while it is used
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # in what Python prints of functions and objects: another in each process
 
 
 class Saver:
@@ -37,7 +39,11 @@ class Saver:
         sums: Sums,
         callbacks: list[Callback],
     ) -> None:
-        self._checkpoints, self._every, self._identity = checkpoints, every, json.loads(json.dumps(identity))
+        self._checkpoints, self._every, self._identity = (
+            checkpoints,
+            every,
+            json.loads(json.dumps(identity, default=_printed)),
+        )
         self._run, self._stepper, self._sums = run, stepper, sums
         self._callbacks = [callback for callback in callbacks if type(callback).state is not Callback.state]
         self._first_lr = _rate_of(run.optimizer)
@@ -68,10 +74,20 @@ class Saver:
             "carried": self._stepper.state,
             "sums": self._sums.state(),
             "history": {name: getattr(history, name) for name in ("columns", "steps", "seconds", "stopped")},
-            "callbacks": [[type(callback).__name__, callback.state()] for callback in self._callbacks],
+            "callbacks": self._kept_by_callbacks(),
         }
         self._checkpoints.write(history.steps, state)
         self._written = moment
+
+    def check(self) -> None:
+        """Whether what callbacks keep can be written, before the first step."""
+        self._kept_by_callbacks()
+
+    def _kept_by_callbacks(self) -> list[list[Any]]:
+        kept = [[type(callback).__name__, callback.state()] for callback in self._callbacks]
+        for name, state in kept:
+            checkpoint.check(f"{name}.state()", state)
+        return kept
 
     def go_on(self) -> None:
         """From the last checkpoint, if there is one."""
@@ -108,7 +124,7 @@ class Saver:
 def identity_of(model: Any, optimizer: Any) -> dict[str, Any]:
     """What model and optimiser are, but for numbers that change in training."""
     options = {name.lstrip("_"): value for name, value in vars(optimizer).items()}
-    kept = {name: repr(value) for name, value in options.items() if name not in (*COUNTERS, "kept")}
+    kept = {name: _printed(value) for name, value in options.items() if name not in (*COUNTERS, "kept")}
     return {
         "model": _config_of(model),
         "parameters": {name: [*array.shape, array.dtype.name] for name, array in model.params.items()},
@@ -120,7 +136,7 @@ def _config_of(model: Any) -> Any:
     try:
         return _without_idle_seeds(model.config())
     except (AttributeError, TypeError, ValueError):  # a layer of one's own need not have one
-        return repr(model)
+        return _printed(model)
 
 
 def _without_idle_seeds(config: Any) -> Any:
@@ -143,6 +159,7 @@ def _difference(then: Any, now: Any) -> tuple[str, Any, Any]:
             return "length", len(then), len(now)
         pairs = ((str(i), *pair) for i, pair in enumerate(zip(then, now, strict=True)))
     else:
+        then, now = ("some" if isinstance(value, dict) else value for value in (then, now))
         return "", then, now
     name, *both = next((name, a, b) for name, a, b in pairs if a != b)
     inside, *values = _difference(*both)
@@ -150,7 +167,9 @@ def _difference(then: Any, now: Any) -> tuple[str, Any, Any]:
 
 
 def _rate_of(optimizer: Any) -> Any:
-    """A number; or what a schedule is called, as the printed form of a function is another in each process."""
-    if not callable(optimizer.lr):
-        return optimizer.lr
-    return getattr(optimizer.lr, "__qualname__", None) or repr(optimizer.lr)
+    return _printed(optimizer.lr) if callable(optimizer.lr) else optimizer.lr
+
+
+def _printed(value: Any) -> str:
+    """The same in every process."""
+    return ADDRESS.sub("", repr(value))

@@ -1,4 +1,4 @@
-"""Which source of batches a user's data are, and how a model lays out what it reads and gives."""
+"""Which source of batches a user's data are."""
 
 from __future__ import annotations
 
@@ -6,23 +6,9 @@ from typing import Any
 
 from fastgate import _errors
 from fastgate._arrays import as_number, as_size
-from fastgate.embedding import Embedding
-from fastgate.final_state import FinalState
-from fastgate.training.batches import Given, Layout, Samples, Source, is_given
+from fastgate.training.batches import Given, Samples, Source, is_given
+from fastgate.training.layout import Layout
 from fastgate.training.streams import Streams
-
-Splittable = Samples | Streams
-
-
-def layout_of(model: Any) -> Layout:
-    """An encoder-decoder has the output of its decoder."""
-    last = getattr(model, "decoder", model)
-    is_final = any(isinstance(member.layer, FinalState) for member in last._members)
-    first = getattr(model, "encoder", model)._members[0].layer
-    step_axes = int(not isinstance(first, Embedding))
-    is_two_way = any(getattr(member.layer, "bidirectional", False) for member in last._members)
-    inputs = 1 if last is model else 2
-    return Layout(not model.batch_first, not is_final, inputs, inputs == 1 and not is_two_way, step_axes)
 
 
 def source_of(

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from fastgate._arrays import Array, as_positive
+from fastgate._arrays import Array, as_limit
 from fastgate.clipping import clip_gradient_norm, clip_gradient_value
 from fastgate.training import errors
-from fastgate.training.batches import Batch
-from fastgate.training.nonfinite import first_in_backward, first_in_forward, is_finite
-from fastgate.training.objective import Objective, Outputs
-
-
-class Done(NamedTuple):
-    """What a step came to."""
-
-    loss: float
-    weight: float  # how much the batch counts; 0: nothing in it did, and nothing was learnt
-    given: Outputs
+from fastgate.training.gradient import Found, loss_and_gradient
+from fastgate.training.layout import Batch
+from fastgate.training.nonfinite import is_finite
+from fastgate.training.objective import Objective
 
 
 class Stepper:
@@ -37,41 +29,28 @@ class Stepper:
         carries: bool,
     ) -> None:
         self.model, self.objective, self.optimizer, self.carries = model, objective, optimizer, carries
-        self.clip_norm = None if clip_norm is None else as_positive("clip_norm", clip_norm)
-        self.clip_value = None if clip_value is None else as_positive("clip_value", clip_value)
+        self.clip_norm = None if clip_norm is None else as_limit("clip_norm", clip_norm)
+        self.clip_value = None if clip_value is None else as_limit("clip_value", clip_value)
         self.state: Any = None
         self.before: list[Array] | None = None  # the parameters, while they are being written
 
-    def step(self, batch: Batch, number: int, epoch: int) -> Done:
-        """Learn from one batch; `number` counts the steps of all epochs, and is the key of dropout."""
-        model, params = self.model, self.model.params
-        if batch.y is None:
-            raise errors.no_targets()
+    def step(self, batch: Batch, number: int, epoch: int) -> Found:
+        """Learn from one batch; `number` counts the steps of all epochs.
+
+        The key of dropout is the number of steps that the optimiser has done, in trainings before this one too.
+        """
+        key = getattr(self.optimizer, "steps", number)
         state = self.state if self.carries and batch.carries else None
-        options = {} if state is None else {"state": state}
-        y, tape = model.forward(batch.x, lengths=batch.lengths, training=True, rng_key=number, **options)
-        given = self.objective.outputs(y, batch)
-        weight = given.weight
-        if not weight:
-            self.state = tape.state if self.carries else None
-            return Done(math.nan, weight, given)
-        loss, dy = self.objective.loss(given)
-        if not math.isfinite(loss):
-            where = first_in_forward(model, batch, number, state)
-            raise errors.not_finite(number, epoch, f"the loss is {loss}", where)
-        gradients = model.backward(tape, dy).params
-        if not is_finite(gradients.flat):
-            where = first_in_backward(model, batch, number, state, dy)
-            raise errors.not_finite(number, epoch, f"the loss is {loss:.4g}, but its gradient is not finite", where)
-        parts = params.split(gradients)
-        if self.clip_value is not None:
-            clip_gradient_value(parts, self.clip_value)
-        if self.clip_norm is not None:
-            clip_gradient_norm(parts, self.clip_norm)
-        self._update(parts, number, epoch)
-        if self.carries:
-            self.state = tape.state
-        return Done(loss, weight, given)
+        found = loss_and_gradient(self.model, self.objective, batch, key, state, step=number, epoch=epoch)
+        if found.gradients is not None:
+            parts = self.model.params.split(found.gradients)
+            if self.clip_value is not None:
+                clip_gradient_value(parts, self.clip_value)
+            if self.clip_norm is not None:
+                clip_gradient_norm(parts, self.clip_norm)
+            self._update(parts, number, epoch)
+        self.state = found.state if self.carries else None
+        return found
 
     def _update(self, gradients: list[Any], number: int, epoch: int) -> None:
         owners = self.model.params.layers

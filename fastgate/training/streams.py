@@ -9,7 +9,8 @@ import numpy as np
 
 from fastgate import _errors
 from fastgate._arrays import Array, as_array
-from fastgate.training.batches import Batch, Layout
+from fastgate.training.columns import described
+from fastgate.training.layout import Batch, Layout
 
 
 class Streams:
@@ -25,10 +26,11 @@ class Streams:
         self._layout, self._piece, self._count, self._turn = layout, piece, count, layout.time_first
         given = {"x": x, "y": y, "weights": weights}
         arrays = {name: as_array(name, value) for name, value in given.items() if value is not None}
-        self._is_one = is_one = arrays["x"].ndim == 1 + layout.step_axes
+        step_axes = layout.inputs[0].step_axes
+        self._is_one = is_one = arrays["x"].ndim == 1 + step_axes
         leading = arrays["x"].shape[: 1 if is_one else 2]
-        if arrays["x"].ndim not in (1 + layout.step_axes, 2 + layout.step_axes):
-            expected = f"of {1 + layout.step_axes} dimensions (one stream) or {2 + layout.step_axes} (several)"
+        if arrays["x"].ndim not in (1 + step_axes, 2 + step_axes):
+            expected = f"of {1 + step_axes} dimensions (one stream) or {2 + step_axes} (several)"
             raise _errors.wrong_shape("x", expected, arrays["x"].shape)
         for name, array in arrays.items():
             if array.shape[: len(leading)] != leading:
@@ -59,7 +61,9 @@ class Streams:
         return sides[0], sides[1]
 
     def description(self) -> dict[str, Any]:
-        return {"shape of x": list(self._arrays["x"].shape), "steps of a piece": self._piece}
+        axis = 1 if not self._is_one and not self._turn else 0
+        known = {name: described(array, axis) for name, array in self._arrays.items()}
+        return {"steps of a piece": self._piece} | known
 
     def _cut(self, array: Array, steps: slice) -> Array:
         """Samples first."""
