@@ -1,9 +1,10 @@
 """From whatever the user has to an array in a layer's dtype, or a clear error."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,19 @@ import numpy.typing as npt
 from fastgate import _errors
 
 Array = npt.NDArray[Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
 DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+
+
+def quiet(function: Function) -> Function:
+    """What overflows or is not finite gives infinity or NaN, and no warning beside it."""
+
+    @wraps(function)
+    def run(*args: Any, **options: Any) -> Any:
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            return function(*args, **options)
+
+    return cast(Function, run)
 
 
 def as_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
@@ -73,11 +86,19 @@ def as_probability(name: str, value: Any) -> float:
     return number
 
 
-def as_positive(name: str, value: Any) -> float:
-    """A number above 0."""
+def as_limit(name: str, value: Any) -> float:
+    """A number above 0, infinity too."""
     number = as_number(name, value)
     if not number > 0.0:
         raise _errors.wrong_value(name, "a positive number", value)
+    return number
+
+
+def as_positive(name: str, value: Any) -> float:
+    """A finite number above 0."""
+    number = as_limit(name, value)
+    if number == np.inf:
+        raise _errors.wrong_value(name, "a finite number", value)
     return number
 
 
@@ -129,6 +150,21 @@ def as_floating(name: str, value: Any, dtype: np.dtype[Any], valid: Array | None
     return converted
 
 
+def as_pair(name: str, value: Any, expected: str) -> tuple[Any, Any]:
+    """A tuple or list of two."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        count = f" of {len(value)}" if isinstance(value, (tuple, list)) else ""
+        raise _errors.wrong_type(name, expected, f"{type(value).__name__}{count}")
+    first, second = value
+    return first, second
+
+
+def as_pairs(x: Any, lengths: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """What an encoder-decoder reads."""
+    own = (None, None) if lengths is None else as_pair("lengths", lengths, "a pair, of sources and of targets")
+    return as_pair("x", x, "a pair (source, target)"), own
+
+
 def as_any_floating(name: str, value: Any) -> Array:
     """For parts without a dtype of their own: float32 stays what it is, and everything else becomes float64."""
     array = as_real(name, value)
@@ -167,5 +203,5 @@ def as_lengths(lengths: Any, batch: int, steps: int) -> npt.NDArray[np.int64]:
     if array.shape != (batch,):
         raise _errors.wrong_shape("lengths", f"(batch,) = ({batch},)", array.shape)
     if batch and (array.min() < 0 or array.max() > steps):
-        raise _errors.wrong_value("lengths", f"values from 0 to {steps}", f"{array.min()} to {array.max()}")
+        raise _errors.wrong_range("lengths", f"values from 0 to {steps}", array.min(), array.max())
     return array.astype(np.int64)

@@ -90,7 +90,7 @@ def read_rows(name: str, logits: Any, target: Any, weights: Any, lengths: Any, m
     rows, labels = (given, labels.reshape(-1)) if where is None else (given[where], labels[where])
     if labels.min() < 0 or labels.max() >= classes:
         expected = f"classes from 0 to {classes - 1}"
-        raise _errors.wrong_value("target", expected, f"{labels.min()} to {labels.max()}")
+        raise _errors.wrong_range("target", expected, labels.min(), labels.max())
     rows = as_floating(name, rows, _dtype_of(given)).reshape(-1, classes)
     weights = None if weights is None else weights.reshape(-1)
     return Entries(rows, labels, Counted(where, weights, total), given.shape)
@@ -123,7 +123,7 @@ def count(units: Shape, weights: Any = None, lengths: Any = None, mask: Any = No
             total = float(np.sum(read, dtype=np.float64))
         if not (np.min(read, initial=0) >= 0 and total < np.inf):
             expected = "numbers of at least 0, and a finite sum"
-            raise _errors.wrong_value("weights", expected, f"{read.min()} to {read.max()}")
+            raise _errors.wrong_range("weights", expected, read.min(), read.max())
         if not read.all():
             where = weights != 0 if where is None else where & (weights != 0)
     if where is not None and where.all():
@@ -175,4 +175,4 @@ def _dtype_of(y: Array) -> np.dtype[Any]:
 
 def check_probabilities(target: Array) -> None:
     if not (target.min() >= 0 and target.max() <= 1):
-        raise _errors.wrong_value("target", "probabilities from 0 to 1", f"{target.min()} to {target.max()}")
+        raise _errors.wrong_range("target", "probabilities from 0 to 1", target.min(), target.max())

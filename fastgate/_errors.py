@@ -17,6 +17,11 @@ def wrong_value(name: str, expected: str, got: object) -> ValueError:
     return ValueError(f"{name}: expected {expected}, got {got!r}")
 
 
+def wrong_range(name: str, expected: str, least: object, largest: object) -> ValueError:
+    """Of an array with values between these."""
+    return ValueError(f"{name}: expected {expected}, got {least}{'' if least == largest else f' to {largest}'}")
+
+
 def overflow(name: str, dtype: object) -> ValueError:
     return ValueError(f"{name}: holds finite values that would become infinite in {dtype}, the layer's dtype")
 
@@ -100,6 +105,20 @@ def missing_extra(package: str, extra: str, purpose: str) -> ImportError:
 
 def nothing_counts(names: Iterable[str]) -> ValueError:
     return ValueError(f"{', '.join(names)}: expected at least one entry that counts, got none")
+
+
+def option_not_kept(kind: str, name: str) -> TypeError:
+    return TypeError(
+        f"config: {kind} takes {name!r} and has no attribute of that name; keep it (self.{name} = {name}), or give"
+        f" {kind} a method config()"
+    )
+
+
+def no_logits(name: str, function: str, activation: str) -> ValueError:
+    return ValueError(
+        f"{name}: expected a model that ends with logits for {function}, got one that ends with"
+        f" Activation({activation!r}); leave it out, and apply it to what predict gives if you want probabilities"
+    )
 
 
 def quantized_config(layer: object) -> TypeError:

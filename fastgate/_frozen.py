@@ -26,8 +26,11 @@ class Frozen:
 
     def config(self) -> dict[str, Any]:
         """Its class and options, as values of JSON: `from_config` makes an equal layer of it, parameters apart."""
-        options = {name: as_plain(name, getattr(self, name)) for name in inspect.signature(type(self)).parameters}
-        return {"class": type(self).__name__, **options}
+        kind, names = type(self).__name__, inspect.signature(type(self)).parameters
+        for name in names:
+            if not hasattr(self, name):
+                raise _errors.option_not_kept(kind, name)
+        return {"class": kind, **{name: as_plain(name, getattr(self, name)) for name in names}}
 
 
 def as_plain(name: str, value: Any) -> Any:

@@ -79,8 +79,10 @@ class ModelParams(Mapping[str, Array]):
         """
         with ExitStack() as stack:
             targets = [stack.enter_context(own.edit()) for own in self.layers]
-            arrays = self._gathered()
+            before, arrays = self._snapshots(), self._gathered()
             yield arrays
+            if not self._are(before):  # of all layers, before the first of them is written
+                raise _errors.lost_write()
             for target, part in zip(targets, self.split(arrays), strict=True):
                 target.flat[...] = part.flat
 
@@ -90,6 +92,10 @@ class ModelParams(Mapping[str, Array]):
     def _snapshots(self) -> tuple[Snapshot, ...]:
         """What a tape is valid for."""
         return tuple([own._snapshot for _, own in self._owners])
+
+    def _are(self, snapshots: tuple[Snapshot, ...]) -> bool:
+        """Whether nothing has been written since."""
+        return snapshots == self._snapshots()  # each is equal to itself alone
 
     def _gathered(self) -> NamedArrays:
         flats = [own.flat for own in self.layers]

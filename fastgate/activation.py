@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_any_floating, as_choice
+from fastgate._arrays import Array, as_any_floating, as_choice, quiet
 from fastgate._frozen import Frozen
 from fastgate._tape import LayerGradients, PlainTape, read_gradient, without_params
 
@@ -127,6 +127,7 @@ class Activation(Frozen):
         y.flags.writeable = False
         return y, PlainTape(self, y.shape, y.dtype, (own, y))
 
+    @quiet
     def backward(self, tape: PlainTape, dy: npt.ArrayLike) -> LayerGradients:
         """From the gradient in y to that in x.
 
@@ -146,16 +147,15 @@ class Activation(Frozen):
             If dy is not shaped as y, or the tape is of another layer.
         """
         own, (x, y) = read_gradient(tape, self, dy), tape.kept
-        with np.errstate(under="ignore"):
-            return without_params(np.asarray(FUNCTIONS[self.function].backward(x, y, own)))
+        return without_params(np.asarray(FUNCTIONS[self.function].backward(x, y, own)))
 
+    @quiet
     def _forward(self, x: Array) -> Array:
         if x.ndim == 0 and self.function.endswith("softmax"):
             raise _errors.wrong_shape("x", "(..., features)", x.shape)
         if x.size == 0:
             return x.copy()
-        with np.errstate(under="ignore", invalid="ignore"):  # infinite entries may give NaN, and no warning
-            return np.asarray(FUNCTIONS[self.function].forward(x))
+        return np.asarray(FUNCTIONS[self.function].forward(x))
 
     def __repr__(self) -> str:
         return f"Activation({self.function!r})"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastgate._arrays import Array, as_positive
+from fastgate._arrays import Array, as_limit
 from fastgate._optimizer import check_sequence
 from fastgate._params import NamedArrays
 
@@ -34,7 +34,7 @@ def clip_gradient_norm(gradients: Sequence[NamedArrays], max_norm: float) -> flo
     TypeError, ValueError
         If `max_norm` is not positive.
     """
-    max_norm = as_positive("max_norm", max_norm)
+    max_norm = as_limit("max_norm", max_norm)
     check_sequence("gradients", gradients, NamedArrays)
     norm = float(np.hypot.reduce([_norm(gradient.flat) for gradient in gradients], initial=0.0))
     if max_norm < norm < np.inf:
@@ -58,7 +58,7 @@ def clip_gradient_value(gradients: Sequence[NamedArrays], max_value: float) -> N
     TypeError, ValueError
         If `max_value` is not positive.
     """
-    max_value = as_positive("max_value", max_value)
+    max_value = as_limit("max_value", max_value)
     check_sequence("gradients", gradients, NamedArrays)
     for gradient in gradients:
         np.clip(gradient.flat, -max_value, max_value, out=gradient.flat)

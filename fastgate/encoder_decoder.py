@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _assembly, _errors, _passes
-from fastgate._arrays import Array, as_positive, as_size
+from fastgate._arrays import Array, as_limit, as_pairs, as_size
 from fastgate._model import Model, ModelGradients, ModelTape, check_model_tape
 from fastgate._model_params import ModelParams
 from fastgate._params import NamedArrays
@@ -107,7 +107,7 @@ class EncoderDecoder(Model):
         TypeError, ValueError
             If an argument has the wrong type, shape or range; a note names the layer.
         """
-        (source, target), (source_lengths, target_lengths) = _read(x, lengths)
+        (source, target), (source_lengths, target_lengths) = as_pairs(x, lengths)
         _, state = self.encoder.run(source, lengths=source_lengths)
         return self.decoder.run(target, state, lengths=target_lengths)[0]
 
@@ -135,7 +135,7 @@ class EncoderDecoder(Model):
         TypeError, ValueError
             If an argument has the wrong type, shape or range; a note names the layer.
         """
-        (source, target), (source_lengths, target_lengths) = _read(x, lengths)
+        (source, target), (source_lengths, target_lengths) = as_pairs(x, lengths)
         snapshots, count = self.params._snapshots(), len(self.encoder._members)
         keys = _passes.keys_of(rng_key, count + len(self.decoder._members))
         _, first = self.encoder._forward(source, source_lengths, training, keys[:count], None)
@@ -216,7 +216,7 @@ class EncoderDecoder(Model):
         first = state[0][0] if isinstance(state[0], tuple) else state[0]
         if first.ndim != 3:
             raise _errors.wrong_shape("source", "of a batch of sequences", np.shape(source))
-        heat = None if temperature is None else as_positive("temperature", temperature)
+        heat = None if temperature is None else as_limit("temperature", temperature)
         rng = np.random.default_rng(None if seed is None else as_size("seed", seed, least=0))
         last = np.full(first.shape[1], as_size("start", start, least=0))
         end = -1 if stop is None else as_size("stop", stop, least=0)
@@ -249,16 +249,6 @@ def _state_of(layer: Any) -> str:
     """What two layers must have in common to have the same states."""
     kind = "h and c" if layer._cell.has_memory else "h"
     return f"{kind}, ({layer.num_layers * (1 + layer.bidirectional)}, batch, {layer.hidden_size})"
-
-
-def _read(x: Any, lengths: Any) -> tuple[Any, Any]:
-    if not isinstance(x, (tuple, list)) or len(x) != 2:
-        raise _errors.wrong_type("x", "a pair (source, target)", type(x).__name__)
-    if lengths is None:
-        return x, (None, None)
-    if not isinstance(lengths, (tuple, list)) or len(lengths) != 2:
-        raise _errors.wrong_type("lengths", "a pair, of sources and of targets", type(lengths).__name__)
-    return x, lengths
 
 
 def _choose(logits: Array, temperature: float | None, rng: np.random.Generator) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_dtype, as_floating, as_positive, as_real, as_size
+from fastgate._arrays import Array, as_dtype, as_floating, as_positive, as_real, as_size, quiet
 from fastgate._frozen import Frozen
 from fastgate._params import NamedArrays, Params, Snapshot, total_size
 from fastgate._tape import LayerGradients, LayerTape, check_tape
@@ -88,6 +88,7 @@ class LayerNorm(Frozen):
         own = own.copy() if np.may_share_memory(own, given) else own
         return y, LayerTape(self.params, snapshot, own, y.shape)
 
+    @quiet
     def backward(self, tape: LayerTape, dy: npt.ArrayLike) -> LayerGradients:
         """From the gradient in y to those in x and the parameters; the tape can be used again.
 
@@ -134,6 +135,7 @@ class LayerNorm(Frozen):
         scale = 1 / np.sqrt(variance + self.dtype.type(self.eps))
         return centred * scale, scale
 
+    @quiet
     def _forward(self, x: Array, snapshot: Snapshot) -> Array:
         normal, _ = self._normalised(x)
         normal *= snapshot.arrays["weight"]

@@ -12,28 +12,14 @@ which axis is which never depends on sizes: time-first predictions need a target
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
-from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from fastgate._arrays import Array, as_positive
+from fastgate._arrays import Array, as_limit, quiet
 from fastgate._entries import Entries, check_probabilities, read_entries, read_rows
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 BLOCK = 1 << 17  # logits at once, so that they stay in the cache
-
-
-def quiet(function: Function) -> Function:
-    """What overflows or is not finite gives an infinite loss, or NaN, and no warning beside it."""
-
-    @wraps(function)
-    def run(*args: Any, **options: Any) -> Any:
-        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            return function(*args, **options)
-
-    return cast(Function, run)
 
 
 @quiet
@@ -112,7 +98,7 @@ def huber(
     delta : float
         Above 0: how far an entry may be off before its gradient grows no more.
     """
-    delta = as_positive("delta", delta)
+    delta = as_limit("delta", delta)
     entries = read_entries(y, target, weights, lengths, mask)
     difference = entries.y - entries.target
     slope = np.clip(difference, -delta, delta)

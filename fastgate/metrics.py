@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastgate._arrays import Array, as_real
+from fastgate._arrays import Array, as_real, quiet
 from fastgate._entries import check_probabilities, read_entries, read_rows
-from fastgate.losses import quiet, row_losses
+from fastgate.losses import binary_cross_entropy, cross_entropy, row_losses
 
 
 class Parts(NamedTuple):
@@ -37,7 +37,8 @@ def accuracy(
         Logits, as for `cross_entropy` or for `binary_cross_entropy`.
     target : array_like
         Classes, as for `cross_entropy`, where it has fewer axes than y and the last axis of y has not just one entry;
-        elsewhere 0, 1 or probabilities, as for `binary_cross_entropy`.
+        elsewhere 0, 1 or probabilities, as for `binary_cross_entropy`: many labels that are the same at every step must
+        be given for every step. Beside one of these losses, in `fit` and `evaluate`, what they are for it.
     weights, lengths, mask
         As in these losses.
 
@@ -116,17 +117,23 @@ def r2(
 # ------------------------------------------------------------------------------------------------- what adds up
 
 
-@quiet
 def _hits(y: Any, target: Any, weights: Any = None, lengths: Any = None, mask: Any = None) -> Array:
     own, wanted = as_real("y", y), as_real("target", target)
-    if wanted.ndim < own.ndim and own.shape[-1] != 1:
-        units = read_rows("y", own, wanted, weights, lengths, mask)
-        right = units.y.argmax(axis=1) == units.target
-    else:
-        units = read_entries(own, wanted, weights, lengths, mask)
-        check_probabilities(units.target)
-        right = (units.y > 0) == (units.target > 0.5)
-    return np.array([units.sum(right), units.counted.total])
+    of_classes = wanted.ndim < own.ndim and own.shape[-1] != 1
+    return (_right_rows if of_classes else _right_entries)(own, wanted, weights, lengths, mask)
+
+
+@quiet
+def _right_rows(y: Any, target: Any, weights: Any = None, lengths: Any = None, mask: Any = None) -> Array:
+    rows = read_rows("y", y, target, weights, lengths, mask)
+    return np.array([rows.sum(rows.y.argmax(axis=1) == rows.target), rows.counted.total])
+
+
+@quiet
+def _right_entries(y: Any, target: Any, weights: Any = None, lengths: Any = None, mask: Any = None) -> Array:
+    entries = read_entries(y, target, weights, lengths, mask)
+    check_probabilities(entries.target)
+    return np.array([entries.sum((entries.y > 0) == (entries.target > 0.5)), entries.counted.total])
 
 
 @quiet
@@ -203,3 +210,12 @@ PARTS: dict[Callable[..., float], Parts] = {
     r2: Parts(_r2_sums, _r2_add, _r2_value),
 }
 METRICS: dict[str, Callable[..., float]] = {metric.__name__: metric for metric in PARTS}
+
+
+def parts_of(metric: Callable[..., Any], loss: Callable[..., Any]) -> Parts | None:
+    """Of a metric that adds up; the targets of accuracy are what they are for the loss, where that says it."""
+    if metric is accuracy and loss is cross_entropy:
+        return Parts(_right_rows, np.add, _ratio)
+    if metric is accuracy and loss is binary_cross_entropy:
+        return Parts(_right_entries, np.add, _ratio)
+    return next((parts for own, parts in PARTS.items() if own is metric), None)

@@ -141,8 +141,9 @@ def test_type_of_states(name):
 @pytest.mark.parametrize(
     ("lengths", "kind", "said"),
     [
-        ([T + 1, 0], ValueError, f"values from 0 to {T}, got '0 to {T + 1}'"),
-        ([-1, T], ValueError, f"values from 0 to {T}, got '-1 to {T}'"),
+        ([T + 1, 0], ValueError, f"values from 0 to {T}, got 0 to {T + 1}"),
+        ([-1, T], ValueError, f"values from 0 to {T}, got -1 to {T}"),
+        ([T + 1, T + 1], ValueError, f"values from 0 to {T}, got {T + 1}"),
         (np.array([2**63, 1], np.uint64), ValueError, f"values from 0 to {T}"),
         ([1, 2, 3], ValueError, "(batch,) = (2,), got (3,)"),
         ([], TypeError, "integers"),

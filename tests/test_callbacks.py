@@ -17,6 +17,9 @@ class Script(fg.Callback):
     def __init__(self, values, column="val_loss"):
         self.values, self.column, self.parameters = values, column, []
 
+    def on_train_begin(self, run):
+        run.history.columns.setdefault(self.column, [])
+
     def on_epoch_end(self, run):
         run.history.columns[self.column] = self.values[: run.epoch]
         self.parameters.append(run.model.params.flat)
@@ -54,6 +57,16 @@ def test_early_stopping_may_keep_the_last():
 def test_what_is_better(values, options, column, best):
     _, history, _, _ = scripted(values, fg.EarlyStopping(9, **options), column)
     assert history.best_epoch == best
+
+
+@pytest.mark.parametrize("watching", [fg.EarlyStopping, fg.ReduceOnPlateau])
+def test_what_is_watched_must_be_there_before_the_first_step(watching):
+    data = {"loss": "mse", "optimizer": fg.SGD(0.1), "metrics": "r2", "validation": 0.2, "progress": True}
+    model = classifier()
+    with complaint(ValueError, "monitor", "loss, r2, val_loss, val_r2", "got 'val_los'"):
+        model.fit(*arrays(), **data, callbacks=[watching(monitor="val_los")])
+    np.testing.assert_array_equal(model.params.flat, classifier().params.flat)
+    assert model.fit(*arrays(), **data, callbacks=[watching(monitor="val_r2")]).epochs == 1
 
 
 def test_the_rate_falls_on_a_plateau():
@@ -139,6 +152,16 @@ def test_progress_is_a_bar_on_a_terminal(capsys, monkeypatch, data):
         ({"metrics": ["mze"]}, ValueError, "metrics"),
         ({"optimizer": "adam"}, TypeError, "optimizer"),
         ({"optimizer": None}, TypeError, "optimizer"),
+        ({"optimizer": fg.Adam}, TypeError, "optimizer"),
+        ({"loss": ["mse"]}, ValueError, "loss"),
+        ({"loss": lambda y, target: 3.0}, TypeError, "loss"),
+        ({"loss": lambda y, target: (3.0, y[0])}, ValueError, "loss: its gradient"),
+        ({"metrics": None}, TypeError, "metrics"),
+        ({"metrics": ["r2", fg.r2]}, ValueError, "metrics"),
+        ({"metrics": [lambda y, target: 1.0, lambda y, target: 2.0]}, ValueError, "metrics"),
+        ({"metrics": type("loss", (), {"__call__": print})()}, ValueError, "metrics"),
+        ({"checkpoint": True}, TypeError, "checkpoint"),
+        ({"checkpoint": __file__}, OSError, "checkpoint"),
         ({"epochs": -1}, ValueError, "epochs"),
         ({"batch_size": 0}, ValueError, "batch_size"),
         ({"seed": -1}, ValueError, "seed"),

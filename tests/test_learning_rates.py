@@ -52,6 +52,7 @@ def test_rates_of_schedules_are_checked_before_a_step(value):
 def test_options_of_schedules():
     for make, name in [
         (lambda: fg.StepDecay(0, 1), "lr"),
+        (lambda: fg.StepDecay(np.inf, 1), "lr"),
         (lambda: fg.StepDecay(0.1, 0), "every"),
         (lambda: fg.StepDecay(0.1, 1, -1.0), "factor"),
         (lambda: fg.ExponentialDecay(0.1, 0), "factor"),

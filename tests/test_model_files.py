@@ -108,6 +108,21 @@ def test_a_layer_that_cannot_be_saved_is_named(make, piece, path):
     assert os.listdir(path.parent) == []
 
 
+class Sized(fg.Sequential):
+    def __init__(self, size, *, keeps=True):
+        super().__init__(fg.Linear(3, size, seed=0))
+        self.keeps = keeps
+        if keeps:
+            self.size = size
+
+
+def test_a_model_of_a_class_of_ones_own_keeps_its_options(path):
+    with complaint(TypeError, "config", "Sized takes 'size'", "self.size = size"):
+        fg.save(path, Sized(4, keeps=False))
+    fg.save(path, Sized(4))
+    assert repr(fg.load(path, custom={"Sized": Sized})) == repr(Sized(4))
+
+
 def layers_of(config):
     return {"format": 1, "config": {"class": "Sequential", "layers": config}}
 

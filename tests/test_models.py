@@ -73,6 +73,16 @@ def test_a_wrong_write_changes_nothing():
     assert np.array_equal(model.params.flat, before)
 
 
+@pytest.mark.parametrize("i", [0, -1])
+def test_a_write_that_would_be_lost_leaves_all_layers(i):
+    model = classifier()
+    before, own = model.params.flat, model.params.layers[i]
+    with complaint(RuntimeError, "params", "by other means"), model.params.edit() as p:
+        p.flat[...] = 1
+        own.flat = own.flat
+    np.testing.assert_array_equal(model.params.flat, before)
+
+
 def test_a_quantized_layer_of_a_model_cannot_be_written():
     model = fg.Sequential(fg.GRU(2, 3).quantized("bfloat16"), fg.FinalState(), fg.Linear(3, 2))
     before = model.params.flat

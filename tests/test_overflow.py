@@ -5,8 +5,10 @@ import pytest
 from complaints import complaint
 
 import fastgate as fg
+from fastgate.activation import FUNCTIONS
 
 B, T, I, H = 2, 5, 3, 4
+ACTIVATIONS = [fg.Activation(name) for name in FUNCTIONS]
 LSTM = fg.LSTM(I, H, num_layers=2, seed=1)
 rng = np.random.default_rng(0)
 X = rng.standard_normal((B, T, I)).astype(np.float32)
@@ -56,3 +58,13 @@ def test_overflow_beyond_the_length_is_no_error(batch_first):
     x[1, 1, 0] = 1e300
     with complaint(ValueError, "x", "infinite in float32"):
         layer(turned(x), lengths=[T, 2])
+
+
+@pytest.mark.parametrize("layer", [*ACTIVATIONS, fg.LayerNorm(6)], ids=repr)
+def test_layers_without_kernels_say_nothing_of_overflow(layer):
+    """Neither do those with kernels; and warnings are errors here."""
+    x = np.array([1e30, -1e30, np.inf, -np.inf, np.nan, 1.0], np.float32)
+    for own in (x, x[:2].repeat(3), np.full(6, np.finfo(np.float32).max)):
+        _, tape = layer.forward(own)
+        layer.backward(tape, np.full(6, 1e30))
+        layer(own)

@@ -219,6 +219,28 @@ def test_no_half_of_a_file_is_ever_under_its_name(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint.np, "savez", refuse)
-    with pytest.raises(OSError, match="No space left"):
+    # The name and the step as well as the system's reason.
+    with pytest.raises(OSError, match=r"^checkpoint: .*step-000000006\.npz.* step 6: No space left"):
         run("arrays", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+@pytest.mark.parametrize(
+    ("kept", "piece"), [({"seen": {1, 2}}, "Keeper.state().seen: "), ({"at": {1: "a"}}, "Keeper.state().at: ")]
+)
+def test_what_a_callback_keeps_is_looked_at_before_the_first_step(tmp_path, kept, piece):
+    """What would come back as something else is refused as well."""
+
+    class Keeper(fg.Callback):
+        def on_train_begin(self, run):
+            self.kept = kept
+
+        def state(self):
+            return self.kept
+
+    model, data, options = kinds()["arrays"]
+    before = model.params.version
+    with pytest.raises(TypeError) as caught:
+        model.fit(*data, **options, checkpoint=tmp_path, callbacks=[Keeper()])
+    assert str(caught.value).startswith(piece)
+    assert model.params.version == before

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_array
+from fastgate._arrays import Array, as_array, as_pairs
 from fastgate.training import errors
 from fastgate.training.columns import ArrayColumn, Column, Rows, SequencesColumn, as_sequences, is_sequences
 from fastgate.training.layout import Batch, Input, Layout
@@ -61,9 +61,8 @@ class Samples:
         seed: int | None = None,
     ) -> None:
         self._layout, self._batch_size, self._seed = layout, batch_size, seed
-        has_pair = len(layout.inputs) > 1
-        parts, names = (x, [f"x[{i}]" for i in range(len(x))]) if has_pair else ((x,), ["x"])
-        own = list(lengths) if has_pair and lengths is not None else [lengths] * len(parts)
+        parts, own = as_pairs(x, lengths) if len(layout.inputs) > 1 else ((x,), (lengths,))
+        names = [f"x[{i}]" for i in range(len(parts))] if len(parts) > 1 else ["x"]
         told = zip(names, parts, layout.inputs, strict=True)
         self._x = [_column(name, part, read, layout.time_first) for name, part, read in told]
         last = self._x[-1]  # whose steps the output has
@@ -158,7 +157,7 @@ class Given:
             raise errors.no_batches(number)
 
     def _read(self, item: Any) -> Batch:
-        if isinstance(item, np.ndarray):  # x alone, to predict from
+        if _is_array(item):  # x alone, to predict from
             item = (item,)
         if not isinstance(item, (tuple, list)) or not 1 <= len(item) <= 4:
             expected = "batches (x, y), (x, y, lengths) or (x, y, lengths, weights)"
@@ -172,8 +171,12 @@ class Given:
 
 def is_given(x: Any) -> bool:
     """Whether x gives batches, rather than being what is cut into batches."""
-    is_data = hasattr(x, "__array__") or hasattr(x, "__dlpack__") or isinstance(x, (list, tuple))
+    is_data = _is_array(x) or isinstance(x, (list, tuple))
     return not is_data and (callable(x) or isinstance(x, Iterable))
+
+
+def _is_array(x: Any) -> bool:
+    return hasattr(x, "__array__") or hasattr(x, "__dlpack__")
 
 
 def _column(name: str, value: Any, read: Input, time_first: bool) -> Column:

@@ -67,7 +67,10 @@ class Callback:
         """After the last step, however the training ended."""
 
     def state(self) -> dict[str, Any]:
-        """What to write into a checkpoint: arrays, numbers, strings, None."""
+        """What to write into a checkpoint: arrays, numbers, strings, None; dictionaries, lists and tuples of them.
+
+        Keys are strings. It is called after `on_train_begin` for the first time, and then for every checkpoint.
+        """
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -12,6 +12,8 @@ import sys
 import warnings
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -38,11 +40,15 @@ class Checkpoints:
     """The last `keep` checkpoints of one training, in a folder that no other process trains in meanwhile."""
 
     def __init__(self, folder: str | os.PathLike[str], keep: int) -> None:
+        if not isinstance(folder, (str, os.PathLike)):
+            raise _errors.wrong_type("checkpoint", "the path of a folder", repr(folder))
         self.folder, self.keep = Path(folder), as_size("keep", keep)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with _said(f"cannot train into the folder {str(self.folder)!r}"):
+            self.folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
-        self._lock = open(self.folder / ".lock", "ab")
+        with _said(f"cannot train into the folder {str(self.folder)!r}"):
+            self._lock = open(self.folder / ".lock", "ab")
         if not _locked(self._lock):
             self._lock.close()
             raise errors.folder_in_use(self.folder)
@@ -75,7 +81,9 @@ class Checkpoints:
 
     def write(self, step: int, state: dict[str, Any]) -> None:
         """One more; the oldest beyond `keep` are removed once it is on the disk."""
-        write(self.folder / f"step-{step:09d}.npz", state)
+        path = self.folder / f"step-{step:09d}.npz"
+        with _said(f"cannot write {str(path)!r}, that of step {step}"):
+            write(path, state)
         # One of a later step could not be read: it must not push out what is written now.
         own = [path for path in self.paths() if _step_of(path) <= step]
         for path in own[self.keep :]:
@@ -109,6 +117,19 @@ def read(path: Path) -> dict[str, Any]:
     return state
 
 
+@contextmanager
+def _said(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise errors.checkpoint_refused(what, error) from error
+
+
+def check(name: str, state: Any) -> None:
+    """Raise unless `write` can write it, so that `read` gives the same."""
+    _described(state, name, {})
+
+
 def _described(value: Any, path: str, arrays: dict[str, Array]) -> Any:
     """The same as JSON, its arrays put aside under the names that stand in their place."""
     if isinstance(value, np.generic):
@@ -122,9 +143,14 @@ def _described(value: Any, path: str, arrays: dict[str, Array]) -> Any:
         arrays[name] = value
         return {"array": name}
     if isinstance(value, dict):
-        return {"dict": {str(key): _described(part, f"{path}.{key}", arrays) for key, part in value.items()}}
+        if not all(isinstance(key, str) for key in value):
+            raise _errors.wrong_type(path.lstrip("."), "a dictionary whose keys are strings", f"keys {list(value)}")
+        return {"dict": {key: _described(part, f"{path}.{key}", arrays) for key, part in value.items()}}
     if isinstance(value, (list, tuple)):
         return {type(value).__name__: [_described(part, f"{path}.{i}", arrays) for i, part in enumerate(value)]}
+    if value is not None and not isinstance(value, (bool, int, float, str)):
+        expected = "arrays, numbers, strings, None, and dictionaries, lists and tuples of them"
+        raise _errors.wrong_type(path.lstrip("."), expected, type(value).__name__)
     return value
 
 

@@ -58,6 +58,10 @@ def folder_in_use(folder: object) -> RuntimeError:
     return RuntimeError(f"checkpoint: another training writes into {str(folder)!r} now")
 
 
+def checkpoint_refused(what: str, error: OSError) -> OSError:
+    return OSError(f"checkpoint: {what}: {error.strerror or error}")
+
+
 def holds_checkpoints(folder: object) -> ValueError:
     return ValueError(
         f"checkpoint: {str(folder)!r} holds checkpoints already; pass resume=True to go on with that training, or"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from fastgate import _errors
 from fastgate._arrays import Array
 from fastgate._terminal import Interruption
 from fastgate.training import errors
 from fastgate.training.batches import Samples, Source
 from fastgate.training.layout import Batch, layout_of
-from fastgate.training.objective import Objective, Sums
+from fastgate.training.objective import Objective, Outputs, Sums
 from fastgate.training.sources import source_of
 
 
@@ -48,7 +50,7 @@ def predict(model: Any, x: Any, *, batch_size: int = 32, lengths: Any = None) ->
             outputs += [row[:length].copy() for row, length in rows]
         else:
             outputs.append(y)
-    return outputs if is_list else np.concatenate(outputs, axis)
+    return outputs if is_list else _joined(outputs, axis)
 
 
 def evaluate(
@@ -89,17 +91,26 @@ def measure(
     model: Any, objective: Objective, source: Source, *, carries: bool = False, ctrl_c: Interruption | None = None
 ) -> dict[str, float]:
     """`evaluate` of what is checked already."""
-    sums, state = Sums(objective, keeps_outputs=True), None
+    sums = Sums(objective, keeps_outputs=True)
+    for found in outputs_of(model, objective, source, carries=carries):
+        sums.add(*found)
+        if ctrl_c is not None and ctrl_c.requested:
+            raise KeyboardInterrupt
+    return sums.means()
+
+
+def outputs_of(
+    model: Any, objective: Objective, source: Source, *, carries: bool
+) -> Iterator[tuple[float, float, Outputs]]:
+    """Of each batch in which something counts its loss, how much it counts, and the outputs."""
+    state = None
     for batch in source.epoch(0):
         if batch.y is None:
             raise errors.no_targets()
         y, state = _run(model, batch, state if batch.carries else None, carries=carries)
         given = objective.outputs(y, batch)
         if weight := given.weight:
-            sums.add(objective.loss(given)[0], weight, given)
-        if ctrl_c is not None and ctrl_c.requested:
-            raise KeyboardInterrupt
-    return sums.means()
+            yield objective.loss(given)[0], weight, given
 
 
 def _run(model: Any, batch: Batch, state: Any, *, carries: bool) -> tuple[Array, Any]:
@@ -107,3 +118,12 @@ def _run(model: Any, batch: Batch, state: Any, *, carries: bool) -> tuple[Array,
     if carries:
         return model.run(batch.x, state, lengths=batch.lengths)  # type: ignore[no-any-return]
     return model(batch.x, lengths=batch.lengths), None
+
+
+def _joined(outputs: list[Array], axis: int) -> Array:
+    """Of all batches, as one array."""
+    shapes = {(*y.shape[:axis], *y.shape[axis + 1 :]) for y in outputs}
+    if len(shapes) > 1:
+        got = " and ".join(str(y.shape) for y in outputs[:2])
+        raise _errors.wrong_type("x", "batches of equal length, or a list of sequences", f"outputs of shapes {got}")
+    return np.concatenate(outputs, axis)

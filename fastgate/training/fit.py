@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from fastgate import _errors
 from fastgate._arrays import as_choice, as_size
 from fastgate._terminal import Interruption
 from fastgate.training import errors
-from fastgate.training.batches import Samples, Source
+from fastgate.training.batches import Source
 from fastgate.training.callbacks import Callback, Run
 from fastgate.training.checkpoint import Checkpoints
 from fastgate.training.history import History
@@ -20,9 +19,9 @@ from fastgate.training.loop import Loop
 from fastgate.training.objective import Objective, Sums
 from fastgate.training.progress import Progress
 from fastgate.training.resume import Saver, identity_of
-from fastgate.training.sources import as_fraction, source_of
+from fastgate.training.sources import source_of
 from fastgate.training.step import Stepper
-from fastgate.training.streams import Streams
+from fastgate.training.validation import Validation, split
 from fastgate.training.waiting import EarlyStopping
 
 
@@ -66,22 +65,24 @@ def fit(
         * For an encoder-decoder, a pair of arrays or lists; `lengths` likewise.
     y : array_like or list
         Targets, as the loss takes them: one for each sample, or one for each step; beside a list of sequences a list as
-        long. The first axis is that of the samples, but for targets per step of a model with time first.
+        long. The first axis is that of the samples, but for targets per step of a model with time first. A model with
+        an output per step learns one for each sample at every step: for one output at the end put a `FinalState` in it.
     loss : str or callable
         "mse", "mae", "huber", "cross_entropy", "binary_cross_entropy", or a function with their arguments, samples
         first. Lengths are given to it where the model has an output per step, which has three axes or more; if a layer
-        of your own ends time, it must take lengths where there are some.
+        of your own ends time, it must take lengths where there are some. Both cross entropies take logits: no sigmoid
+        or softmax at the end of the model.
     optimizer : optimiser, or "lbfgs"
         "lbfgs" takes all data in every step, with scipy.optimize; an epoch is one iteration of it.
     epochs : int
     batch_size : int
         The last batch of an epoch may be smaller. In a stateful training, the number of streams.
     validation : float, tuple or iterable, optional
-        ``(x, y)``, ``(x, y, lengths)`` or ``(x, y, lengths, weights)``; or what gives batches; or a fraction: the last
-        samples (of streams: steps), which are then not trained on.
+        ``(x, y)``, ``(x, y, lengths)`` or ``(x, y, lengths, weights)``; or what gives batches, as often as there are
+        epochs; or a fraction: the last samples (of streams: steps), which are then not trained on.
     metrics : names or functions
         "accuracy", "perplexity", "bits_per_character", "r2", "mean_squared_error", "mean_absolute_error". Functions of
-        your own see all outputs at once, and are measured on validation data only.
+        your own see all outputs at once, and are measured on validation data only. Each has another name.
     lengths : array_like of int, (N,), optional
     weights : array_like, (N,) or (N, T), optional
     shuffle : bool
@@ -132,20 +133,25 @@ def fit(
     """
     layout = layout_of(model)
     objective = Objective(loss, metrics, layout)
+    is_lbfgs = isinstance(optimizer, str) and optimizer == "lbfgs"
+    is_object = not isinstance(optimizer, type) and all(hasattr(optimizer, name) for name in ("lr", "step"))
+    if not is_lbfgs and not is_object:
+        raise _errors.wrong_type("optimizer", "an optimiser, as fastgate.Adam(1e-3), or 'lbfgs'", repr(optimizer))
     own_seed = as_size("seed", seed, least=0) if as_choice("shuffle", shuffle, (True, False)) else None
     options: dict[str, Any] = {"layout": layout, "batch_size": as_size("batch_size", batch_size), "stateful": stateful}
     source = source_of(x, y, lengths, weights, **options, seed=own_seed, steps_per_epoch=steps_per_epoch)
-    source, held_out = _validation(source, validation, options)
+    source, other = split(source, validation, options)
+    carries, sums = stateful is not False, Sums(objective, keeps_outputs=is_lbfgs)
+    held_out = None if other is None else Validation(model, objective, other, carries=carries)
     run = Run(model, optimizer, epochs=as_size("epochs", epochs, least=0), steps_per_epoch=source.steps)
     called = _callbacks(early_stopping, callbacks, as_choice("progress", progress, (True, False)))
-
-    carries, sums = stateful is not False, Sums(objective, keeps_outputs=False)
-    if isinstance(optimizer, str):
+    run.history.begin([*sums.names, *(held_out.columns if held_out else [])])
+    if held_out is not None and not isinstance(validation, (int, float)):  # a part of x is as x
+        held_out.check()
+    if is_lbfgs:
         refused = {"clip_norm": clip_norm, "clip_value": clip_value, "stateful": stateful}
         refused |= {"checkpoint": checkpoint, "resume": resume, "every": every}
         return minimize(run, objective, source, held_out, called, refused)
-    if not all(hasattr(optimizer, name) for name in ("lr", "step")):
-        raise _errors.wrong_type("optimizer", "an optimiser, as fastgate.Adam(1e-3), or 'lbfgs'", repr(optimizer))
     stepper = Stepper(model, objective, optimizer, clip_norm=clip_norm, clip_value=clip_value, carries=carries)
     if checkpoint is not None and not all(hasattr(optimizer, name) for name in ("state", "restore")):
         raise _errors.wrong_type("optimizer", "one with state() and restore(), beside checkpoint", repr(optimizer))
@@ -153,9 +159,9 @@ def fit(
         saver = None
         as_choice("resume", resume, (True, False))
         if checkpoint is not None:
-            checkpoints = stack.enter_context(Checkpoints(Path(checkpoint), keep))
+            checkpoints = stack.enter_context(Checkpoints(checkpoint, keep))
             identity = identity_of(model, optimizer) | source.description()
-            identity |= {"validation": None if held_out is None else held_out.description()}
+            identity |= {"validation": None if other is None else other.description()}
             identity |= {
                 "loss": objective.name,
                 "metrics": list(objective.metrics),
@@ -175,23 +181,6 @@ def fit(
         ctrl_c = stack.enter_context(Interruption())
         Loop(run, stepper, sums, source, held_out, called, saver, ctrl_c).train()
     return run.history
-
-
-def _validation(source: Source, validation: Any, options: dict[str, Any]) -> tuple[Source, Source | None]:
-    """What is trained on, and what is measured."""
-    if validation is None:
-        return source, None
-    if isinstance(validation, (int, float)):
-        fraction = as_fraction(validation)
-        if not isinstance(source, (Samples, Streams)):
-            raise _errors.wrong_value("validation", "data (x, y), as batches cannot be split", validation)
-        return source.split(fraction)
-    if isinstance(validation, tuple):
-        if not 2 <= len(validation) <= 4:
-            expected = "(x, y), (x, y, lengths) or (x, y, lengths, weights)"
-            raise _errors.wrong_type("validation", expected, f"a tuple of {len(validation)}")
-        return source, source_of(*validation, **options)
-    return source, source_of(validation, **options)
 
 
 def _callbacks(early_stopping: Any, callbacks: Any, progress: bool) -> list[Callback]:

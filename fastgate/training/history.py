@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fastgate import _errors
@@ -44,6 +44,10 @@ class History(Mapping[str, list[float]]):
     def epochs(self) -> int:
         """How many epochs were completed."""
         return len(next(iter(self.columns.values()), []))
+
+    def begin(self, names: Iterable[str]) -> None:
+        """These columns will be filled."""
+        self.columns = {name: [] for name in names}
 
     def append(self, row: Mapping[str, float], seconds: float) -> None:
         """One more epoch."""

@@ -10,6 +10,7 @@ import numpy as np
 from fastgate import _errors
 from fastgate._arrays import Array
 from fastgate._protocol import Member
+from fastgate.activation import Activation
 from fastgate.embedding import Embedding
 from fastgate.training import errors
 
@@ -47,6 +48,7 @@ class Layout(NamedTuple):
     keeps_steps: bool = True  # and it is that of x
     inputs: tuple[Input, ...] = (Input(),)  # an encoder-decoder has two, as a tuple
     can_carry: bool = True  # states, from piece to piece of a stream
+    activation: str | None = None  # that the model ends with
     doubtful: str | None = None  # a last layer of the user's own that might end time, and takes no lengths
 
     def has_steps(self, y: Array, batch: Batch) -> bool:
@@ -70,6 +72,7 @@ def layout_of(model: Any) -> Layout:
     members = parts[-1]._members
     ends = [i for i, member in enumerate(members) if member.is_final or member.is_recurrent]
     is_final = bool(ends) and members[ends[-1]].is_final
+    end = members[-1].layer
     is_two_way = any(getattr(member.layer, "bidirectional", False) for member in members)
     own = [member for member in members[ends[-1] + 1 if ends else 0 :] if not member.is_own]
     is_known = not own or any("lengths" in member.takes for member in own)
@@ -79,6 +82,7 @@ def layout_of(model: Any) -> Layout:
         keeps_steps=not any(member.is_final for member in members),
         inputs=tuple(_input_of(part._members) for part in parts),
         can_carry=len(parts) == 1 and not is_two_way,
+        activation=end.function if isinstance(end, Activation) else None,
         doubtful=None if is_known else own[-1].place,
     )
 

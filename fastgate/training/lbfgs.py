@@ -15,23 +15,22 @@ from fastgate.training.batches import Source
 from fastgate.training.callbacks import Callback, Run
 from fastgate.training.evaluation import measure
 from fastgate.training.gradient import loss_and_gradient
-from fastgate.training.history import VALIDATION, History
+from fastgate.training.history import History
 from fastgate.training.objective import Objective
+from fastgate.training.validation import Validation
 
 
 def minimize(
     run: Run,
     objective: Objective,
     source: Source,
-    held_out: Source | None,
+    held_out: Validation | None,
     callbacks: list[Callback],
     refused: dict[str, Any],
 ) -> History:
     """Train on all data at once, an epoch being one iteration. Dropout draws the same mask at every evaluation."""
     from scipy.optimize import minimize as scipy_minimize
 
-    if run.optimizer != "lbfgs":
-        raise _errors.wrong_type("optimizer", "an optimiser, as fastgate.Adam(1e-3), or 'lbfgs'", repr(run.optimizer))
     for name, value in refused.items():
         if value is not None and value is not False:
             raise _errors.wrong_value(name, "nothing beside optimizer='lbfgs'", value)
@@ -55,8 +54,7 @@ def minimize(
         if objective.metrics:
             row = measure(model, objective, source, ctrl_c=ctrl_c) | row
         if held_out is not None:
-            found = measure(model, objective, held_out, ctrl_c=ctrl_c)
-            row |= {VALIDATION + name: value for name, value in found.items()}
+            row |= held_out.measure(ctrl_c)
         history.append(row, perf_counter() - start)
         run.epoch, start = run.epoch + 1, perf_counter()
         for callback in callbacks:

@@ -9,11 +9,10 @@ from fastgate._terminal import Interruption
 from fastgate.training.batches import Source
 from fastgate.training.callbacks import Callback, Run
 from fastgate.training.errors import NonFiniteError
-from fastgate.training.evaluation import measure
-from fastgate.training.history import VALIDATION
 from fastgate.training.objective import Sums
 from fastgate.training.resume import Saver
 from fastgate.training.step import Stepper
+from fastgate.training.validation import Validation
 
 
 class Loop:
@@ -25,7 +24,7 @@ class Loop:
         stepper: Stepper,
         sums: Sums,
         source: Source,
-        held_out: Source | None,
+        held_out: Validation | None,
         callbacks: list[Callback],
         saver: Saver | None,
         ctrl_c: Interruption,
@@ -42,6 +41,8 @@ class Loop:
         run, history = self.run, self.run.history
         try:
             self._tell("on_train_begin")
+            if self.saver is not None:
+                self.saver.check()
             while run.epoch < run.epochs and history.stopped is None:
                 self._train_epoch()
             if self.saver is not None:
@@ -77,9 +78,7 @@ class Loop:
                 return
         row = self.sums.means()
         if self.held_out is not None:
-            carries = self.stepper.carries
-            found = measure(run.model, self.stepper.objective, self.held_out, carries=carries, ctrl_c=self.ctrl_c)
-            row |= {VALIDATION + name: value for name, value in found.items()}
+            row |= self.held_out.measure(self.ctrl_c)
         self._is_whole = False
         run.history.append(row, perf_counter() - start)
         self.sums.clear()

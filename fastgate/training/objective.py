@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array
-from fastgate.losses import LOSSES
-from fastgate.metrics import METRICS, PARTS
+from fastgate._arrays import Array, as_real
+from fastgate.losses import LOSSES, binary_cross_entropy, cross_entropy
+from fastgate.metrics import METRICS, accuracy, bits_per_character, parts_of, perplexity
 from fastgate.training import errors
 from fastgate.training.layout import Batch, Layout
 
 Function = Callable[..., Any]
+OF_LOGITS = cross_entropy, binary_cross_entropy, accuracy, perplexity, bits_per_character
+OF_PROBABILITIES = "sigmoid", "softmax", "log_softmax"  # what these give are no logits any more
 
 
 class Outputs(NamedTuple):
@@ -44,9 +46,19 @@ class Objective:
 
     def __init__(self, loss: str | Function, metrics: Sequence[str | Function] | str, layout: Layout) -> None:
         metrics = (metrics,) if isinstance(metrics, str) or callable(metrics) else metrics
+        if not isinstance(metrics, (list, tuple)):
+            raise _errors.wrong_type("metrics", "a list of names and functions", type(metrics).__name__)
         self._loss, self._layout = _find("loss", loss, LOSSES), layout
         self.metrics = {_name_of(metric): _find("metrics", metric, METRICS) for metric in metrics}
         self.name = _name_of(loss)
+        if len(self.metrics) < len(metrics) or "loss" in self.metrics:
+            expected = "one of each name (a function's __name__), and none named 'loss'"
+            raise _errors.wrong_value("metrics", expected, [_name_of(metric) for metric in metrics])
+        for argument, function in (("loss", self._loss), *(("metrics", own) for own in self.metrics.values())):
+            if layout.activation in OF_PROBABILITIES and any(function is own for own in OF_LOGITS):
+                raise _errors.no_logits(argument, _name_of(function), layout.activation)
+        parts = {name: parts_of(metric, self._loss) for name, metric in self.metrics.items()}
+        self.parts = {name: own for name, own in parts.items() if own is not None}
 
     def outputs(self, y: Array, batch: Batch) -> Outputs:
         """What the model gave."""
@@ -59,8 +71,13 @@ class Objective:
 
     def loss(self, given: Outputs) -> tuple[float, Array]:
         """The loss and its gradient in y, which is as the model lays it out."""
-        loss, dy = self._loss(given.y, given.target, **given.options)
-        return float(loss), dy.swapaxes(0, 1) if given.is_turned else dy
+        found = self._loss(given.y, given.target, **given.options)
+        if not isinstance(found, (tuple, list)) or len(found) != 2:
+            raise _errors.wrong_type("loss", "a function that returns (loss, gradient in y)", type(found).__name__)
+        loss, dy = float(found[0]), as_real("loss: its gradient", found[1])
+        if dy.shape != given.y.shape:
+            raise _errors.wrong_shape("loss: its gradient", f"that of y, {given.y.shape}", dy.shape)
+        return loss, dy.swapaxes(0, 1) if given.is_turned else dy
 
 
 class Sums:
@@ -71,10 +88,15 @@ class Sums:
 
     def __init__(self, objective: Objective, *, keeps_outputs: bool) -> None:
         self._objective = objective
-        own = objective.metrics.items()
-        self._adding = {name: PARTS[metric] for name, metric in own if metric in PARTS}
-        self._whole = {name: metric for name, metric in own if metric not in PARTS} if keeps_outputs else {}
+        self._adding = objective.parts
+        whole = {name: metric for name, metric in objective.metrics.items() if name not in objective.parts}
+        self._whole = whole if keeps_outputs else {}
         self.clear()
+
+    @property
+    def names(self) -> list[str]:
+        """Of what `means` gives."""
+        return ["loss", *self._adding, *self._whole]
 
     def clear(self) -> None:
         """Begin anew."""
@@ -115,7 +137,7 @@ class Sums:
 def _find(argument: str, value: str | Function, known: dict[str, Function]) -> Function:
     if callable(value):
         return value
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise _errors.wrong_value(argument, f"{', '.join(map(repr, known))} or a function", value)
     return known[value]
 

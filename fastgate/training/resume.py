@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fastgate.training import errors
+from fastgate.training import checkpoint, errors
 from fastgate.training.callbacks import Callback, Run
 from fastgate.training.checkpoint import Checkpoints
 from fastgate.training.objective import Sums
@@ -74,10 +74,20 @@ class Saver:
             "carried": self._stepper.state,
             "sums": self._sums.state(),
             "history": {name: getattr(history, name) for name in ("columns", "steps", "seconds", "stopped")},
-            "callbacks": [[type(callback).__name__, callback.state()] for callback in self._callbacks],
+            "callbacks": self._kept_by_callbacks(),
         }
         self._checkpoints.write(history.steps, state)
         self._written = moment
+
+    def check(self) -> None:
+        """Whether what callbacks keep can be written, before the first step."""
+        self._kept_by_callbacks()
+
+    def _kept_by_callbacks(self) -> list[list[Any]]:
+        kept = [[type(callback).__name__, callback.state()] for callback in self._callbacks]
+        for name, state in kept:
+            checkpoint.check(f"{name}.state()", state)
+        return kept
 
     def go_on(self) -> None:
         """From the last checkpoint, if there is one."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgate._arrays import Array, as_positive
+from fastgate._arrays import Array, as_limit
 from fastgate.clipping import clip_gradient_norm, clip_gradient_value
 from fastgate.training import errors
 from fastgate.training.gradient import Found, loss_and_gradient
@@ -29,8 +29,8 @@ class Stepper:
         carries: bool,
     ) -> None:
         self.model, self.objective, self.optimizer, self.carries = model, objective, optimizer, carries
-        self.clip_norm = None if clip_norm is None else as_positive("clip_norm", clip_norm)
-        self.clip_value = None if clip_value is None else as_positive("clip_value", clip_value)
+        self.clip_norm = None if clip_norm is None else as_limit("clip_norm", clip_norm)
+        self.clip_value = None if clip_value is None else as_limit("clip_value", clip_value)
         self.state: Any = None
         self.before: list[Array] | None = None  # the parameters, while they are being written
 

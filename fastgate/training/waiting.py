@@ -25,7 +25,10 @@ class _Watching(Callback):
         self.waited = 0
 
     def on_train_begin(self, run: Run) -> None:
-        """Forget the training before."""
+        """Check that there is what is watched; forget the training before."""
+        if self.monitor is not None and self.monitor not in run.history:
+            expected = f"a column of the history: {', '.join(run.history)}, or one that a callback begins before"
+            raise _errors.wrong_value("monitor", expected, self.monitor)
         if run.epoch == 0:
             self.best, self.best_epoch, self.waited = None, None, 0
 
@@ -61,7 +64,8 @@ class EarlyStopping(_Watching):
     patience : int
         How many epochs without improvement are borne.
     monitor : str, optional
-        A column of the history; ``val_loss`` if there is one, else ``loss``.
+        A column of the history; ``val_loss`` if there is one, else ``loss``. One of a callback's own must be there
+        from its ``on_train_begin`` on, and the callback stand before this one.
     mode : "min" or "max", optional
         What is better; "max" for accuracy and r2, else "min".
     min_delta : float
