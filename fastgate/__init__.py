@@ -30,7 +30,7 @@ from fastgate.training.waiting import EarlyStopping, ReduceOnPlateau
 
 Dense = Linear  # as Keras calls it
 
-__version__ = "0.2.1"
+__version__ = "0.3.0"
 
 __all__ = [
     "GRU",
