@@ -1,6 +1,7 @@
 """What all tests share: unset memory holds NaN, and PyTorch is optional."""
 
 import signal
+from importlib.util import find_spec
 from types import ModuleType
 
 import numpy as np
@@ -74,3 +75,20 @@ def nan_in_unset_memory():
 @pytest.fixture(scope="session")
 def torch():
     return pytest.importorskip("torch", reason="PyTorch is not installed: parity with it is not tested")
+
+
+@pytest.fixture
+def output_of(capsys, tmp_path):
+    """Runs a program of fastgate.examples in its small version, with its picture where there is matplotlib."""
+
+    def run(program, *arguments):
+        path = tmp_path / "result.png"
+        drawn = ["--plot", str(path)] if find_spec("matplotlib") else []
+        assert program.main([*map(str, arguments), "--quick", *drawn]) == 0
+        output = capsys.readouterr().out
+        if drawn:
+            assert f"picture in {path}" in output
+            assert path.read_bytes().startswith(b"\x89PNG")
+        return output
+
+    return run
