@@ -247,8 +247,9 @@ class EncoderDecoder(Model):
 
 def _state_of(layer: Any) -> str:
     """What two layers must have in common to have the same states."""
-    kind = "h and c" if layer._cell.has_memory else "h"
-    return f"{kind}, ({layer.num_layers * (1 + layer.bidirectional)}, batch, {layer.hidden_size})"
+    kind, size = "h and c" if layer._cell.has_memory else "h", layer._layout.output_size
+    of_c = f", c of {layer.hidden_size}" if layer._layout.is_projected else ""
+    return f"{kind}, ({layer.num_layers * (1 + layer.bidirectional)}, batch, {size}){of_c}"
 
 
 def _choose(logits: Array, temperature: float | None, rng: np.random.Generator) -> Array:

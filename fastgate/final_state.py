@@ -20,7 +20,7 @@ class FinalStateTape(NamedTuple):
     dtype: np.dtype[Any]
     y_shape: tuple[int, ...]
     rows: int  # of the state, from its end
-    is_pair: bool
+    c_shape: tuple[int, ...] | None  # None where the state is h alone
 
 
 class FinalState(Frozen):
@@ -76,7 +76,8 @@ class FinalState(Frozen):
         y = np.array(h[-rows:] if h.ndim == 2 else h[-rows:].swapaxes(0, 1), order="C")
         if not self.all_layers:
             y = y.reshape(*y.shape[:-2], rows * h.shape[-1])
-        return y, FinalStateTape(h.shape, h.dtype, y.shape, rows, isinstance(state, tuple))
+        c_shape = np.shape(state[1]) if isinstance(state, tuple) else None
+        return y, FinalStateTape(h.shape, h.dtype, y.shape, rows, c_shape)
 
     def backward(self, tape: FinalStateTape, dy: npt.ArrayLike) -> State:
         """From the gradient in y to that in the state.
@@ -98,7 +99,7 @@ class FinalState(Frozen):
             dh[-tape.rows :] = own.reshape(tape.rows, -1)
         else:
             dh[-tape.rows :] = own.reshape(tape.shape[1], tape.rows, tape.shape[2]).swapaxes(0, 1)
-        return (dh, np.zeros(tape.shape, tape.dtype)) if tape.is_pair else dh
+        return dh if tape.c_shape is None else (dh, np.zeros(tape.c_shape, tape.dtype))
 
     def __repr__(self) -> str:
         return f"FinalState({'all_layers=True' if self.all_layers else ''})"
