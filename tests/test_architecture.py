@@ -13,7 +13,9 @@ import fastgate
 from fastgate.kernels import cpu
 
 LONGEST_FILE = 300  # lines: what one reads in one sitting
-FASTGATE = sorted(path for folder in ("", "demo", "training") for path in (ROOT / "fastgate" / folder).glob("*.py"))
+FASTGATE = sorted(
+    path for folder in ("", "demo", "exchange", "training") for path in (ROOT / "fastgate" / folder).glob("*.py")
+)
 KERNELS = sorted((ROOT / "kernels").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
@@ -207,7 +209,14 @@ def test_every_package_is_installed():
     configuration = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     listed = set(configuration["tool"]["setuptools"]["packages"])
     folders = {path.parent.relative_to(ROOT) for path in KERNELS if path.name == "__init__.py"}
-    parts = ("fastgate", "fastgate.bench", "fastgate.bench.peers", "fastgate.demo", "fastgate.training")
+    parts = (
+        "fastgate",
+        "fastgate.bench",
+        "fastgate.bench.peers",
+        "fastgate.demo",
+        "fastgate.exchange",
+        "fastgate.training",
+    )
     assert listed == {*parts, *(".".join(("fastgate", *folder.parts)) for folder in folders)}
     assert configuration["project"]["version"] == fastgate.__version__
 
