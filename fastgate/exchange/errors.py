@@ -15,10 +15,10 @@ def _modules(modules: Mapping[str, list[str]]) -> str:
 
 
 def no_state_dict(name: str, part: str, others: list[str], parts: list[str]) -> ValueError:
-    where = f" in the part {part!r}" if part else ""
-    got = f"also {_some(others)}" if others else "none"
-    advice = f"; there are parts {_some(map(repr, parts))}: choose one by part=" if parts and not part else ""
-    return ValueError(f"{name}: expected tensors, and nothing else{where}, got {got}{advice}")
+    where = f" under the name {part!r}" if part else ""
+    got = f"something else: {_some(others)}" if others else "none"
+    advice = f"; take one of the parts {_some(map(repr, parts))} by part=" if parts and not part else ""
+    return ValueError(f"{name}: expected tensors alone{where}, got {got}{advice}")
 
 
 def untold_layer(name: str, modules: Mapping[str, list[str]]) -> ValueError:

@@ -44,7 +44,7 @@ from typing import Any
 import numpy.typing as npt
 
 from fastgate import _errors, _safetensors
-from fastgate._arrays import as_choice, as_flag, as_probability
+from fastgate._arrays import as_flag, as_probability
 from fastgate.exchange import errors, files, modules, safetensors_files, state_dicts, torch_files, twins
 from fastgate.exchange.tensors import Tensors, collect
 
@@ -180,7 +180,9 @@ def to_torch(layer: Any, path: str | os.PathLike[str] | None = None, *, as_state
     ['bias', 'weight']
     """
     if path is not None:
-        arrays, ending = state_dicts.arrays_of(layer), as_choice("ending of path", Path(path).suffix, ENDINGS)
+        arrays, ending = state_dicts.arrays_of(layer), Path(path).suffix
+        if ending not in ENDINGS:
+            raise _errors.wrong_value("path", f"a name that ends in {' or '.join(ENDINGS)}", str(path))
         if ending == ".safetensors":
             _safetensors.write(path, arrays, {"format": "pt"})
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -29,6 +30,14 @@ from fastgate.sequential import Sequential
 
 RECURRENT = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)(_l(0|[1-9]\d{0,5}))?(_reverse)?")
 CELL = {"weight_ih", "weight_hh", "bias_ih", "bias_hh"}
+KNOWN = {LSTM, GRU, RNN, Embedding, Linear, Dropout, Activation, LayerNorm, FinalState}
+# Options that PyTorch has too, or that change nothing; of all others the default is what PyTorch computes.
+SAME = {
+    "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "proj_size", "dtype",
+    "device", "seed", "init", "in_features", "out_features", "num_embeddings", "embedding_dim", "padding_idx",
+    "features", "eps", "p", "function", "all_layers",
+}  # fmt: skip
+NONLINEARITIES = "tanh", "relu"
 GATES = {4: LSTM, 3: GRU, 1: RNN}
 
 
@@ -94,7 +103,7 @@ def _recurrent_of(name: str, tensors: Tensors, options: Options) -> Recurrent:
     if options.batch_first is not None or not is_cell:
         given["batch_first"] = _said("batch_first", options.batch_first, (True, False), name)
     if kind is RNN:
-        given["nonlinearity"] = _said("nonlinearity", options.nonlinearity, ("tanh", "relu"), f"{name}, of an RNN,")
+        given["nonlinearity"] = _said("nonlinearity", options.nonlinearity, NONLINEARITIES, f"{name}, of an RNN,")
     if given["num_layers"] > 1:
         given["dropout"] = options.dropout
     layer: Recurrent = kind(first["weight_ih"].shape[1], hidden_size, **given)
@@ -134,9 +143,6 @@ def modules_in(tensors: Mapping[str, Any]) -> dict[str, list[str]]:
 # ------------------------------------------------------------------------------------------------------------- writing
 
 
-KNOWN = {LSTM, GRU, RNN, Embedding, Linear, Dropout, Activation, LayerNorm, FinalState}
-
-
 def arrays_of(layer: Any, place: str = "layer") -> dict[str, Array]:
     """The state_dict of a layer or `Sequential`: read-only arrays under PyTorch's names."""
     if type(layer) is Sequential:
@@ -144,8 +150,12 @@ def arrays_of(layer: Any, place: str = "layer") -> dict[str, Array]:
         return {f"{path}.{own}": array for path, arrays in parts.items() for own, array in arrays.items()}
     if type(layer) not in KNOWN:
         raise errors.unknown_layer(place, type(layer).__name__)
-    if isinstance(layer, GRU) and not layer.reset_after:
-        raise _errors.misplaced(place, "reset_after=True, as PyTorch has no other GRU", layer)
+    for option, parameter in inspect.signature(type(layer)).parameters.items():
+        value = getattr(layer, option)
+        if option == "nonlinearity" and value not in NONLINEARITIES:
+            raise _errors.misplaced(place, f"nonlinearity {' or '.join(NONLINEARITIES)}, as in PyTorch", value)
+        if option not in {*SAME, "nonlinearity"} and value != parameter.default:
+            raise _errors.misplaced(place, f"{option}={parameter.default!r}, as in PyTorch", repr(value))
     if isinstance(layer, Recurrent) and layer.bias == "single":
         return _with_two_biases(layer)
     return dict(getattr(layer, "params", {}))

@@ -1,4 +1,4 @@
-"""ZIP archives whose members are stored as they are, read with nothing allowed that PyTorch does not write.
+"""ZIP archives whose members are stored as they are: nothing else that the format allows is read.
 
 Nothing is unpacked, so that no file can say more than it is long; members may not overlap; checksums are compared.
 """
@@ -22,6 +22,7 @@ class Member(NamedTuple):
     start: int
     size: int
     checksum: int
+    is_stored: bool  # not compressed nor encrypted
 
 
 def members_of(file: BinaryIO, size: int) -> dict[str, Member]:
@@ -44,6 +45,8 @@ def members_of(file: BinaryIO, size: int) -> dict[str, Member]:
 
 
 def read(file: BinaryIO, name: str, member: Member) -> bytes:
+    if not member.is_stored:
+        raise ValueError(f"is damaged: its member {name!r} is compressed or encrypted, as torch.save writes none")
     file.seek(member.start)
     content = file.read(member.size)
     if len(content) != member.size or zlib.crc32(content) != member.checksum:
@@ -87,11 +90,10 @@ def _entries(directory: bytes) -> dict[str, tuple[Member, int]]:
         extra = directory[at + lengths[0] : at + lengths[0] + lengths[1]]
         at += sum(lengths)
         size, packed, offset = _wide(extra, (size, packed, offset))
-        if method or flags & ENCRYPTED or packed != size:
-            raise ValueError(f"is damaged: its member {name!r} is compressed or encrypted, as PyTorch writes none")
         if name in found:
             raise ValueError(f"is damaged: it has two members {name!r}")
-        found[name] = Member(0, size, checksum), offset
+        is_stored = not method and not flags & ENCRYPTED and packed == size
+        found[name] = Member(0, packed, checksum, is_stored), offset
     return found
 
 

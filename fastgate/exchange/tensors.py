@@ -43,8 +43,9 @@ def tensor_of(name: str, value: Any) -> Tensor | None:
     """Of an array or a tensor of another library, on whatever device; None if it is neither."""
     if isinstance(value, Tensor):
         return value
-    if type(value).__module__.split(".")[0] == "torch" and hasattr(value, "detach"):
-        return _tensor_of_torch(name, value)
+    torch = sys.modules.get("torch")  # without which nobody has a tensor of it
+    if torch is not None and isinstance(value, torch.Tensor):
+        return _tensor_of_torch(name, value, torch)
     if not hasattr(value, "__dlpack__") and not isinstance(value, (np.ndarray, np.generic)):
         return None
     array = as_array(name, value)
@@ -52,10 +53,10 @@ def tensor_of(name: str, value: Any) -> Tensor | None:
     return Tensor(array.shape, dtype, lambda: array.astype(np.float32) if dtype == "bfloat16" else widen(array, dtype))
 
 
-def _tensor_of_torch(name: str, value: Any) -> Tensor:
-    if value.device.type == "meta" or value.layout is not sys.modules["torch"].strided or value.is_quantized:
-        kind = "quantized" if value.is_quantized else f"{value.layout} on the device {value.device}"
-        raise _errors.wrong_type(name, "a dense tensor that holds numbers", kind)
+def _tensor_of_torch(name: str, value: Any, torch: Any) -> Tensor:
+    if value.device.type == "meta" or value.layout is not torch.strided or value.is_quantized:
+        kind = "a quantized one" if value.is_quantized else f"{value.layout} on the device {value.device}"
+        raise _errors.wrong_type(name, "a dense tensor of floating-point numbers", kind)
     dtype = str(value.dtype).removeprefix("torch.")
 
     def read() -> Array:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastgate import _errors
 from fastgate._recurrent import Recurrent
 from fastgate.activation import Activation
 from fastgate.dropout import Dropout
@@ -65,6 +66,8 @@ def _made(layer: Any, torch: Any, container: Any) -> Any:
             return nn.Dropout(layer.p)
         case Activation(function="softplus"):
             return nn.Softplus(threshold=40.0)  # beyond which it is the identity in float64 too
+        case Activation(function=function) if function not in FUNCTIONS:
+            raise _errors.misplaced("layer", f"one of {', '.join(FUNCTIONS)}, which torch.nn has", repr(layer))
         case Activation():
             name, same = FUNCTIONS[layer.function]
             return getattr(nn, name)(**same)
