@@ -19,18 +19,25 @@ def set_num_threads(count: int) -> None:
 
 
 def get_num_threads() -> int:
-    """The number of threads fastgate may use: `FASTGATE_NUM_THREADS` or the CPUs of this process, until it is set."""
+    """The number of threads fastgate may use.
+
+    Until it is set, that of the environment: `FASTGATE_NUM_THREADS`, or else Numba's own `NUMBA_NUM_THREADS`, which joblib
+    sets in its workers so that all of them together use each core once; or the CPUs of this process.
+    """
     return int(cpu.team.get_threads())
 
 
+VARIABLES = "FASTGATE_NUM_THREADS", "NUMBA_NUM_THREADS"
+
+
 def _start() -> None:
-    wanted = os.environ.get("FASTGATE_NUM_THREADS", "")
-    if not wanted:
-        set_num_threads(cpu.team.available_cpus())
-        return
-    if not wanted.isdecimal() or int(wanted) < 1:
-        raise _errors.wrong_value("FASTGATE_NUM_THREADS", "an integer of at least 1", wanted)
-    set_num_threads(int(wanted))
+    for name in VARIABLES:
+        if wanted := os.environ.get(name, ""):
+            if not wanted.isdecimal() or int(wanted) < 1:
+                raise _errors.wrong_value(name, "an integer of at least 1", wanted)
+            set_num_threads(int(wanted))
+            return
+    set_num_threads(cpu.team.available_cpus())
 
 
 _start()

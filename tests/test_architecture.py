@@ -14,7 +14,9 @@ from fastgate.kernels import cpu
 
 LONGEST_FILE = 300  # lines: what one reads in one sitting
 FASTGATE = sorted(
-    path for folder in ("", "demo", "exchange", "training") for path in (ROOT / "fastgate" / folder).glob("*.py")
+    path
+    for folder in ("", "demo", "exchange", "sklearn", "training")
+    for path in (ROOT / "fastgate" / folder).glob("*.py")
 )
 KERNELS = sorted((ROOT / "kernels").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
@@ -118,6 +120,7 @@ def test_import_is_light():
         "onnxruntime",
         "safetensors",
         "scipy.linalg",
+        "sklearn",
         "pytest",
     ]
     assert set(heavy).isdisjoint(done.stdout.split())
@@ -215,6 +218,7 @@ def test_every_package_is_installed():
         "fastgate.bench.peers",
         "fastgate.demo",
         "fastgate.exchange",
+        "fastgate.sklearn",
         "fastgate.training",
     )
     assert listed == {*parts, *(".".join(("fastgate", *folder.parts)) for folder in folders)}

@@ -150,6 +150,16 @@ def test_threads_in_the_environment(text):
     assert last == f"ValueError: FASTGATE_NUM_THREADS: expected an integer of at least 1, got {text!r}"
 
 
+@pytest.mark.parametrize(("ours", "numbas", "expected"), [("3", "1", 3), ("", "1", 1), ("2", "", 2)])
+def test_threads_of_fastgate_come_before_those_of_numba(ours, numbas, expected):
+    home = str(Path(fg.__file__).parents[1])
+    environment = os.environ | {"FASTGATE_NUM_THREADS": ours, "PYTHONPATH": home}
+    environment |= {"NUMBA_NUM_THREADS": numbas} if numbas else {}
+    program = "import fastgate; print(fastgate.get_num_threads())"
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert int(ended.stdout) == expected
+
+
 # ------------------------------------------------------------------------------------------- Linear and Embedding
 
 

@@ -222,8 +222,8 @@ def test_an_iterator_lasts_for_its_batches():
         model.fit(iter(list(generated(0))), loss="mse", optimizer=fg.Adam(), epochs=3)
 
 
-@pytest.mark.parametrize("name", ["FASTGATE_NUM_THREADS", "OPENBLAS_NUM_THREADS"])
-def test_the_same_bits_for_any_number_of_threads(name):
+def test_the_same_bits_for_any_number_of_threads():
+    """Those of BLAS, too."""
     program = (
         "import numpy as np, fastgate as fg, hashlib\n"
         "x = np.random.default_rng(0).standard_normal((80, 30, 32)).astype(np.float32)\n"
@@ -231,4 +231,5 @@ def test_the_same_bits_for_any_number_of_threads(name):
         "model.fit(x, x[:, 0, 0], loss='mse', optimizer=fg.Adam(), batch_size=40, epochs=2, clip_norm=0.01)\n"
         "print(hashlib.sha256(model.params.flat.tobytes()).hexdigest())\n"
     )
-    assert len({run_python(program, **{name: threads}).stdout for threads in ("1", "2")}) == 1
+    runs = [run_python(program, FASTGATE_NUM_THREADS=n, OPENBLAS_NUM_THREADS=n) for n in ("1", "2")]
+    assert runs[0].stdout == runs[1].stdout

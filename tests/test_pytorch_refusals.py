@@ -1,5 +1,6 @@
 """Modules that fastgate does not have, and layers that PyTorch does not: refused by name, never nearly the same."""
 
+import numpy as np
 import pytest
 from complaints import complaint
 
@@ -65,3 +66,11 @@ def test_refused_layers(tmp_path, make, kind, piece):
     assert not list(tmp_path.iterdir())
     with complaint(ValueError, "path", ".bin"):
         fg.to_torch(fg.Linear(3, 4), tmp_path / "file.bin")
+
+
+def test_refused_padding():
+    for value, kind in ((4, ValueError), (-1, ValueError), (1.0, TypeError)):
+        with complaint(kind, "padding_idx", f"got {value!r}"):
+            fg.Embedding(4, 3, padding_idx=value)
+    table = fg.Embedding(4, 3, padding_idx=1, seed=0)
+    assert np.flatnonzero(~table.params["weight"].any(axis=1)).tolist() == [1]

@@ -13,7 +13,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 
 def test_programs_run_as_they_stand(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    first, model, training, stream, texts, equations = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    first, model, training, stream, texts, sklearn, equations = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names = {}
     exec(first, names)
     assert names["y"].shape == (8, 20, 64)
@@ -30,6 +30,10 @@ def test_programs_run_as_they_stand(tmp_path, monkeypatch):
     assert (tmp_path / "checkpoints").is_dir()
     exec(equations, names)
     assert names["lstm"].hidden_size == names["gru"].hidden_size == 5
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed: the README's estimator is not run")
+    exec(first, names)
+    exec(model, names)
+    exec(sklearn, names)
 
 
 def test_speeds_are_those_of_the_latest_release(monkeypatch):

@@ -54,6 +54,17 @@ def test_more_epochs_go_on(tmp_path):
     assert everything(*run("arrays", tmp_path)) == everything(*run("arrays"))
 
 
+@pytest.mark.parametrize("schedule", [lambda: lambda step: 0.1 / (1 + step), lambda: fg.CosineDecay(0.1, 9)])
+def test_a_schedule_goes_on(tmp_path, schedule):
+    x, y = kinds()["arrays"][1]
+    models = [kinds()["arrays"][0] for _ in range(3)]
+    for model, epochs, kept in zip(models, (2, 1, 2), (False, True, True), strict=True):
+        folder = {"checkpoint": tmp_path, "resume": True} if kept else {}
+        history = model.fit(x, y, loss="mse", optimizer=fg.SGD(schedule(), momentum=0.9), epochs=epochs, **folder)
+    assert history.epochs == 2
+    np.testing.assert_array_equal(models[0].params.flat, models[2].params.flat)
+
+
 def test_the_last_ones_are_kept(tmp_path):
     _, _, history = run("arrays", tmp_path, every=2, keep=2)
     assert sorted(path.name for path in tmp_path.glob("*.npz")) == ["step-000000008.npz", "step-000000009.npz"]

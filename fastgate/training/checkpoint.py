@@ -18,6 +18,7 @@ from typing import IO, Any, Self
 
 import numpy as np
 
+from fastgate import _errors
 from fastgate._arrays import Array, as_size
 from fastgate._atomic import atomic_file
 from fastgate.training import errors
@@ -83,7 +84,7 @@ def write(path: Path, state: dict[str, Any]) -> None:
     text = json.dumps({"format": FORMAT, "state": _described(state, "", arrays)})
     arrays[DESCRIPTION] = np.frombuffer(text.encode(), np.uint8)
     with atomic_file(path) as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -105,6 +106,8 @@ def _described(value: Any, path: str, arrays: dict[str, Array]) -> Any:
     if isinstance(value, np.generic):
         value = value.item() if value.dtype.kind in "biufU" else np.asarray(value)
     if isinstance(value, np.ndarray):
+        if value.dtype.hasobject:  # which NumPy would pickle
+            raise _errors.wrong_type(path.lstrip("."), "an array of numbers", f"dtype {value.dtype}")
         name = path.lstrip(".")
         while name in arrays:  # a point may be part of a key
             name += "."

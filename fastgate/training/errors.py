@@ -9,6 +9,9 @@ from typing import Any
 class NonFiniteError(FloatingPointError):
     """Raised by `fit` where a loss, a gradient or an update is not finite; the parameters are those before that step.
 
+    The message counts steps and epochs from 0. After an update that is not finite, the optimiser keeps what it has
+    noted of that step: go on from a checkpoint, or with a new one.
+
     Attributes
     ----------
     history : History

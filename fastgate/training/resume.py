@@ -150,4 +150,7 @@ def _difference(then: Any, now: Any) -> tuple[str, Any, Any]:
 
 
 def _rate_of(optimizer: Any) -> Any:
-    return repr(optimizer.lr) if callable(optimizer.lr) else optimizer.lr
+    """A number; or what a schedule is called, as the printed form of a function is another in each process."""
+    if not callable(optimizer.lr):
+        return optimizer.lr
+    return getattr(optimizer.lr, "__qualname__", None) or repr(optimizer.lr)

@@ -1,6 +1,6 @@
 """A dense layer, y = x W^T + b, by the same tiles as the recurrent ones; rows are shared out over the threads."""
 
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -20,9 +20,10 @@ from fastgate.kernels.cpu.weights import backward_panels, forward_panels
 PLACES = (Place(0),)
 
 
-def _columns(N, dtype):
+@lru_cache
+def _columns(N, width):
     """One group of one gate."""
-    return group_columns([(0,)], N, lanes(dtype))
+    return group_columns([(0,)], N, width)
 
 
 def pack_weights(W, b):
@@ -30,7 +31,7 @@ def pack_weights(W, b):
     N = W.shape[0]
     bias = memory.zeros((1, padded(N, W.dtype)), W.dtype)
     bias[0, :N] = b
-    return forward_panels(W, _columns(N, W.dtype)), bias
+    return forward_panels(W, _columns(N, lanes(W.dtype))), bias
 
 
 def pack_backward_weights(W):
