@@ -54,9 +54,9 @@ def features_given(layer: Any, taken: int | None, before: Member | None) -> int 
     size: Any
     if isinstance(layer, FinalState) and before:
         source = before.layer
-        size = source.hidden_size if layer.all_layers else features_given(source, None, None)
+        size = source._layout.output_size if layer.all_layers else features_given(source, None, None)
     elif isinstance(layer, Recurrent):
-        size = layer.hidden_size * (1 + layer.bidirectional)
+        size = layer._layout.output_size * (1 + layer.bidirectional)
     elif isinstance(layer, Embedding):
         size = layer.embedding_dim
     elif isinstance(layer, (Dropout, Activation)):

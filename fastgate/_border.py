@@ -22,7 +22,7 @@ class Batch(NamedTuple):
     is_unbatched: bool
     x_shape: tuple[int, int, int]  # inside there is always an axis of sequences
     y_shape: tuple[int, int, int]
-    zeros: Array  # the states where none are given; nobody writes there
+    zeros: tuple[Array, ...]  # the states where none are given; nobody writes there
 
 
 def read_batch(layer: Configured, x: Any, lengths: Any) -> tuple[Array, Batch, bool]:
@@ -59,12 +59,19 @@ def read_batch(layer: Configured, x: Any, lengths: Any) -> tuple[Array, Batch, b
         B,
         is_unbatched,
         shape,
-        (*shape[:2], layout.directions * layer.hidden_size),
-        np.zeros((layer.num_layers * layout.directions, B, layer.hidden_size), layer.dtype),
+        (*shape[:2], layout.directions * layout.output_size),
+        tuple(np.zeros(own, layer.dtype) for own in state_shapes(layer, B)),
     )
-    if full and batch.zeros.nbytes <= LARGEST_REMEMBERED:
+    if full and batch.zeros[0].nbytes <= LARGEST_REMEMBERED:
         layer._local.batch = x.shape, cpu.team.get_threads(), batch
     return own.reshape(shape), batch, not np.may_share_memory(own, x)
+
+
+def state_shapes(layer: Configured, B: int) -> list[tuple[int, int, int]]:
+    """Of h, or of h and c."""
+    layout = layer._layout
+    sizes = (layout.output_size, layout.hidden_size) if layer._cell.has_memory else (layout.output_size,)
+    return [(layout.num_layers * layout.directions, B, size) for size in sizes]
 
 
 def check_output(layer: Configured, out: Any, batch: Batch, x: Array, start: list[Array]) -> Array:
@@ -94,20 +101,19 @@ def _shares(layer: Configured, B: int, rows: int) -> tuple[int, int]:
     return (1, slices) if slices > 1 else (int(cpu.parts_for(B, rows, layer._multiply_adds)), 1)
 
 
-def read_states(layer: Configured, name: str, state: Any, zeros: Array, *, unbatched: bool) -> list[Array]:
-    """One or two arrays (num_layers * D, B, H), `zeros` where none is given."""
+def read_states(layer: Configured, name: str, state: Any, zeros: tuple[Array, ...], *, unbatched: bool) -> list[Array]:
+    """One or two arrays, shaped as `zeros`, which stand where none is given."""
     if not layer._cell.has_memory:
         if isinstance(state, tuple):
             raise _errors.wrong_type(name, "one array h: only an LSTM has a pair", "a tuple")
-        return [_read_state(layer, name, "", state, zeros, unbatched)]
+        return [_read_state(layer, name, "", state, zeros[0], unbatched)]
     if state is None:
-        return [zeros, zeros]
+        return list(zeros)
     if not isinstance(state, (tuple, list)) or len(state) != 2:
         raise _errors.wrong_type(name, "a pair (h, c)", type(state).__name__)
-    h, c = state
     return [
-        _read_state(layer, name, "[0] (h)", h, zeros, unbatched),
-        _read_state(layer, name, "[1] (c)", c, zeros, unbatched),
+        _read_state(layer, name, which, part, own, unbatched)
+        for which, part, own in zip(("[0] (h)", "[1] (c)"), state, zeros, strict=True)
     ]
 
 

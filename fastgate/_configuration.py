@@ -2,11 +2,12 @@
 
 import threading
 import warnings
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fastgate import _errors
 from fastgate._arrays import as_choice, as_dtype, as_probability, as_size, new_seed
 from fastgate._frozen import Frozen
 from fastgate._kernels import cpu
@@ -17,11 +18,10 @@ from fastgate._weights import INITIALIZERS, Initialization, Layout
 class Configured(Frozen):
     """Everything about a layer but its calls, for which see `Recurrent`."""
 
-    _gates: ClassVar[int]
+    _gates: str  # their names in the order of the parameters
     _cell: Any
     _multiply_adds: int
     _local: threading.local
-    _forget_gate: ClassVar[int | None] = None
 
     def __init__(
         self,
@@ -29,8 +29,9 @@ class Configured(Frozen):
         hidden_size: int,
         num_layers: int,
         *,
-        cell: str,
-        options: dict[str, Any],
+        cell: dict[str, Any],
+        usual: dict[str, Any],
+        proj_size: int = 0,
         bias: bool | str,
         batch_first: bool,
         dropout: float,
@@ -54,19 +55,23 @@ class Configured(Frozen):
             warnings.warn("dropout acts between layers and does nothing in a layer of num_layers=1", stacklevel=3)
         self.seed = new_seed() if seed is None else as_size("seed", seed, least=0)
 
-        self._options = options
-        self._cell_name = cell
-        traits = cpu.CELLS[cell]
+        self._usual = usual
+        self._cell_options = cell
+        traits = cpu.cell(**cell)
         if self.bias is False:
             kind = "none"
         else:
             kind = "single" if self.bias == "single" or traits.has_single_bias else "double"
         sizes = self.input_size, self.hidden_size, self.num_layers, 1 + self.bidirectional
-        self._layout = Layout(*sizes, self._gates, kind, traits.has_candidate_bias)
+        peepholes = tuple(self._gates[gate] for gate in traits.peephole_gates)
+        if proj_size >= self.hidden_size:
+            raise _errors.wrong_value("proj_size", f"less than hidden_size, which is {self.hidden_size}", proj_size)
+        output_size = proj_size or self.hidden_size
+        self._layout = Layout(*sizes, len(self._gates), kind, traits.has_candidate_bias, peepholes, output_size)
         self.params = Params(self._layout.shapes, self.dtype)
         with self.params.edit() as arrays:
             INITIALIZERS[self.init](
-                np.random.default_rng(self.seed), Initialization(arrays, self._layout, self._forget_gate)
+                np.random.default_rng(self.seed), Initialization(arrays, self._layout, self._gates.find("f"))
             )
         self._make_transient()
         self._freeze()
@@ -74,7 +79,7 @@ class Configured(Frozen):
     def _make_transient(self) -> None:
         """What is not copied with a layer."""
         self.__dict__.update(
-            _cell=cpu.CELLS[self._cell_name], _multiply_adds=self._layout.multiply_adds(), _local=threading.local()
+            _cell=cpu.cell(**self._cell_options), _multiply_adds=self._layout.multiply_adds(), _local=threading.local()
         )
 
     def _pack(self, *arguments: Any) -> Any:
@@ -93,9 +98,9 @@ class Configured(Frozen):
 
     def __repr__(self) -> str:
         defaults: dict[str, Any] = {"num_layers": 1, "bias": True, "batch_first": True, "dropout": 0.0}
-        defaults |= {"bidirectional": False, "init": "pytorch"}
+        defaults |= {"bidirectional": False, "init": "pytorch", **self._usual}
         options = {name: getattr(self, name) for name, usual in defaults.items() if getattr(self, name) != usual}
-        options |= self._options | ({"dtype": self.dtype.name} if self.dtype != np.float32 else {})
+        options |= {"dtype": self.dtype.name} if self.dtype != np.float32 else {}
         inside = [
             str(self.input_size),
             str(self.hidden_size),

@@ -42,6 +42,10 @@ class Quantized(Recurrent):
         weights = as_choice("weights", weights, cpu.FORMATS)
         if layer.dtype != np.float32:
             raise _errors.wrong_value("quantized", "a layer of dtype float32", layer.dtype.name)
+        if layer._layout.is_projected:
+            raise _errors.wrong_value(
+                "quantized", "a layer without a projection", f"proj_size={layer._layout.output_size}"
+            )
         state = layer.__getstate__()
         self.__dict__.update(state, _description=f"{layer!r}.quantized({weights!r})", weights=weights)
         self.__dict__["params"] = _rounded(layer.params, weights, self._description)

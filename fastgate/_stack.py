@@ -89,15 +89,15 @@ def backward(
             place = Place(depth, direction)
             row, weights = layout.row(place), packed_backward(layer, tape.snapshot, place)
             x, own = tape.records[row]
-            targets = layout.gradient_arrays(gradients.flat, place)
+            targets, extras = layout.gradient_arrays(gradients.flat, place)
             if is_whole:
                 _, run = ready[depth][direction]
-                run.whole(weights, own, x, dy, end, start, dx, targets)
+                run.whole(weights, own, x, dy, end, start, dx, targets, extras)
             else:
                 last, first = [part[row] for part in end], [part[row] for part in start]
                 cpu.recompute(
                     layer._cell, weights, own, _rows(x), _rows(dy), direction, last, first, _rows(dx), batch.schedule,
-                    batch.slices, targets,
+                    batch.slices, targets, extras,
                 )  # fmt: skip
             layout.finish_gradients(gradients, place, targets[3])
         dy = dx
@@ -132,7 +132,7 @@ def _ready(layer: Configured, kind: Any, batch: Batch) -> list[list[tuple[Place,
     layout = layer._layout
     found: list[list[tuple[Place, Any]]] = [[] for _ in range(layout.num_layers)]
     for place in layout.places():
-        sizes = layout.input_size_of(place.layer), layout.hidden_size, layer.dtype
+        sizes = layout.input_size_of(place.layer), layout.hidden_size, layout.output_size, layer.dtype
         run = kind(layer._cell, place.direction, schedule, slices, *sizes, layout.row(place))
         found[place.layer].append((place, run))
     runs = [run for own in found for _, run in own]
@@ -154,7 +154,8 @@ def packed(layer: Configured, snapshot: Snapshot, place: Place, slices: int = 1)
     weights = snapshot.derived.get((slices, place))
     if weights is None:
         arrays = layer._layout.kernel_arrays(snapshot.arrays, place)
-        weights = snapshot.derived[slices, place] = layer._pack(*arrays, slices)
+        extras = layer._layout.kernel_extras(snapshot.arrays, place)
+        weights = snapshot.derived[slices, place] = layer._pack(*arrays, extras, slices)
     return weights
 
 
@@ -162,5 +163,7 @@ def packed_backward(layer: Configured, snapshot: Snapshot, place: Place) -> Any:
     weights = snapshot.derived.get(("backward", place))
     if weights is None:
         W_ih, W_hh, _, _ = layer._layout.kernel_arrays(snapshot.arrays, place)
-        weights = snapshot.derived["backward", place] = cpu.pack_backward_weights(layer._cell, W_ih, W_hh)
+        extras = layer._layout.kernel_extras(snapshot.arrays, place)
+        weights = cpu.pack_backward_weights(layer._cell, W_ih, W_hh, extras)
+        snapshot.derived["backward", place] = weights
     return weights

@@ -29,7 +29,8 @@ class Ready(NamedTuple):
     kernel: Any
     fixed: Array  # what the kernel reads of each layer, as words: `own` keeps the memory
     y_shape: tuple[int, int]
-    state_shape: tuple[int, int, int]
+    h_shape: tuple[int, int, int]
+    c_shape: tuple[int, int, int]
     dtype: np.dtype[Any]
     no_memory: Array | None  # stands for c where a cell has none
     own: Any
@@ -58,7 +59,7 @@ class Steps(Configured):
             If an argument has the wrong type or shape, or the layer is bidirectional.
         """
         try:
-            snapshot, kernel, fixed, y_shape, state_shape, dtype, no_memory, _ = self._local.ready
+            snapshot, kernel, fixed, y_shape, h_shape, c_shape, dtype, no_memory, _ = self._local.ready
         except AttributeError:
             return _first_step(self, x, state)
         pair = state if no_memory is None else (state, no_memory)
@@ -68,8 +69,8 @@ class Steps(Configured):
         if not (type(x) is ndarray and type(h) is ndarray and type(c) is ndarray):
             return _first_step(self, x, state)
 
-        y, h_end = empty(y_shape, dtype), empty(state_shape, dtype)
-        c_end = empty(state_shape, dtype) if no_memory is None else no_memory
+        y, h_end = empty(y_shape, dtype), empty(h_shape, dtype)
+        c_end = empty(c_shape, dtype) if no_memory is None else no_memory
         try:
             if not kernel(x, h, c, fixed, y, h_end, c_end):
                 return _first_step(self, x, state)
@@ -88,8 +89,9 @@ def _first_step(layer: Configured, x: Any, state: Any) -> tuple[Array, State]:
     unbatched = x.ndim == 1
     x = x.reshape(-1, layer.input_size)
     ready = _prepare(layer, x.shape[0])
-    start = _border.read_states(layer, "state", state, np.zeros(ready.state_shape, layer.dtype), unbatched=unbatched)
-    y, end = empty(ready.y_shape, layer.dtype), [empty(ready.state_shape, layer.dtype) for _ in start]
+    zeros = tuple(np.zeros(shape, layer.dtype) for shape in _border.state_shapes(layer, x.shape[0]))
+    start = _border.read_states(layer, "state", state, zeros, unbatched=unbatched)
+    y, end = empty(ready.y_shape, layer.dtype), [empty(part.shape, layer.dtype) for part in start]
     h, c = start if len(start) == 2 else (start[0], ready.no_memory)
     h_end, c_end = end if len(end) == 2 else (end[0], ready.no_memory)
     ready.kernel(x, h, c, ready.fixed, y, h_end, c_end)
@@ -97,9 +99,9 @@ def _first_step(layer: Configured, x: Any, state: Any) -> tuple[Array, State]:
 
 
 def _prepare(layer: Configured, B: int) -> Ready:
-    snapshot, L, H = layer.params._snapshot, layer.num_layers, layer.hidden_size
+    snapshot, L, H, size = layer.params._snapshot, layer.num_layers, layer.hidden_size, layer._layout.output_size
     ready: Ready | None = getattr(layer._local, "ready", None)
-    if ready is not None and ready.snapshot is snapshot and ready.state_shape[1] == B:
+    if ready is not None and ready.snapshot is snapshot and ready.h_shape[1] == B:
         return ready
     packed = [_stack.packed(layer, snapshot, Place(i, 0)) for i in range(L)]
     states = memory.empty((3 * B, cpu.features.padded(H, layer.dtype)), layer.dtype)
@@ -109,7 +111,8 @@ def _prepare(layer: Configured, B: int) -> Ready:
         snapshot,
         kernel,
         fixed.words([(*weights, states, a) for weights in packed]),
-        (B, H),
+        (B, size),
+        (L, B, size),
         (L, B, H),
         layer.dtype,
         None if layer._cell.has_memory else empty((L, 0, H), layer.dtype),

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastgate._allowance import check_tensors
 from fastgate._arrays import Array
+from fastgate._kernels import cpu
 from fastgate._params import Shapes
 
 
@@ -36,6 +37,7 @@ class Layout:
 
     `bias` is "double" (PyTorch: one for the input's product and one for the recurrent one), "single" or "none".
     `recurrent_candidate_bias`: a single bias leaves out b_hn, which a GRU with reset_after=True needs for itself.
+    `peepholes` are the names of the gates that have one. `output_size`: that of h, H unless there is a projection.
     """
 
     input_size: int
@@ -45,6 +47,8 @@ class Layout:
     gates: int
     bias: str
     recurrent_candidate_bias: bool
+    peepholes: tuple[str, ...]
+    output_size: int
 
     def places(self) -> Iterator[Place]:
         """Every direction of every layer, in the order of the states."""
@@ -57,12 +61,17 @@ class Layout:
         return place.layer * self.directions + place.direction
 
     def input_size_of(self, layer: int) -> int:
-        return self.input_size if layer == 0 else self.directions * self.hidden_size
+        return self.input_size if layer == 0 else self.directions * self.output_size
 
     def multiply_adds(self) -> int:
         """Of one step of one sequence: what the choice of a number of threads goes by."""
-        inputs = sum(self.input_size_of(place.layer) + self.hidden_size for place in self.places())
-        return inputs * self.gates * self.hidden_size
+        inputs = sum(self.input_size_of(place.layer) + self.output_size for place in self.places())
+        projections = self.num_layers * self.directions * self.output_size if self.is_projected else 0
+        return (inputs * self.gates + projections) * self.hidden_size
+
+    @property
+    def is_projected(self) -> bool:
+        return self.output_size != self.hidden_size
 
     @cached_property
     def shapes(self) -> Shapes:
@@ -72,7 +81,7 @@ class Layout:
         shapes: Shapes = {}
         for place in self.places():
             shapes[f"weight_ih_{place.suffix}"] = (rows, self.input_size_of(place.layer))
-            shapes[f"weight_hh_{place.suffix}"] = (rows, H)
+            shapes[f"weight_hh_{place.suffix}"] = (rows, self.output_size)
             if self.bias == "double":
                 shapes[f"bias_ih_{place.suffix}"] = (rows,)
                 shapes[f"bias_hh_{place.suffix}"] = (rows,)
@@ -80,10 +89,13 @@ class Layout:
                 shapes[f"bias_{place.suffix}"] = (rows,)
                 if self.recurrent_candidate_bias:
                     shapes[f"bias_hn_{place.suffix}"] = (H,)
+            if self.is_projected:
+                shapes[f"weight_hr_{place.suffix}"] = (self.output_size, H)
+            shapes |= {f"peephole_{gate}_{place.suffix}": (H,) for gate in self.peepholes}
         return shapes
 
     def kernel_arrays(self, arrays: Mapping[str, Array], place: Place) -> tuple[Array, Array, Array, Array]:
-        """W_ih (G*H,I), W_hh (G*H,H), b_ih and b_hh (G*H); zeros where there is no such bias."""
+        """W_ih (G*H,I), W_hh (G*H,output_size), b_ih and b_hh (G*H); zeros where there is no such bias."""
         W_ih, W_hh = arrays[f"weight_ih_{place.suffix}"], arrays[f"weight_hh_{place.suffix}"]
         b_ih = b_hh = np.zeros(W_hh.shape[0], W_hh.dtype)
         if self.bias == "double":
@@ -94,29 +106,37 @@ class Layout:
                 b_hh = np.concatenate([b_hh[: -self.hidden_size], arrays[f"bias_hn_{place.suffix}"]])
         return W_ih, W_hh, b_ih, b_hh
 
+    def kernel_extras(self, arrays: Mapping[str, Array], place: Place) -> Any:
+        """What only some cells have: peepholes (K,H), W_hr (output_size,H)."""
+        peepholes = [arrays[f"peephole_{gate}_{place.suffix}"] for gate in self.peepholes]
+        W_hr = arrays[f"weight_hr_{place.suffix}"] if self.is_projected else None
+        return cpu.Extras(np.stack(peepholes) if peepholes else None, W_hr)
+
     @cached_property
     def _spans(self) -> dict[Place, list[tuple[slice | None, tuple[int, int]]]]:
-        """Of every place: where the four arrays lie in a vector of all parameters, None for nowhere, and their shapes
-        as matrices.
+        """Of every place: where the arrays of the kernels lie in a vector of all parameters, None for nowhere, and
+        their shapes as matrices.
         """
         ends = np.cumsum([0, *map(prod, self.shapes.values())]).tolist()
         found = {name: slice(*span) for name, span in zip(self.shapes, pairwise(ends), strict=True)}
         rows, H, spans = self.gates * self.hidden_size, self.hidden_size, {}
         b_ih, b_hh = ("bias_", "") if self.bias == "single" else ("bias_ih_", "bias_hh_")
         for place in self.places():
-            shapes = {"weight_ih_": (rows, self.input_size_of(place.layer)), "weight_hh_": (rows, H)}
-            shapes |= {b_ih: (1, rows), b_hh: (1, rows)}
+            shapes = {"weight_ih_": (rows, self.input_size_of(place.layer)), "weight_hh_": (rows, self.output_size)}
+            shapes |= {b_ih: (1, rows), b_hh: (1, rows), "weight_hr_": (self.output_size, H)}
             spans[place] = [(found.get(name + place.suffix), shape) for name, shape in shapes.items()]
+            own = [found[f"peephole_{gate}_{place.suffix}"] for gate in self.peepholes]  # one behind the other
+            spans[place].append((slice(own[0].start, own[-1].stop) if own else None, (len(own), H)))
         return spans
 
-    def gradient_arrays(self, flat: Array, place: Place) -> list[Array]:
-        """W_ih (G*H,I), W_hh (G*H,H), b_ih and b_hh (1,G*H) to write gradients into: views of `flat` (all parameters)
-        where there is such a parameter, else fresh arrays.
+    def gradient_arrays(self, flat: Array, place: Place) -> tuple[list[Array], Any]:
+        """W_ih (G*H,I), W_hh (G*H,output_size), b_ih and b_hh (1,G*H) to write gradients into, and `kernel_extras`:
+        views of `flat` (all parameters) where there is such a parameter, else fresh arrays.
         """
-        return [
-            np.empty(shape, flat.dtype) if span is None else flat[span].reshape(shape)
-            for span, shape in self._spans[place]
-        ]
+        *spans, W_hr, peepholes = self._spans[place]
+        arrays = [np.empty(shape, flat.dtype) if span is None else flat[span].reshape(shape) for span, shape in spans]
+        extras = [None if span is None else flat[span].reshape(shape) for span, shape in (peepholes, W_hr)]
+        return arrays, cpu.Extras(*extras)
 
     def finish_gradients(self, arrays: Mapping[str, Array], place: Place, b_hh: Array) -> None:
         """Take from the gradient of b_hh what a single bias keeps of it."""
@@ -129,7 +149,7 @@ class Initialization(NamedTuple):
 
     arrays: Mapping[str, Array]
     layout: Layout
-    forget_gate: int | None  # its place among the gates; None where there is none
+    forget_gate: int  # its place among the gates; -1 where there is none
 
 
 def initialize_pytorch(rng: np.random.Generator, init: Initialization) -> None:
@@ -141,17 +161,21 @@ def initialize_pytorch(rng: np.random.Generator, init: Initialization) -> None:
 
 def initialize_keras(rng: np.random.Generator, init: Initialization) -> None:
     """W_ih Glorot uniform (Glorot and Bengio 2010), W_hh orthogonal (Saxe et al. 2014), biases zero but for a forget
-    gate's, which is one (Jozefowicz et al. 2015): the defaults of Keras."""
+    gate's, which is one (Jozefowicz et al. 2015): the defaults of Keras. Peepholes zero, W_hr orthogonal."""
     H = init.layout.hidden_size
     for place in init.layout.places():
         W_ih, W_hh = (init.arrays[f"weight_{kind}_{place.suffix}"] for kind in ("ih", "hh"))
         bound = np.sqrt(6.0 / (W_ih.shape[0] + W_ih.shape[1]))
         W_ih[...] = rng.uniform(-bound, bound, W_ih.shape)
         W_hh[...] = orthogonal(rng, *W_hh.shape)
-        biases = [array for name, array in init.arrays.items() if name.startswith("bias") and _is_of(name, place)]
-        for array in biases:
+        own = {name: array for name, array in init.arrays.items() if _is_of(name, place)}
+        biases = [array for name, array in own.items() if name.startswith("bias")]
+        for array in (*biases, *(array for name, array in own.items() if name.startswith("peephole"))):
             array[...] = 0
-        if biases and init.forget_gate is not None:
+        for name, W_hr in own.items():
+            if name.startswith("weight_hr"):
+                W_hr[...] = orthogonal(rng, *W_hr.T.shape).T
+        if biases and init.forget_gate >= 0:
             biases[0][init.forget_gate * H : (init.forget_gate + 1) * H] = 1
 
 

@@ -246,8 +246,9 @@ class EncoderDecoder(Model):
 
 def _state_of(layer: Any) -> str:
     """What two layers must have in common to have the same states."""
-    kind = "h and c" if layer._cell.has_memory else "h"
-    return f"{kind}, ({layer.num_layers * (1 + layer.bidirectional)}, batch, {layer.hidden_size})"
+    rows, size = layer.num_layers * (1 + layer.bidirectional), layer._layout.output_size
+    c = f", and c, ({rows}, batch, {layer.hidden_size})" if layer._cell.has_memory else ""
+    return f"h, ({rows}, batch, {size}){c}"
 
 
 def _read(x: Any, lengths: Any) -> tuple[Any, Any]:

@@ -20,7 +20,7 @@ class FinalStateTape(NamedTuple):
     dtype: np.dtype[Any]
     y_shape: tuple[int, ...]
     rows: int  # of the state, from its end
-    is_pair: bool
+    c_shape: tuple[int, ...] | None  # None where the state is h alone
 
 
 class FinalState(Frozen):
@@ -77,7 +77,9 @@ class FinalState(Frozen):
         if not self.all_layers:
             y = y.reshape(*y.shape[:-2], rows * h.shape[-1])
         y = y.copy() if np.may_share_memory(y, h) else y
-        return y, FinalStateTape(h.shape, h.dtype, y.shape, rows, isinstance(state, tuple))
+        return y, FinalStateTape(
+            h.shape, h.dtype, y.shape, rows, np.shape(state[1]) if isinstance(state, tuple) else None
+        )
 
     def backward(self, tape: FinalStateTape, dy: npt.ArrayLike) -> State:
         """From the gradient in y to that in the state.
@@ -99,7 +101,7 @@ class FinalState(Frozen):
             dh[-tape.rows :] = own.reshape(tape.rows, -1)
         else:
             dh[-tape.rows :] = own.reshape(tape.shape[1], tape.rows, tape.shape[2]).swapaxes(0, 1)
-        return (dh, np.zeros_like(dh)) if tape.is_pair else dh
+        return dh if tape.c_shape is None else (dh, np.zeros(tape.c_shape, tape.dtype))
 
     def __repr__(self) -> str:
         return f"FinalState({'all_layers=True' if self.all_layers else ''})"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
+from fastgate._activations import Activation, as_activations, as_clip, with_parameters
 from fastgate._arrays import as_choice, as_floating
 from fastgate._concatenated import Equation, Gates, as_vector
 from fastgate._recurrent import Recurrent
+
+USUAL = ("sigmoid", "tanh")
 
 
 class GRU(Recurrent):
@@ -36,6 +40,10 @@ class GRU(Recurrent):
         before it, as in the paper.
     reset_carry : bool
         True: the reset gate also acts on the state that is carried over; with ``reset_after=False`` only.
+    activations : two activations
+        Of the gates r and z, and of n; see `LSTM`.
+    clip : float, optional
+        What enters the activations is clipped to [-clip, clip]; see `LSTM`.
 
     Attributes
     ----------
@@ -48,7 +56,7 @@ class GRU(Recurrent):
         If an option has a wrong type or value; the message names it.
     """
 
-    _gates = 3
+    _gates = "rzn"
 
     def __init__(
         self,
@@ -66,17 +74,21 @@ class GRU(Recurrent):
         init: str = "pytorch",
         reset_after: bool = True,
         reset_carry: bool = False,
+        activations: Sequence[Activation] = USUAL,
+        clip: float | None = None,
     ) -> None:
         self.reset_after = as_choice("reset_after", reset_after, (True, False))
         self.reset_carry = as_choice("reset_carry", reset_carry, (True, False))
         if reset_after and reset_carry:
             raise _errors.carry_of_reset_after()
+        self.activations = as_activations("activations", activations, USUAL)
+        self.clip = as_clip(clip)
         common: dict[str, Any] = {"bias": bias, "batch_first": batch_first, "dropout": dropout, "seed": seed}
         common |= {"bidirectional": bidirectional, "dtype": dtype, "device": device, "init": init}
-        cell, options = ("gru", {}) if reset_after else ("gru_reset_before", {"reset_after": False})
-        if reset_carry:
-            cell, options = "gru_reset_carry", options | {"reset_carry": True}
-        super().__init__(input_size, hidden_size, num_layers, cell=cell, options=options, **common)
+        kind = "gru" if reset_after else "gru_reset_carry" if reset_carry else "gru_reset_before"
+        cell = {"kind": kind, "activations": tuple(map(with_parameters, self.activations)), "clip": self.clip}
+        usual = {"reset_after": True, "reset_carry": False, "activations": USUAL, "clip": None}
+        super().__init__(input_size, hidden_size, num_layers, cell=cell, usual=usual, **common)
 
     @classmethod
     def from_concatenated(

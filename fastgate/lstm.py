@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy.typing as npt
 
+from fastgate._activations import Activation, as_activations, as_clip, with_parameters
+from fastgate._arrays import as_choice, as_size
 from fastgate._concatenated import Equation, Gates
 from fastgate._recurrent import Recurrent
+
+USUAL = ("sigmoid", "tanh", "tanh")
 
 
 class LSTM(Recurrent):
@@ -44,13 +49,33 @@ class LSTM(Recurrent):
         For the initial parameters and the dropout masks; drawn at random if None.
     init : "pytorch" or "keras"
         Uniform in +-1/sqrt(H); or Glorot uniform, orthogonal, and zero biases but one for the forget gate.
+    proj_size : int, below hidden_size
+        P: ``h' = W_hr (o * tanh(c'))`` has P units (Sak et al. 2014), and so has `y`; c keeps H. 0 for no projection.
+    activations : three activations
+        Of the gates i, f, o; of g; and of c'. Each is a name or, with parameters alpha and beta that are not the usual
+        ones, a tuple such as ``("hard_sigmoid", 1/6, 0.5)``. Names and usual parameters (definitions: ONNX's operator
+        LSTM): sigmoid, tanh, relu, linear, affine (1, 0), leaky_relu (0.01), thresholded_relu (1), scaled_tanh (1, 1),
+        hard_sigmoid (0.2, 0.5), elu (1), softsign, softplus.
+    clip : float, optional
+        What enters the activations of the gates i, f, g and o is clipped to [-clip, clip]; its gradient is 0 beyond. c is
+        not clipped.
+    coupled : bool
+        There is no forget gate, but ``f = 1 - i`` (Greff et al. 2017).
+    peepholes : bool
+        Gates see the memory: i and f also add ``p * c`` and o adds ``p * c'`` (Gers and Schmidhuber 2000).
 
     Attributes
     ----------
     params : Params
         ``weight_ih_l0`` (4H, I), ``weight_hh_l0`` (4H, H), ``bias_ih_l0`` (4H), ``bias_hh_l0`` (4H), then those of
         ``l0_reverse`` and of further layers; gates in the order i, f, g, o. With ``bias="single"`` there is one
-        ``bias_l0`` (4H).
+        ``bias_l0`` (4H). With ``proj_size`` ``weight_hh_l0`` is (4H, P), and ``weight_hr_l0`` (P, H). With ``coupled``
+        there are 3H rows, of i, g, o. Peepholes are ``peephole_i_l0``, ``peephole_f_l0`` and ``peephole_o_l0``, (H) each.
+
+    Notes
+    -----
+    Other options than the usual ones, and each combination of them, have kernels of their own, as fast as the others
+    and compiled on first use.
 
     Raises
     ------
@@ -66,9 +91,6 @@ class LSTM(Recurrent):
     ((2, 7, 5), (1, 2, 5), (1, 2, 5))
     """
 
-    _gates = 4
-    _forget_gate = 1
-
     def __init__(
         self,
         input_size: int,
@@ -83,10 +105,32 @@ class LSTM(Recurrent):
         device: str = "cpu",
         seed: int | None = None,
         init: str = "pytorch",
+        proj_size: int = 0,
+        activations: Sequence[Activation] = USUAL,
+        clip: float | None = None,
+        coupled: bool = False,
+        peepholes: bool = False,
     ) -> None:
+        self.proj_size = as_size("proj_size", proj_size, least=0)
+        self.activations = as_activations("activations", activations, USUAL)
+        self.clip = as_clip(clip)
+        self.coupled = as_choice("coupled", coupled, (True, False))
+        self.peepholes = as_choice("peepholes", peepholes, (True, False))
+        self._gates = "igo" if self.coupled else "ifgo"
         common: dict[str, Any] = {"bias": bias, "batch_first": batch_first, "dropout": dropout, "seed": seed}
         common |= {"bidirectional": bidirectional, "dtype": dtype, "device": device, "init": init}
-        super().__init__(input_size, hidden_size, num_layers, cell="lstm", options={}, **common)
+        cell = {
+            "kind": "lstm",
+            "activations": tuple(map(with_parameters, self.activations)),
+            "clip": self.clip,
+            "coupled": self.coupled,
+            "peepholes": self.peepholes,
+            "projected": self.proj_size > 0,
+        }
+        usual = {"proj_size": 0, "activations": USUAL, "clip": None, "coupled": False, "peepholes": False}
+        super().__init__(
+            input_size, hidden_size, num_layers, cell=cell, usual=usual, proj_size=self.proj_size, **common
+        )
 
     @classmethod
     def from_concatenated(

@@ -6,18 +6,21 @@ from typing import Any
 
 import numpy.typing as npt
 
-from fastgate._arrays import as_choice
+from fastgate._activations import Activation, as_activation, as_clip, with_parameters
 from fastgate._recurrent import Recurrent
 
 
 class RNN(Recurrent):
-    """Plain recurrent network (Elman 1990): ``h' = tanh(W x + b + U h + b')``, or relu.
+    """Plain recurrent network (Elman 1990): ``h' = tanh(W x + b + U h + b')``, or relu and others.
 
     Parameters
     ----------
     input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, device, seed, init
         As for `LSTM`.
-    nonlinearity : "tanh" or "relu"
+    nonlinearity : activation
+        "tanh", "relu" or another one; see `LSTM`.
+    clip : float, optional
+        What enters it is clipped to [-clip, clip]; see `LSTM`.
 
     Attributes
     ----------
@@ -30,7 +33,7 @@ class RNN(Recurrent):
         If an option has a wrong type or value; the message names it.
     """
 
-    _gates = 1
+    _gates = "h"
 
     def __init__(
         self,
@@ -46,10 +49,13 @@ class RNN(Recurrent):
         device: str = "cpu",
         seed: int | None = None,
         init: str = "pytorch",
-        nonlinearity: str = "tanh",
+        nonlinearity: Activation = "tanh",
+        clip: float | None = None,
     ) -> None:
-        self.nonlinearity = as_choice("nonlinearity", nonlinearity, ("tanh", "relu"))
+        self.nonlinearity = as_activation("nonlinearity", nonlinearity)
+        self.clip = as_clip(clip)
         common: dict[str, Any] = {"bias": bias, "batch_first": batch_first, "dropout": dropout, "seed": seed}
         common |= {"bidirectional": bidirectional, "dtype": dtype, "device": device, "init": init}
-        options = {} if nonlinearity == "tanh" else {"nonlinearity": nonlinearity}
-        super().__init__(input_size, hidden_size, num_layers, cell=f"rnn_{nonlinearity}", options=options, **common)
+        cell = {"kind": "rnn", "activations": (with_parameters(self.nonlinearity),), "clip": self.clip}
+        usual = {"nonlinearity": "tanh", "clip": None}
+        super().__init__(input_size, hidden_size, num_layers, cell=cell, usual=usual, **common)

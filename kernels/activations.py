@@ -103,15 +103,15 @@ def _relu_float64(x):
     return clip(x, f64(0.0), f64(np.inf))
 
 
-def _by_precision(function, float32, float64):
+def by_precision(function, float32, float64):
     """Compile `function` as the text for the precision of its argument."""
 
-    @overload(function, jit_options=INLINED)
+    @overload(function, jit_options=INLINED, strict=False)  # whatever the argument is called
     def choose(x):
         precision = getattr(x, "dtype", x)  # of a vector, or of a scalar
         return {types.float32: float32, types.float64: float64}.get(precision)
 
 
-_by_precision(tanh, _tanh_float32, _tanh_float64)
-_by_precision(sigmoid, _sigmoid_float32, _sigmoid_float64)
-_by_precision(relu, _relu_float32, _relu_float64)
+by_precision(tanh, _tanh_float32, _tanh_float64)
+by_precision(sigmoid, _sigmoid_float32, _sigmoid_float64)
+by_precision(relu, _relu_float32, _relu_float64)

@@ -30,6 +30,16 @@ def indicator(x):
     return type(x)(not np.real(x) <= 0)
 
 
+def choose(c, x, y):
+    """x where c > 0 (or NaN), else y; in the precision of c"""
+    return y if np.real(c) <= 0 else x
+
+
+def like(x, value):
+    """`value` as a number of the kind that x is"""
+    return value
+
+
 def magnitude(x):
     return abs(x)
 
@@ -40,7 +50,7 @@ def with_sign(x, y):
 
 
 def power_of_two(k):
-    """2**k for a float64 k that holds an integer from -1022 to 1023"""
+    """2**k for a k that holds an integer from -1022 to 1023, or from -126 to 127 in float32"""
     return 2.0**k
 
 
@@ -86,6 +96,14 @@ def _emit_indicator(builder, x):
     )
 
 
+def _emit_choose(builder, c, x, y):
+    return builder.select(builder.fcmp_ordered("<=", c, constant(c.type, 0.0)), y, x)
+
+
+def _emit_like(builder, x, value):
+    return value
+
+
 def _emit_magnitude(builder, x):
     return call_llvm(builder, "fabs", x)
 
@@ -96,10 +114,11 @@ def _emit_with_sign(builder, x, y):
 
 def _emit_power_of_two(builder, k):
     # Adding 1.5 * 2**52 leaves the integer in the lowest bits, from where it is moved into the exponent.
-    shifted = builder.fadd(k, constant(k.type, 1.5 * 2.0**52 + 1023.0))
-    integer = ir.IntType(64)
+    size, digits, bias = (32, 23, 127.0) if "float" in str(k.type) else (64, 52, 1023.0)
+    shifted = builder.fadd(k, constant(k.type, 1.5 * 2.0**digits + bias))
+    integer = ir.IntType(size)
     integers = ir.VectorType(integer, k.type.count) if isinstance(k.type, ir.VectorType) else integer
-    exponent = builder.shl(builder.bitcast(shifted, integers), constant(integers, 52))
+    exponent = builder.shl(builder.bitcast(shifted, integers), constant(integers, digits))
     return builder.bitcast(exponent, k.type)
 
 
@@ -108,6 +127,8 @@ EMITTERS = {
     complement: (1, _emit_complement),
     clip: (3, _emit_clip),
     indicator: (1, _emit_indicator),
+    choose: (3, _emit_choose),
+    like: (2, _emit_like),
     magnitude: (1, _emit_magnitude),
     with_sign: (2, _emit_with_sign),
     power_of_two: (1, _emit_power_of_two),

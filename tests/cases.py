@@ -34,8 +34,10 @@ def draw(rng, layer, B, T):
 
 def draw_states(rng, layer, B):
     rows = layer.num_layers * (2 if layer.bidirectional else 1)
-    count = 2 if isinstance(layer, fg.LSTM) else 1
-    return [rng.uniform(-0.9, 0.9, (rows, B, layer.hidden_size)).astype(layer.dtype) for _ in range(count)]
+    sizes = [layer.hidden_size]
+    if isinstance(layer, fg.LSTM):
+        sizes.insert(0, layer.proj_size or layer.hidden_size)
+    return [rng.uniform(-0.9, 0.9, (rows, B, size)).astype(layer.dtype) for size in sizes]
 
 
 def join(parts):

@@ -5,6 +5,7 @@ from fastgate.kernels.cpu import features as features
 from fastgate.kernels.cpu import roof as roof
 from fastgate.kernels.cpu import team as team
 from fastgate.kernels.cpu.cells import CELLS as CELLS
+from fastgate.kernels.cpu.cells import cell as cell
 from fastgate.kernels.cpu.direction import Backward as Backward
 from fastgate.kernels.cpu.direction import Forward as Forward
 from fastgate.kernels.cpu.direction import Trace as Trace
@@ -20,5 +21,7 @@ from fastgate.kernels.cpu.sharing import slices_for as slices_for
 from fastgate.kernels.cpu.stretches import recompute as recompute
 from fastgate.kernels.cpu.stretches import record_states as record_states
 from fastgate.kernels.cpu.stretches import steps_of_stretch as steps_of_stretch
+from fastgate.kernels.cpu.weights import Extras as Extras
 from fastgate.kernels.cpu.weights import pack_backward_weights as pack_backward_weights
 from fastgate.kernels.cpu.weights import pack_weights as pack_weights
+from fastgate.kernels.nonlinearities import DEFAULTS as DEFAULTS

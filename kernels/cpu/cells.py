@@ -3,12 +3,17 @@
 Gates are numbered as in PyTorch (i f g o, r z n). Forward, the pre-activations of a row lie in groups (`layout.py`):
 the input's product fills the first groups, the recurrent one those from `recurrent_group` on. Backward, a row of da has
 `da_places`: those of the input's gates first, in the order of `input_gates`.
+
+The usual cells are in `CELLS`. `cell` makes others, with further options, which compile kernels of their own.
 """
 
+from functools import cache, partial
 from typing import Any, NamedTuple
 
+from fastgate.kernels import equations
 from fastgate.kernels.cpu import gru, gru_reset_before, lstm, rnn
 from fastgate.kernels.cpu.sequences import make_backward, make_forward, make_step
+from fastgate.kernels.nonlinearities import activation
 
 
 class Place(NamedTuple):
@@ -34,6 +39,8 @@ class Cell(NamedTuple):
     forward: Any
     backward: Any
     step_for: Any  # dtype, that of packed weights -> its step
+    peephole_gates: tuple[int, ...] = ()  # those that see c, the last of them the new one
+    is_projected: bool = False  # h has fewer units than c
 
     @property
     def input_gates(self):
@@ -44,29 +51,32 @@ class Cell(NamedTuple):
         return sum(self.recurrent_groups, ())
 
 
-def _drivers(variant, step_forward, step_backward, first_place, places):
-    return {
-        "forward": make_forward(step_forward, variant),
-        "backward": make_backward(step_backward, first_place, places, variant),
-        "step_for": make_step(step_forward, variant),
-    }
-
-
-CELLS = {
-    "lstm": Cell(
-        group_sizes=(4,),
-        input_groups=((0, 1, 2, 3),),
-        recurrent_groups=((0, 1, 2, 3),),
+def _lstm(variant, activations, *, coupled=False, peepholes=False, projected=False):
+    make = equations.make_coupled_lstm if coupled else equations.make_lstm
+    pair = make(*activations)[2:] if peepholes else make(*activations)[:2]
+    steps = lstm.make_steps(*pair, variant, coupled=coupled, peepholes=peepholes, projected=projected)
+    gates = tuple(range(3 if coupled else 4))
+    seeing = (gates[:-2] + gates[-1:]) if peepholes else ()
+    return Cell(
+        group_sizes=(len(gates), *([len(seeing)] if peepholes else []), *([1] if projected else [])),
+        input_groups=(gates,),
+        recurrent_groups=(gates,),
         recurrent_group=0,
-        gates_kept=4,
-        da_places=tuple(Place(gate, gate) for gate in range(4)),
+        gates_kept=len(gates) + projected,
+        da_places=tuple(Place(gate, gate) for gate in gates),
         has_memory=True,
         has_single_bias=False,
         has_candidate_bias=False,
-        has_slices=True,
-        **_drivers("lstm", lstm.step_forward, lstm.step_backward, 0, 4),
-    ),
-    "gru": Cell(
+        has_slices=not projected,
+        peephole_gates=seeing,
+        is_projected=projected,
+        **_drivers(variant, steps, 0, len(gates)),
+    )
+
+
+def _gru(variant, activations):
+    *_, gru_cell, gru_cell_vjp = equations.make_gru(*activations)
+    return Cell(
         group_sizes=(1, 2, 1),
         input_groups=((2,), (0, 1)),
         recurrent_groups=((0, 1), (2,)),
@@ -77,48 +87,95 @@ CELLS = {
         has_single_bias=False,
         has_candidate_bias=True,
         has_slices=True,
-        **_drivers("gru", gru.step_forward, gru.step_backward, 1, 3),
-    ),
-    **{
-        name: Cell(
-            group_sizes=(1, 2, 1),
-            input_groups=((2,), (0, 1)),
-            recurrent_groups=((0, 1), (2,)),
-            recurrent_group=1,
-            gates_kept=4,
-            da_places=(
-                Place(2, 2, reset_place=3, has_bias=False),
-                Place(0, 0, has_bias=False),
-                Place(1, 1, has_bias=False),
-            ),
-            has_memory=False,
-            has_single_bias=True,
-            has_candidate_bias=False,
-            has_slices=False,
-            **_drivers(name, *steps, 1, 2),
-        )
-        for name, steps in {
-            "gru_reset_before": (gru_reset_before.step_forward, gru_reset_before.step_backward),
-            "gru_reset_carry": (gru_reset_before.carry_step_forward, gru_reset_before.carry_step_backward),
-        }.items()
-    },
-    **{
-        f"rnn_{name}": Cell(
-            group_sizes=(1,),
-            input_groups=((0,),),
-            recurrent_groups=((0,),),
-            recurrent_group=0,
-            gates_kept=0,
-            da_places=(Place(0, 0),),
-            has_memory=False,
-            has_single_bias=False,
-            has_candidate_bias=False,
-            has_slices=True,
-            **_drivers(f"rnn_{name}", *steps, 0, 1),
-        )
-        for name, steps in {
-            "tanh": (rnn.tanh_step_forward, rnn.tanh_step_backward),
-            "relu": (rnn.relu_step_forward, rnn.relu_step_backward),
-        }.items()
-    },
+        **_drivers(variant, gru.make_steps(gru_cell, gru_cell_vjp, variant), 1, 3),
+    )
+
+
+def _gru_reset_before(variant, activations, *, reset_carry):
+    own = equations.make_gru(*activations)[:4]
+    return Cell(
+        group_sizes=(1, 2, 1),
+        input_groups=((2,), (0, 1)),
+        recurrent_groups=((0, 1), (2,)),
+        recurrent_group=1,
+        gates_kept=4,
+        da_places=(
+            Place(2, 2, reset_place=3, has_bias=False),
+            Place(0, 0, has_bias=False),
+            Place(1, 1, has_bias=False),
+        ),
+        has_memory=False,
+        has_single_bias=True,
+        has_candidate_bias=False,
+        has_slices=False,
+        **_drivers(variant, gru_reset_before.make_steps(*own, variant, reset_carry=reset_carry), 1, 2),
+    )
+
+
+def _rnn(variant, activations):
+    return Cell(
+        group_sizes=(1,),
+        input_groups=((0,),),
+        recurrent_groups=((0,),),
+        recurrent_group=0,
+        gates_kept=0,
+        da_places=(Place(0, 0),),
+        has_memory=False,
+        has_single_bias=False,
+        has_candidate_bias=False,
+        has_slices=True,
+        **_drivers(variant, rnn.make_steps(*equations.make_rnn(*activations), variant), 0, 1),
+    )
+
+
+def _drivers(variant, steps, first_place, places):
+    step_forward, step_backward = steps
+    return {
+        "forward": make_forward(step_forward, variant),
+        "backward": make_backward(step_backward, first_place, places, variant),
+        "step_for": make_step(step_forward, variant),
+    }
+
+
+SIGMOID, TANH, RELU = ("sigmoid",), ("tanh",), ("relu",)
+# What makes a kind of cell, and its usual activations; a clip acts before those that say so.
+KINDS = {
+    "lstm": (_lstm, (SIGMOID, TANH, TANH), (True, True, False)),
+    "gru": (_gru, (SIGMOID, TANH), (True, True)),
+    "gru_reset_before": (partial(_gru_reset_before, reset_carry=False), (SIGMOID, TANH), (True, True)),
+    "gru_reset_carry": (partial(_gru_reset_before, reset_carry=True), (SIGMOID, TANH), (True, True)),
+    "rnn": (_rnn, (TANH,), (True,)),
+}
+
+
+def cell(kind, activations=None, clip=None, *, coupled=False, peepholes=False, projected=False):
+    """The `Cell` of a kind, of activations (each a name and its parameters) of what was clipped to [-clip, clip].
+
+    Only an LSTM has the other options.
+    """
+    options = {"coupled": coupled, "peepholes": peepholes, "projected": projected}
+    given = (name for name, is_given in options.items() if is_given)
+    return _made(kind, activations or KINDS[kind][1], clip, *given)
+
+
+@cache
+def _made(kind, activations, clip, *options):
+    make, usual, clipped = KINDS[kind]
+    # It stands in the key under which compiled kernels are kept.
+    is_usual = activations == usual and clip is None and not options
+    variant = kind if is_usual else f"{kind} {activations} clip={clip} {' '.join(options)}"
+    pairs = [
+        activation(name, tuple(parameters), clip if is_clipped else None)
+        for (name, *parameters), is_clipped in zip(activations, clipped, strict=True)
+    ]
+    return make(variant, pairs, **dict.fromkeys(options, True))
+
+
+CELLS = {
+    "lstm": cell("lstm"),
+    "gru": cell("gru"),
+    "gru_reset_before": cell("gru_reset_before"),
+    "gru_reset_carry": cell("gru_reset_carry"),
+    "rnn_tanh": cell("rnn"),
+    "rnn_relu": cell("rnn", (RELU,)),
 }

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastgate.kernels import memory
 from fastgate.kernels.cpu import team
+from fastgate.kernels.cpu.extra_gradients import ExtraGradients
 from fastgate.kernels.cpu.features import lanes, padded
 from fastgate.kernels.cpu.layout import slice_units
 from fastgate.kernels.cpu.sequences import BACKWARD_FIXED, FORWARD_FIXED
@@ -38,14 +39,15 @@ class Forward:
     the whole stack, of which this direction has row `state`.
     """
 
-    def __init__(self, cell, direction, schedule, slices, input_size, H, dtype, state=0):
-        B, M, Hp = schedule.order.size, sum(group_widths(cell, H, dtype, slices)), padded(H, dtype)
+    def __init__(self, cell, direction, schedule, slices, input_size, H, size, dtype, state=0):
+        B, M = schedule.order.size, sum(group_widths(cell, H, dtype, slices))
+        columns, Hp = padded(size, dtype), padded(H, dtype)
         self.dtype, self.slices, self.state = dtype, slices, state
         self.none, self.no_state = np.empty((0, H), dtype), np.empty((0, B, H), dtype)
-        self.kept = B + schedule.rows, Hp
+        self.h_kept, self.c_kept = (B + schedule.rows, columns), (B + schedule.rows, Hp)
         self.gates_kept = schedule.rows, cell.gates_kept * H
         self.has_memory, self.keeps_gates = cell.has_memory, cell.gates_kept > 0
-        self.h = memory.scratch("h", (2 * B, Hp), dtype)
+        self.h = memory.scratch("h", (2 * B, columns), dtype)
         self.c = memory.scratch("c", (B, Hp), dtype) if cell.has_memory else self.none
         chunk = max(PROJECTED_ROWS, PROJECTED_BYTES // (slices * M * dtype.itemsize))
         where = schedule.user_rows(direction), schedule.order, schedule.lengths
@@ -55,7 +57,8 @@ class Forward:
             x_rows = memory.scratch(("x_rows", number), (room, input_size), dtype)
             a = memory.scratch(("a", number), (room, M), dtype)
             steps = part.active, part.starts, schedule.begins(number, chunk)
-            numbers = direction * H, H, part.first, part.last, part.row, slice_units(H, lanes(dtype), slices)
+            units = slice_units(H, lanes(dtype), slices)
+            numbers = direction * size, H, size, part.first, part.last, part.row, units
             self.parts.append((*where, *steps, x_rows, a, *numbers))
         self.fixed = FORWARD_FIXED.words(self.parts)
         self.kernel = cell.forward
@@ -74,8 +77,8 @@ class Forward:
         def allocate(name, shape):
             return memory.scratch(("trace", name), shape, self.dtype) if for_now else memory.empty(shape, self.dtype)
 
-        h = allocate("h", self.kept)
-        c = allocate("c", self.kept) if self.has_memory else self.none
+        h = allocate("h", self.h_kept)
+        c = allocate("c", self.c_kept) if self.has_memory else self.none
         gates = allocate("gates", self.gates_kept)
         self._run(weights, x, y, start, end, h, c, gates, True, self.keeps_gates)
         return Trace(h, c, gates)
@@ -89,35 +92,41 @@ class Forward:
 class Backward:
     """The way back of one direction of one layer made ready for a schedule, like `Forward`."""
 
-    def __init__(self, cell, direction, schedule, slices, input_size, H, dtype, state=0):
+    def __init__(self, cell, direction, schedule, slices, input_size, H, size, dtype, state=0):
         B = schedule.order.size
         self.dtype, self.slices, self.state, self.no_state = dtype, slices, state, np.empty((0, B, H), dtype)
-        self.da_shape = schedule.rows, len(cell.da_places) * H
-        self.scratch = [memory.scratch(name, (B, padded(H, dtype)), dtype) for name in ("dh", "dc", "d_reset")]
+        self.da_shape = schedule.rows, len(cell.da_places) * H + (size if cell.is_projected else 0)
+        widths = ("dh", size), ("dc", H), ("d_operand", H)
+        self.scratch = [memory.scratch(name, (B, padded(width, dtype)), dtype) for name, width in widths]
         self.parts = []
         for part in schedule.parts:
             where = schedule.user_rows(direction), schedule.order, part.active, part.starts
-            numbers = direction * H, H, part.first, part.last, part.row, slice_units(H, lanes(dtype), slices), slices
+            units = slice_units(H, lanes(dtype), slices)
+            numbers = direction * size, H, size, part.first, part.last, part.row, units, slices
             self.parts.append((*where, *self.scratch, *numbers))
         self.fixed = BACKWARD_FIXED.words(self.parts)
         self.kernel = cell.backward
-        self.gradients = RowGradients(cell, direction, schedule, input_size, H, dtype)
+        self.gradients = RowGradients(cell, direction, schedule, input_size, H, size, dtype)
+        has_extras = cell.is_projected or cell.peephole_gates
+        self.extra_gradients = ExtraGradients(cell, schedule, H, size, dtype) if has_extras else None
 
-    def whole(self, weights, trace, x, dy, d_end, d_start, dx, gradients):
+    def whole(self, weights, trace, x, dy, d_end, d_start, dx, gradients, extras):
         """x (_,_,I)  dy (_,_,D*H) -> dx (_,_,I)  d_start  gradients: W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (1,G*H)"""
-        sums = Sums(gradients)
-        self(weights, trace, x, dy, d_end, d_start, dx, sums.arrays, True)
+        sums = Sums(gradients, extras)
+        self(weights, trace, x, dy, d_end, d_start, dx, sums, True)
         sums.finish()
 
     def __call__(self, weights, trace, x, dy, d_end, d_start, dx, sums, begin):
         """x (_,_,I)  dy (_,_,D*H), its columns of this direction  d_end of the states
-        -> dx (_,_,I), added to in the second direction  d_start of the states  sums as `RowGradients`
+        -> dx (_,_,I), added to in the second direction  d_start of the states  sums, from zero with `begin`
         """
         da = memory.scratch("da", self.da_shape, self.dtype)
         states = _with_memory(d_end, d_start, self.no_state)
         common = dy, *states, self.state, trace.h, trace.c, trace.gates, da, weights.W_hh, self.fixed
         _run_parts(self.kernel, common, len(self.parts), self.slices)
-        self.gradients(weights, trace, x, da, dx, sums, begin)
+        self.gradients(weights, trace, x, da, dx, sums.arrays, begin)
+        if self.extra_gradients:
+            self.extra_gradients(trace, da, sums.extras, begin)
 
 
 def _with_memory(first, second, no_state):

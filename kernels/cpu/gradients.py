@@ -47,23 +47,23 @@ def weight_gradients(
 
     for i in range(cuts.size - 2, -1, -1):
         cut, depth = cuts[i], cuts[i + 1] - cuts[i]
-        _fill_panels(x, x_rows, cut, depth, 0, dW_ih.shape[1], x_panels)
-        _fill_panels(h, h_rows, cut, depth, 0, dW_hh.shape[1], h_panels)
+        fill_panels(x, x_rows, cut, depth, 0, dW_ih.shape[1], x_panels)
+        fill_panels(h, h_rows, cut, depth, 0, dW_hh.shape[1], h_panels)
         for place in range(places.shape[0]):
             own, end = max(first - place * H, 0), min(last - place * H, H)
             if own >= end:
                 continue
             gate_ih, gate_hh, reset = places[place, 0], places[place, 1], places[place, 2]
             if reset >= 0:
-                _fill_panels(gates, rows, cut, depth, reset, H, reset_panels)
+                fill_panels(gates, rows, cut, depth, reset, H, reset_panels)
             for r in range(own, end, BLOCK):
                 units = min(BLOCK, end - r)
-                _fill_block(da, rows, cut, depth, place * H + r, units, da_block)
+                fill_block(da, rows, cut, depth, place * H + r, units, da_block)
                 if gate_ih >= 0:
-                    _add_block(dW_ih, gate_ih * H + r, units, da_block, x_panels, depth)
+                    add_block(dW_ih, gate_ih * H + r, units, da_block, x_panels, depth)
                 if gate_hh >= 0:
                     panels = reset_panels if reset >= 0 else h_panels
-                    _add_block(dW_hh, gate_hh * H + r, units, da_block, panels, depth)
+                    add_block(dW_hh, gate_hh * H + r, units, da_block, panels, depth)
             if gate_ih >= 0:
                 _add_bias(da, rows, cut, depth, place * H, own, end, db_ih, gate_ih * H)
             elif places[place, 3]:
@@ -88,7 +88,7 @@ def _clear(dW, db, gate, H, first, last):
 
 
 @jit
-def _fill_panels(source, index, cut, depth, column, columns, panels):
+def fill_panels(source, index, cut, depth, column, columns, panels):
     """source (Q,L)[index[cut:cut+depth], column:] -> panels (N,CHUNK*lanes): vectors of columns, zeros behind L"""
     width = lanes_of(source)
     for panel in range(panels.shape[0]):
@@ -99,7 +99,7 @@ def _fill_panels(source, index, cut, depth, column, columns, panels):
 
 
 @jit
-def _fill_block(da, index, cut, depth, column, columns, da_block):
+def fill_block(da, index, cut, depth, column, columns, da_block):
     """da (P,N)[index[cut:cut+depth], column : column+columns] -> da_block (CHUNK,BLOCK), by whole vectors"""
     for k in range(depth):
         for u in range(0, columns, lanes_of(da)):
@@ -107,7 +107,7 @@ def _fill_block(da, index, cut, depth, column, columns, da_block):
 
 
 @jit
-def _add_block(dW, row, rows, da_block, panels, depth):
+def add_block(dW, row, rows, da_block, panels, depth):
     """dW (G*H,K)[row : row+rows] += da_block.T @ panels"""
     K, width, stride = dW.shape[1], lanes_of(dW), panels.shape[1]
     count, tiles = -(-K // width), -(-rows // TILE_ROWS)

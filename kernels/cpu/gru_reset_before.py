@@ -8,23 +8,21 @@ With `reset_carry` h_reset takes the place of h in the update too: h' = (1 - z) 
 """
 
 from fastgate.kernels.cpu.matmul import accumulate
-from fastgate.kernels.cpu.quantize import depth_of
 from fastgate.kernels.cpu.simd import lanes_of, load, store, zero_of
 from fastgate.kernels.cpu.tail import load_some, store_some
-from fastgate.kernels.equations import gru_reset, gru_reset_vjp, gru_update, gru_update_vjp
 from fastgate.kernels.jit import jit
 
 
-def make_steps(reset_carry, variant):
+def make_steps(reset, reset_vjp, update, update_vjp, variant, *, reset_carry=False):
     @jit(variant=variant, inline=True)
     def step_forward(
-        a, at, h, before, after, c, memory_before, memory_after, W_hh, unit, units, rows, gates, row, keep
+        a, at, h, before, after, c, memory_before, memory_after, W_hh, unit, units, size, rows, gates, row, keep
     ):  # fmt: skip
         """a (A,M)[at] holding W_ih x + b in n, r, z  h (S,Hp)[before]  W_hh panels r, z; n -> h[after]
 
         With `keep` also gates (P,4H)[row].
         """
-        H, width = depth_of(W_hh), lanes_of(h)
+        H, width = size, lanes_of(h)
         blocks = -(-H // width)
         at_r, reset_blocks = blocks * width, W_hh.shape[0] - blocks
         at_reset = at_r + reset_blocks * width
@@ -34,7 +32,7 @@ def make_steps(reset_carry, variant):
                 count = H - u
                 a_r = load_some(a, at + m, at_r + u, count)
                 a_z = load_some(a, at + m, at_r + H + u, count)
-                r, z, h_reset = gru_reset(a_r, a_z, load(h, before + m, u))
+                r, z, h_reset = reset(a_r, a_z, load(h, before + m, u))
                 store_some(a, at + m, at_r + H + u, z, count)
                 store(a, at + m, at_reset + u, h_reset)
                 if keep:
@@ -49,7 +47,7 @@ def make_steps(reset_carry, variant):
                 a_n = load_some(a, at + m, u, count)
                 z = load_some(a, at + m, at_r + H + u, count)
                 carried = load(a, at + m, at_reset + u) if reset_carry else load(h, before + m, u)
-                h_next, n = gru_update(a_n, z, carried)
+                h_next, n = update(a_n, z, carried)
                 store(h, after + m, u, h_next)
                 if keep:
                     store_some(gates, row + m, u, n, count)
@@ -71,7 +69,7 @@ def make_steps(reset_carry, variant):
                 z = load_some(gates, row + m, 2 * H + u, count)
                 dh_next = load(dh, first + m, u) + load_some(dy, index[row + m], dy_column + u, count)
                 carried = load_some(gates, row + m, 3 * H + u, count) if reset_carry else load(h, before + m, u)
-                da_n, dz, d_carried = gru_update_vjp(dh_next, n, z, carried)
+                da_n, dz, d_carried = update_vjp(dh_next, n, z, carried)
                 store_some(da, row + m, u, da_n, count)
                 store_some(da, row + m, 2 * H + u, dz, count)
                 store(d_reset, first + m, u, d_carried if reset_carry else zero_of(da))
@@ -84,13 +82,9 @@ def make_steps(reset_carry, variant):
                 r = load_some(gates, row + m, H + u, count)
                 z = load_some(gates, row + m, 2 * H + u, count)
                 dz = load_some(da, row + m, 2 * H + u, count)
-                da_r, da_z, dh_prev = gru_reset_vjp(dz, load(d_reset, first + m, u), r, z, load(h, before + m, u))
+                da_r, da_z, dh_prev = reset_vjp(dz, load(d_reset, first + m, u), r, z, load(h, before + m, u))
                 store_some(da, row + m, H + u, da_r, count)
                 store_some(da, row + m, 2 * H + u, da_z, count)
                 store(dh, first + m, u, load(dh, first + m, u) + dh_prev)
 
     return step_forward, step_backward
-
-
-step_forward, step_backward = make_steps(False, "")
-carry_step_forward, carry_step_backward = make_steps(True, "reset_carry")

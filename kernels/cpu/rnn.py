@@ -1,8 +1,6 @@
-"""Plain RNN, tanh or relu: one gate, whose value is h; the tape needs no gates. Names are those of `lstm.py`."""
+"""Plain RNN: one gate, whose value is h; the tape needs no gates. Names are those of `lstm.py`."""
 
-from fastgate.kernels import equations
 from fastgate.kernels.cpu.matmul import accumulate
-from fastgate.kernels.cpu.quantize import depth_of
 from fastgate.kernels.cpu.simd import lanes_of, load, store, zero_of
 from fastgate.kernels.cpu.tail import load_some, store_some
 from fastgate.kernels.jit import jit
@@ -11,10 +9,10 @@ from fastgate.kernels.jit import jit
 def make_steps(cell, cell_vjp, variant):
     @jit(variant=variant, inline=True)
     def step_forward(
-        a, at, h, before, after, c, memory_before, memory_after, W_hh, unit, units, rows, gates, row, keep
+        a, at, h, before, after, c, memory_before, memory_after, W_hh, unit, units, size, rows, gates, row, keep
     ):  # fmt: skip
         """a (A,M)[at] holding W_ih x + b  h (S,Hp)[before]  W_hh panels -> h[after]"""
-        accumulate(a, at, 0, h, before, 0, W_hh, 0, W_hh.shape[0], 0, depth_of(W_hh), rows)
+        accumulate(a, at, 0, h, before, 0, W_hh, 0, W_hh.shape[0], 0, size, rows)
         for n in range(rows):
             for u in range(0, units, lanes_of(h)):
                 store(h, after + n, unit + u, cell(load_some(a, at + n, u, units - u)))
@@ -32,7 +30,3 @@ def make_steps(cell, cell_vjp, variant):
                 store(dh, first + n, own, zero_of(dh))
 
     return step_forward, step_backward
-
-
-tanh_step_forward, tanh_step_backward = make_steps(equations.rnn_tanh_cell, equations.rnn_tanh_cell_vjp, "tanh")
-relu_step_forward, relu_step_backward = make_steps(equations.rnn_relu_cell, equations.rnn_relu_cell_vjp, "relu")

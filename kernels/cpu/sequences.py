@@ -24,8 +24,8 @@ from fastgate.kernels.cpu.turns import end_turn, next_turn
 from fastgate.kernels.jit import jit, sealed
 
 # What a part of a schedule always takes along, in the order of the kernels' first lines.
-FORWARD_FIXED = Fixed(*[INDEX] * 6, *[MATRIX] * 2, *[NUMBER] * 6)
-BACKWARD_FIXED = Fixed(*[INDEX] * 4, *[MATRIX] * 3, *[NUMBER] * 7)
+FORWARD_FIXED = Fixed(*[INDEX] * 6, *[MATRIX] * 2, *[NUMBER] * 7)
+BACKWARD_FIXED = Fixed(*[INDEX] * 4, *[MATRIX] * 3, *[NUMBER] * 8)
 read_forward, read_backward = FORWARD_FIXED.reader, BACKWARD_FIXED.reader
 
 
@@ -60,7 +60,7 @@ def make_forward(step_forward, variant):
         computed together with that of this step, and x_rows (S*A,I), a (S*A,M) are scratch
         """
         (
-            index, order, lengths, active, starts, begins, x_rows, a, y_column, H, first, last, row, slice_units,
+            index, order, lengths, active, starts, begins, x_rows, a, y_column, H, size, first, last, row, slice_units,
         ) = read_forward(fixed, part, x)  # fmt: skip
         x_all = x.reshape((x.shape[0] * x.shape[1], x.shape[2]))
         y_all = y.reshape((y.shape[0] * y.shape[1], y.shape[2]))
@@ -73,9 +73,9 @@ def make_forward(step_forward, variant):
                 break
             step = turn - 1
             unit = piece * slice_units
-            units = min(slice_units, H - unit)
+            units, h_units = min(slice_units, H - unit), min(slice_units, size - unit)
             if turn == 0:
-                enter_state(h_start, state, order, first, last, unit, units, h)
+                enter_state(h_start, state, order, first, last, unit, h_units, h)
                 enter_state(c_start, state, order, first, last, unit, units, c)
             else:
                 scratch, begin = piece * room, begins[step]
@@ -97,19 +97,19 @@ def make_forward(step_forward, variant):
                     memory_before, memory_after = first, first
                 step_forward(
                     a, scratch + starts[step] - starts[begin], h, before, after, c, memory_before, memory_after,
-                    part_of(W_hh, piece, slices), unit, units, active[step], gates, own, keep_gates,
+                    part_of(W_hh, piece, slices), unit, units, size, active[step], gates, own, keep_gates,
                 )  # fmt: skip
                 if y_all.shape[0] > 0:
-                    scatter(h, after, unit, index, own, active[step], units, y_all, y_column + unit)
+                    scatter(h, after, unit, index, own, active[step], h_units, y_all, y_column + unit)
             if turn == steps:
                 for rank in range(first, last):
                     done = lengths[rank]
                     if keep:
                         at = B + row + starts[done - 1] + rank - first if done > 0 else rank
-                        leave_state(h, at, rank, order, unit, units, h_end, state)
+                        leave_state(h, at, rank, order, unit, h_units, h_end, state)
                         leave_state(c, at, rank, order, unit, units, c_end, state)
                     else:
-                        leave_state(h, rank + done % 2 * B, rank, order, unit, units, h_end, state)
+                        leave_state(h, rank + done % 2 * B, rank, order, unit, h_units, h_end, state)
                         leave_state(c, rank, rank, order, unit, units, c_end, state)
             if slices > 1:
                 end_turn(turns)
@@ -127,10 +127,10 @@ def make_backward(step_backward, first_place, places, variant):
         """dy (_,_,L)[index, dy_column:]  dh_end, dc_end (N,B,H)[state]  h, c, gates as kept  W_hh panels
         -> dh_start, dc_start (N,B,H)[state]  da (P,places*H)
 
-        fixed (parts,n)[part]: of these dh, dc, d_reset (B,Hp) are scratch
+        fixed (parts,n)[part]: of these dh, dc, d_operand (B,Hp) are scratch
         """
         (
-            index, order, active, starts, dh, dc, d_reset, dy_column, H, first, last, row, slice_units, slices,
+            index, order, active, starts, dh, dc, d_operand, dy_column, H, size, first, last, row, slice_units, slices,
         ) = read_backward(fixed, part, dy)  # fmt: skip
         dy_all = dy.reshape((dy.shape[0] * dy.shape[1], dy.shape[2]))
         B, steps = order.size, active.size
@@ -142,26 +142,26 @@ def make_backward(step_backward, first_place, places, variant):
                 break
             step = steps - 1 - turn
             unit, panel = piece * slice_units, piece * panels
-            units = min(slice_units, H - unit)
+            units, h_units = min(slice_units, H - unit), min(slice_units, size - unit)
             if turn == 0:
-                enter_state(dh_end, state, order, first, last, unit, units, dh)
+                enter_state(dh_end, state, order, first, last, unit, h_units, dh)
                 enter_state(dc_end, state, order, first, last, unit, units, dc)
             else:  # what the step after this one sends back through W_hh
                 accumulate(
                     dh, first, unit, da, row + starts[step + 1], first_place * H,
-                    W_hh, panel, min(panels, W_hh.shape[0] - panel), 0, places * H, active[step + 1],
+                    W_hh, panel, -(-h_units // lanes_of(dh)), 0, places * H, active[step + 1],
                 )  # fmt: skip
             if step >= 0:
                 own = row + starts[step]
                 after = B + own
                 before = first if step == 0 else after - active[step - 1]
                 step_backward(
-                    dy_all, dy_column, index, dh, dc, d_reset, first, gates, own, h, before, after, c, da, W_hh,
+                    dy_all, dy_column, index, dh, dc, d_operand, first, gates, own, h, before, after, c, da, W_hh,
                     unit, units, active[step],
                 )  # fmt: skip
             else:
                 for rank in range(first, last):
-                    leave_state(dh, rank, rank, order, unit, units, dh_start, state)
+                    leave_state(dh, rank, rank, order, unit, h_units, dh_start, state)
                     leave_state(dc, rank, rank, order, unit, units, dc_start, state)
             if slices > 1:
                 end_turn(turns)
@@ -180,14 +180,15 @@ def make_step(step_forward, variant):
         read = fixed_arguments.reader
 
         def step(x, h_start, c_start, fixed, y, h_end, c_end):
-            """x (B,I)  h_start, c_start (L,B,H) -> y (B,H)  h_end, c_end (L,B,H)
+            """x (B,I)  h_start, c_start (L,B,H) -> y (B,H)  h_end, c_end (L,B,H); with a projection y and h are smaller
 
             fixed (L,n), of each layer: bias, W_ih, W_hh, scratch states (3B,Hp), a (B,M). A cell without c has c_start
             and c_end of shape (L,0,H). States lie in one array: h before, h after, c.
             Unlike all other kernels this one looks at shapes, which costs nothing here and a microsecond in Python: if
             they do not fit to each other, nothing is done and False returned.
             """
-            B, H = y.shape
+            B, size = y.shape
+            H = c_start.shape[2]
             bias, W_ih, W_hh, states, a = read(fixed, 0, x)
             if x.shape != (B, depth_of(W_ih)) or h_start.shape != h_end.shape or c_start.shape != c_end.shape:
                 return False
@@ -196,12 +197,12 @@ def make_step(step_forward, variant):
                 _pad(h_start, layer, states, 0)
                 _pad(c_start, layer, states, 2 * B)
                 begin_gates(a, 0, x, 0, W_ih, bias, B)
-                step_forward(a, 0, states, 0, B, states, 2 * B, 2 * B, W_hh, 0, H, B, a, 0, False)
+                step_forward(a, 0, states, 0, B, states, 2 * B, 2 * B, W_hh, 0, H, size, B, a, 0, False)
                 _unpad(states, B, h_end, layer)
                 _unpad(states, 2 * B, c_end, layer)
                 x = h_end[layer]
             for n in range(B):
-                for u in range(H):
+                for u in range(size):
                     y[n, u] = x[n, u]
             return True
 

@@ -38,7 +38,8 @@ def steps_of_stretch(schedule, wanted):
 
 def record_states(cell, weights, x, y, direction, start, end, schedule, slices, steps):
     """x (R,I)  start of the states (each (B,H)) -> y (R,D*H)  end; returns `Stretches`"""
-    ready = _Ready(Forward, cell, direction, slices, x.shape[1], start[0].shape[1], x.dtype)
+    sizes = x.shape[1], start[-1].shape[1], start[0].shape[1], x.dtype
+    ready = _Ready(Forward, cell, direction, slices, *sizes)
     starts = [tuple(state.copy() for state in start)]  # the tape must not refer to the user's
     for own, row in schedule.stretches(direction, steps):
         after = tuple(memory.empty(state.shape, state.dtype) for state in start)
@@ -49,11 +50,11 @@ def record_states(cell, weights, x, y, direction, start, end, schedule, slices, 
     return Stretches(weights, steps, starts)
 
 
-def recompute(cell, weights, tape, x, dy, direction, d_end, d_start, dx, schedule, slices, gradients):
+def recompute(cell, weights, tape, x, dy, direction, d_end, d_start, dx, schedule, slices, gradients, extras):
     """x (R,I)  dy (R,D*H)  d_end of the states (each (B,H)) -> dx (R,I), added to in the second direction  d_start
-    gradients, as `direction.Backward` computes them
+    gradients and extras, as `direction.Backward` computes them
     """
-    sizes, sums = (x.shape[1], d_end[0].shape[1], x.dtype), Sums(gradients)
+    sizes, sums = (x.shape[1], d_end[-1].shape[1], d_end[0].shape[1], x.dtype), Sums(gradients, extras)
     forward, backward = (_Ready(kind, cell, direction, slices, *sizes) for kind in (Forward, Backward))
     no_y, is_last = np.empty((0, 0, 0), x.dtype), True
     pieces = zip(schedule.stretches(direction, tape.steps), tape.starts, strict=True)
@@ -62,7 +63,7 @@ def recompute(cell, weights, tape, x, dy, direction, d_end, d_start, dx, schedul
         trace = forward(own).record(tape.weights, x[None, row:], no_y, _stacked(start), _stacked(ends), for_now=True)
         before = d_start if start is tape.starts[0] else ends
         rows = x[None, row:], dy[None, row:], _stacked(d_end), _stacked(before), dx[None, row:]
-        backward(own)(weights, trace, *rows, sums.arrays, is_last)
+        backward(own)(weights, trace, *rows, sums, is_last)
         d_end, is_last = before, False
     sums.finish()
 

@@ -9,22 +9,24 @@ from fastgate.kernels.cpu import team
 from fastgate.kernels.cpu.features import lanes, padded
 from fastgate.kernels.cpu.gradients import BLOCK, CHUNK, FIXED, all_gradients
 from fastgate.kernels.cpu.sharing import threads_for
+from fastgate.kernels.cpu.weights import NO_EXTRAS
 
 
 class RowGradients:
     """Of one direction, ready for a schedule: the input's gradient, and the sums that those of the weights are."""
 
-    def __init__(self, cell, direction, schedule, input_size, H, dtype):
+    def __init__(self, cell, direction, schedule, input_size, H, size, dtype):
         places = places_of(cell.da_places, H)
-        workers = threads_for(schedule.rows * len(places) * H * (2 * input_size + H))
+        workers = threads_for(schedule.rows * len(places) * H * (2 * input_size + size))
         rows = min(CHUNK, max(1, schedule.rows)), padded(input_size, dtype)
         orders = schedule.canonical_user_rows(direction), schedule.canonical_before, schedule.canonical
         common = schedule.user_rows(direction), *orders, schedule.chunks, places
+        has_reset = any(place.reset_place for place in cell.da_places)
         self.kept = []  # what the words refer to
         for worker in range(workers):
             panels = [
                 panels_for(columns, dtype, worker, name)
-                for columns, name in ((input_size, "x"), (H, "h"), (0 if cell.has_slices else H, "reset"))
+                for columns, name in ((input_size, "x"), (size, "h"), (H if has_reset else 0, "reset"))
             ]
             d_rows = memory.scratch(("d_rows", worker), rows, dtype)
             scratch = d_rows, *panels, block_for(dtype, worker)
@@ -59,18 +61,21 @@ def places_of(places, H):
 
 
 class Sums:
-    """Where the gradients of W_ih (G*H,I), W_hh (G*H,H), b_ih and b_hh (1,G*H) are summed up: in themselves, unless
-    their rows are no whole vectors.
+    """Where the gradients of W_ih (G*H,I), W_hh (G*H,H), b_ih and b_hh (1,G*H), and `Extras`, are summed up: in
+    themselves, unless their rows are no whole vectors.
     """
 
-    def __init__(self, gradients):
+    def __init__(self, gradients, extras=NO_EXTRAS):
         W_ih, W_hh, b_ih, b_hh = gradients
-        self.matrices = W_ih, W_hh
         self.arrays = _padded(W_ih, "W_ih_sum"), _padded(W_hh, "W_hh_sum"), b_ih, b_hh
+        self.pairs, self.extras = list(zip((W_ih, W_hh), self.arrays, strict=False)), extras
+        if extras.W_hr is not None:
+            self.extras = extras._replace(W_hr=_padded(extras.W_hr, "W_hr_sum"))
+            self.pairs.append((extras.W_hr, self.extras.W_hr))
 
     def finish(self):
         """When everything has been added."""
-        for gradient, total in zip(self.matrices, self.arrays, strict=False):
+        for gradient, total in self.pairs:
             if total is not gradient:
                 gradient[...] = total[:, : gradient.shape[1]]
 

@@ -1,4 +1,7 @@
-"""Weights as the kernels read them: packed once for every version of the parameters."""
+"""Weights as the kernels read them: packed once for every version of the parameters.
+
+`size` is that of h: H, unless the cell is projected.
+"""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -7,7 +10,7 @@ import numpy as np
 
 from fastgate.kernels import memory
 from fastgate.kernels.cpu.features import lanes, padded
-from fastgate.kernels.cpu.layout import gate_columns, slice_columns, slice_units
+from fastgate.kernels.cpu.layout import gate_columns, group_columns, slice_columns, slice_units
 from fastgate.kernels.cpu.pack import add_bias, pack_backward, pack_forward
 
 
@@ -16,17 +19,27 @@ class Weights(NamedTuple):
 
     bias: np.ndarray  # (slices,M)
     W_ih: np.ndarray  # panels (slices*N,I,lanes)
-    W_hh: np.ndarray  # panels (slices*N,H,lanes)
+    W_hh: np.ndarray  # panels (slices*N,H,lanes), those of W_hr behind them
 
 
 class BackwardWeights(NamedTuple):
     W_ih: np.ndarray  # panels (Ip/lanes,gates*H,lanes)
-    W_hh: np.ndarray  # panels (Hp/lanes,gates*H,lanes)
+    W_hh: np.ndarray  # panels (Hp/lanes,gates*H,lanes), those of W_hr behind them; rows of peepholes at their end
 
 
-def pack_weights(cell, W_ih, W_hh, b_ih, b_hh, slices=1):
-    """W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (G*H), zero where there is none"""
-    dtype, H = W_hh.dtype, W_hh.shape[1]
+class Extras(NamedTuple):
+    """What only some cells have, or None."""
+
+    peepholes: np.ndarray | None = None  # (K,H), in the order of the cell's `peephole_gates`
+    W_hr: np.ndarray | None = None  # (size,H): h = W_hr m
+
+
+NO_EXTRAS = Extras()
+
+
+def pack_weights(cell, W_ih, W_hh, b_ih, b_hh, extras=NO_EXTRAS, slices=1):
+    """W_ih (G*H,I)  W_hh (G*H,size)  b_ih, b_hh (G*H), zero where there is none"""
+    dtype, H = W_hh.dtype, W_hh.shape[0] // len(cell.recurrent_gates)
     width = lanes(dtype)
     input_rows, recurrent_rows = (
         slice_columns(groups, H, width, slices) for groups in (cell.input_groups, cell.recurrent_groups)
@@ -36,7 +49,23 @@ def pack_weights(cell, W_ih, W_hh, b_ih, b_hh, slices=1):
     add_bias(b_ih, input_rows, input_starts, bias)
     if not cell.has_single_bias:
         add_bias(b_hh, recurrent_rows, recurrent_starts, bias)
-    return Weights(bias, forward_panels(W_ih, input_rows), forward_panels(W_hh, recurrent_rows))
+    if extras.peepholes is not None:
+        _, starts = bias_starts(cell.group_sizes, 1, H, width, slices)
+        groups = (tuple(range(len(cell.peephole_gates))),)
+        add_bias(extras.peepholes.reshape(-1), slice_columns(groups, H, width, slices), starts, bias)
+    recurrent = forward_panels(W_hh, recurrent_rows)
+    if extras.W_hr is not None:
+        recurrent = _together(recurrent, forward_panels(extras.W_hr, group_columns(((0,),), len(extras.W_hr), width)))
+    return Weights(bias, forward_panels(W_ih, input_rows), recurrent)
+
+
+def _together(first, second):
+    """Panels (M,K,lanes) and (N,L,lanes) -> (M+N,max(K,L),lanes), one behind the other"""
+    depth = max(first.shape[1], second.shape[1])
+    whole = memory.zeros((len(first) + len(second), depth, first.shape[2]), first.dtype)
+    whole[: len(first), : first.shape[1]] = first
+    whole[len(first) :, : second.shape[1]] = second
+    return whole
 
 
 def group_widths(cell, H, dtype, slices):
@@ -72,10 +101,19 @@ def backward_panels(W, rows):
     return panels
 
 
-def pack_backward_weights(cell, W_ih, W_hh):
-    """W_ih (G*H,I)  W_hh (G*H,H)"""
-    H = W_hh.shape[1]
-    return BackwardWeights(
-        backward_panels(W_ih, gate_columns(cell.input_gates, H)),
-        backward_panels(W_hh, gate_columns(cell.recurrent_gates, H)),
-    )
+def pack_backward_weights(cell, W_ih, W_hh, extras=NO_EXTRAS):
+    """W_ih (G*H,I)  W_hh (G*H,size)"""
+    H = W_hh.shape[0] // len(cell.recurrent_gates)
+    inputs, rows = backward_panels(W_ih, gate_columns(cell.input_gates, H)), gate_columns(cell.recurrent_gates, H)
+    if extras.W_hr is None:
+        return BackwardWeights(inputs, _with_peepholes(W_hh, rows, extras))
+    own = _with_peepholes(extras.W_hr, np.arange(len(extras.W_hr)), extras)
+    return BackwardWeights(inputs, _together(backward_panels(W_hh, rows), own))
+
+
+def _with_peepholes(W, rows, extras):
+    """W (N,H)[rows], and the peepholes behind it -> panels"""
+    if extras.peepholes is None:
+        return backward_panels(W, rows)
+    added = np.arange(len(W), len(W) + len(extras.peepholes))
+    return backward_panels(np.concatenate([W, extras.peepholes]), np.concatenate([rows, added]))
