@@ -16,6 +16,7 @@ def without(*names):
     return {name: array for name, array in lstm().items() if name not in names}
 
 
+GRU = {name: array[:12] for name, array in lstm().items()}
 RNN = {"weight_ih_l0": np.zeros((4, 3)), "weight_hh_l0": np.zeros((4, 4))}
 DEEP: dict = {}
 for _ in range(1000):
@@ -38,6 +39,7 @@ WRONG = {
     "a_gap": (lstm(weight_ih_l2=np.zeros((16, 4))), {}, "state_dict", "_l1"),
     "far": (lstm(weight_ih_l999999=np.zeros((16, 4))), {}, "state_dict", "_l1"),
     "projected": (lstm(weight_hr_l0=np.zeros((4, 4))), {}, "proj_size", "weight_hr_l0"),
+    "projected_gru": (GRU | {"weight_hr_l0": np.zeros((4, 4))}, {}, "state_dict", "GRU"),
     "ambiguous": ({"weight": np.zeros((3, 4))}, {}, "state_dict", "weight; give one of several"),
     "several": ({"a.weight": np.zeros((3, 4)), "b.bias": np.zeros(3)}, {}, "state_dict", "'a' (weight), 'b' (bias)"),
     "checkpoint": ({"model": lstm(), "epoch": 3}, {}, "state_dict", "'epoch' (int)"),

@@ -92,6 +92,8 @@ def _recurrent_of(name: str, tensors: Tensors, options: Options) -> Recurrent:
     if kind is None or rows % hidden_size:
         expected = "4, 3 or 1 times as many rows as hidden units, of an LSTM, GRU or RNN"
         raise _errors.wrong_value(f"{name}: weight_hh", expected, first["weight_hh"].shape)
+    if "weight_hr" in first and kind is not LSTM:
+        raise _errors.wrong_value(f"{name}: weight_hr", "an LSTM, which alone is projected", kind.__name__)
     given: dict[str, Any] = {
         "num_layers": max(Counter((match[1], match[4]) for match in found).values()),
         "bidirectional": any(match[4] for match in found),
