@@ -44,6 +44,7 @@ RECURRENT = {
     "lstm": ("LSTM", {}),
     "lstm_stack": ("LSTM", {"num_layers": 2, "bidirectional": True, "batch_first": True, "dropout": 0.25}),
     "lstm_no_bias": ("LSTM", {"bias": False, "num_layers": 3}),
+    "lstm_projected": ("LSTM", {"proj_size": 3, "num_layers": 2, "bidirectional": True}),
     "gru": ("GRU", {"bidirectional": True}),
     "gru_stack": ("GRU", {"num_layers": 2, "batch_first": True}),
     "rnn": ("RNN", {}),
@@ -54,6 +55,7 @@ recurrent = pytest.mark.parametrize(("kind", "options"), RECURRENT.values(), ids
 
 @recurrent
 @pytest.mark.parametrize("dtype", EPS)
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 def test_recurrent_layers(torch, nn, kind, options, dtype):
     module = getattr(nn, kind)(4, 5, **options, dtype=getattr(torch, dtype)).eval()
     layer = fg.from_torch(module)

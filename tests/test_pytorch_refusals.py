@@ -22,7 +22,6 @@ def hooked(nn):
 REFUSED = {
     "unknown": (lambda nn: nn.Conv1d(3, 4, 5), "Conv1d"),
     "nested": (lambda nn: nn.Sequential(nn.Linear(3, 3), nn.Sequential(nn.ReLU(), nn.BatchNorm1d(3))), "'1.1'"),
-    "projected": (lambda nn: nn.LSTM(3, 4, proj_size=2), "proj_size"),
     "subclass": (lambda nn: type("LSTM", (nn.LSTM,), {})(3, 4), "no subclass"),
     "parametrized": (lambda nn: nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)), "ParametrizedLinear"),
     "hooked": (hooked, "hooks"),
@@ -43,13 +42,15 @@ REFUSED = {
 
 @pytest.mark.parametrize(("make", "piece"), REFUSED.values(), ids=REFUSED)
 def test_refused_modules(torch, make, piece):
-    with pytest.raises(ValueError, match=r"^(module|proj_size)") as caught:
+    with pytest.raises(ValueError, match=r"^module") as caught:
         fg.from_torch(make(torch.nn))
     assert piece in str(caught.value)
 
 
 LAYERS = {
     "reset_before": (lambda: fg.GRU(3, 4, reset_after=False), ValueError, "reset_after=True"),
+    "peepholes": (lambda: fg.LSTM(3, 4, peepholes=True), ValueError, "peepholes=False"),
+    "clipped": (lambda: fg.GRU(3, 4, clip=3.0), ValueError, "clip=None"),
     "quantized": (lambda: fg.LSTM(3, 4).quantized("int8"), TypeError, "Quantized"),
     "in_a_model": (lambda: fg.Sequential(fg.Linear(3, 3), fg.GRU(3, 4, reset_after=False)), ValueError, "layer 1"),
     "own": (lambda: type("Own", (fg.Linear,), {})(3, 4), TypeError, "Own"),

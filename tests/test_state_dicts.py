@@ -38,7 +38,7 @@ WRONG = {
     "no_weight": (without("weight_hh_l0"), {}, "state_dict", "LSTM, GRU, RNN or Linear"),
     "a_gap": (lstm(weight_ih_l2=np.zeros((16, 4))), {}, "state_dict", "_l1"),
     "far": (lstm(weight_ih_l999999=np.zeros((16, 4))), {}, "state_dict", "_l1"),
-    "projected": (lstm(weight_hr_l0=np.zeros((4, 4))), {}, "proj_size", "weight_hr_l0"),
+    "projected": (lstm(weight_hr_l0=np.zeros((4, 4))), {}, "proj_size", "less than hidden_size"),
     "projected_gru": (GRU | {"weight_hr_l0": np.zeros((4, 4))}, {}, "state_dict", "GRU"),
     "ambiguous": ({"weight": np.zeros((3, 4))}, {}, "state_dict", "weight; give one of several"),
     "several": ({"a.weight": np.zeros((3, 4)), "b.bias": np.zeros(3)}, {}, "state_dict", "'a' (weight), 'b' (bias)"),

@@ -4,8 +4,7 @@
 torch.nn                                                fastgate
 ======================================================  ==================================================
 LSTM, GRU, RNN: num_layers, bias, batch_first,          the same, with the same options
-dropout, bidirectional, nonlinearity
-LSTM with proj_size                                     refused
+dropout, bidirectional, nonlinearity, proj_size
 LSTMCell, GRUCell, RNNCell                              LSTM, GRU, RNN of one layer, to be called by `step`;
                                                         refused within a model
 Linear                                                  the same

@@ -51,10 +51,8 @@ class Options(NamedTuple):
 
 
 def projection(proj_size: int) -> dict[str, int]:
-    """The option of an `LSTM` whose output is a product with its state: the one place that knows of it."""
-    if proj_size:
-        raise _errors.wrong_value("proj_size", "0, as fastgate does not project states (weight_hr_l0)", proj_size)
-    return {}
+    """The option of an `LSTM` whose output is a product with its state; no other layer has it."""
+    return {"proj_size": proj_size} if proj_size else {}
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
