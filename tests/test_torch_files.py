@@ -59,7 +59,7 @@ def refused(path, *pieces):
 # -------------------------------------------------------------------------------------------------------------- exact
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("protocol", [2, 4])
 def test_what_pytorch_saves(torch, path, protocol):
     whole = torch.arange(48, dtype=torch.float64).reshape(6, 8)
     given = {
@@ -67,8 +67,11 @@ def test_what_pytorch_saves(torch, path, protocol):
         "half": torch.linspace(-3, 3, 7).half(), "bfloat16": torch.linspace(-3, 3, 7).bfloat16(), "scalar": whole[1, 1],
         "empty": torch.zeros(0, 3), "one": torch.ones(1, 1).T,
     }  # fmt: skip
-    optimizer = torch.optim.Adam([torch.nn.Parameter(whole)])
-    torch.save({"given": given, "optimizer": optimizer.state_dict(), "loss": 0.5}, path, pickle_protocol=protocol)
+    optimizer = {
+        "state": {0: {"step": whole[0, 0]}},
+        "param_groups": [{"lr": 1e-3, "betas": (0.9, 2**40), "fused": None}],
+    }
+    torch.save({"given": given, "optimizer": optimizer, "loss": 0.5}, path, pickle_protocol=protocol)
     with torch_files.opened(path) as found:
         assert found["loss"] == 0.5
         for name, expected in given.items():

@@ -69,9 +69,8 @@ class _Reader:
             return FinalState(module.all_layers)
         name = kind.__name__
         if name in CELLS and path:
-            raise _errors.misplaced(
-                place, "no cell within a model, as it computes one step; convert it by itself", name
-            )
+            expected = "no cell within a model, as it computes one step; convert it by itself"
+            raise _errors.misplaced(place, expected, name)
         layer = _made(module, name, place, _tensors(module, place))
         if layer is None:
             raise errors.unknown_module(place)
@@ -79,10 +78,8 @@ class _Reader:
 
     def _check_plain(self, module: Any, place: str) -> None:
         """Raise if its class may compute something else than torch.nn's, or somebody interferes."""
-        kind = type(module)
-        if kind not in (self._own.Sequential, self._own.FinalState) and kind is not getattr(
-            self._nn, kind.__name__, None
-        ):
+        name = type(module).__name__
+        if type(module) not in (getattr(self._nn, name, None), getattr(self._own, name, None)):
             raise errors.unknown_module(place)
         if "forward" in module.__dict__ or any(getattr(module, hooks) for hooks in HOOKS):
             raise _errors.misplaced(place, "its class's forward alone, without hooks", "another, or hooks")

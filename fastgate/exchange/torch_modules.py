@@ -45,6 +45,6 @@ class Sequential(torch.nn.Sequential):  # type: ignore[misc]
 
 def _takes_pair(module: Any) -> bool:
     """It, or what comes first in it, is `FinalState`."""
-    while isinstance(module, Sequential):
+    while isinstance(module, torch.nn.Sequential) and len(module):
         module = module[0]
     return isinstance(module, FinalState)
