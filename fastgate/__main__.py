@@ -1,23 +1,20 @@
 """The command line: `python -m fastgate`, or `fastgate`."""
 
 import argparse
-import math
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import fastgate
 from fastgate import _info, _warmup
 from fastgate._arrays import DTYPES
-from fastgate._terminal import UserError, warn
+from fastgate._options import at_least, positive
+from fastgate._terminal import exit_code
 from fastgate.bench import program as bench
 from fastgate.bench.peers import LIBRARIES
 from fastgate.demo import program
 from fastgate.demo.model import CELLS
-
-INTERRUPTED = 130  # what a shell says of a program ended by Ctrl-C
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,28 +24,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.command is not None and arguments[0] != options.command:
         parser.error(f"{options.command} takes none of the demo's options")
-    try:
-        if options.command == "info":
-            return _info.run()
-        if options.command == "warmup":
-            cells = list(_warmup.LAYERS) if "all" in options.cells else options.cells
-            dtypes = list(DTYPES) if "all" in options.dtypes else options.dtypes
-            return _warmup.run(dict.fromkeys(cells), dict.fromkeys(dtypes))
-        if options.command == "bench":
-            return bench.run(options)
-        return program.run(options)
-    except UserError as error:
-        warn(f"fastgate: error: {error}")
-        return 2
-    except MemoryError as error:
-        warn(f"fastgate: error: not enough memory: {error}")
-        return 2
-    except KeyboardInterrupt:
-        warn("fastgate: interrupted")
-        return INTERRUPTED
-    except BrokenPipeError:  # as `fastgate | head` does; Python would complain once more when it flushes at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    return exit_code("fastgate", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.command == "info":
+        return _info.run()
+    if options.command == "warmup":
+        cells = list(_warmup.LAYERS) if "all" in options.cells else options.cells
+        dtypes = list(DTYPES) if "all" in options.dtypes else options.dtypes
+        return _warmup.run(dict.fromkeys(cells), dict.fromkeys(dtypes))
+    if options.command == "bench":
+        return bench.run(options)
+    return program.run(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,18 +49,18 @@ def _parser() -> argparse.ArgumentParser:
     demo = parser.add_argument_group("the demo")
     demo.add_argument("--text", type=Path, metavar="FILE", help="what to learn (default: Python's standard library)")
     demo.add_argument("--cell", choices=CELLS, default="lstm", help="default: %(default)s")
-    demo.add_argument("--hidden", type=_at_least(1), default=256, metavar="H", help="units (default: %(default)s)")
-    demo.add_argument("--layers", type=_at_least(1), default=1, metavar="N", help="default: %(default)s")
-    demo.add_argument("--batch", type=_at_least(1), default=32, metavar="B", help="default: %(default)s")
+    demo.add_argument("--hidden", type=at_least(1), default=256, metavar="H", help="units (default: %(default)s)")
+    demo.add_argument("--layers", type=at_least(1), default=1, metavar="N", help="default: %(default)s")
+    demo.add_argument("--batch", type=at_least(1), default=32, metavar="B", help="default: %(default)s")
     demo.add_argument(
-        "--seq-len", type=_at_least(1), default=64, metavar="T", help="characters of a training step (%(default)s)"
+        "--seq-len", type=at_least(1), default=64, metavar="T", help="characters of a training step (%(default)s)"
     )
     length = demo.add_mutually_exclusive_group()
     length.add_argument(
-        "--seconds", type=_positive, default=40.0, metavar="S", help="of training (default: %(default)g)"
+        "--seconds", type=positive, default=40.0, metavar="S", help="of training (default: %(default)g)"
     )
-    length.add_argument("--steps", type=_at_least(1), metavar="N", help="train so many steps, however long it takes")
-    demo.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="default: %(default)s")
+    length.add_argument("--steps", type=at_least(1), metavar="N", help="train so many steps, however long it takes")
+    demo.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="default: %(default)s")
     demo.add_argument("--no-torch", action="store_true", help="do not compare with PyTorch")
     demo.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the loss curves (needs matplotlib)")
 
@@ -112,32 +100,13 @@ def _add_bench(commands: Any) -> None:
             default=[default],
             help="default: " + default,
         )
-    command.add_argument("--threads", nargs="+", type=_at_least(1), metavar="N", help="default: 1, and all")
+    command.add_argument("--threads", nargs="+", type=at_least(1), metavar="N", help="default: 1, and all")
     command.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=LIBRARIES, help="default: all installed")
     command.add_argument(
-        "--seconds", type=_positive, default=60.0, metavar="S", help="of timing, unless that is too few (%(default)g)"
+        "--seconds", type=positive, default=60.0, metavar="S", help="of timing, unless that is too few (%(default)g)"
     )
     command.add_argument("--json", type=Path, metavar="FILE.json", help="write all figures")
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw ratios and roofline (needs matplotlib)")
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def integer(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"expected an integer of at least {least}, got {text!r}")
-        return int(text)
-
-    return integer
-
-
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0.0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
-    return number
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """What the command line shows: lines, progress, and what becomes of Ctrl-C."""
 
 import importlib.util
+import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
+INTERRUPTED = 130  # what a shell says of a program ended by Ctrl-C
 LINES = 10  # of progress, where there is no bar
 
 
@@ -29,6 +32,24 @@ def warn(text: str) -> None:
 def printable(text: str) -> str:
     """Without the characters that could command a terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def exit_code(program: str, run: Callable[[], int]) -> int:
+    """What `run` returns; where it fails, one line on stderr says why."""
+    try:
+        return run()
+    except UserError as error:
+        warn(f"{program}: error: {error}")
+        return 2
+    except MemoryError as error:
+        warn(f"{program}: error: not enough memory: {error}")
+        return 2
+    except KeyboardInterrupt:
+        warn(f"{program}: interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # as `fastgate | head` does; Python would complain once more when it flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 class Progress:

@@ -21,8 +21,8 @@ def set_num_threads(count: int) -> None:
 def get_num_threads() -> int:
     """The number of threads fastgate may use.
 
-    Until it is set, that of the environment: `FASTGATE_NUM_THREADS`, or else Numba's own `NUMBA_NUM_THREADS`, which joblib
-    sets in its workers so that all of them together use each core once; or the CPUs of this process.
+    Until it is set, that of the environment: `FASTGATE_NUM_THREADS`, or else Numba's own `NUMBA_NUM_THREADS`, which
+    joblib sets in its workers so that all of them together use each core once; or the CPUs of this process.
     """
     return int(cpu.team.get_threads())
 

@@ -1,5 +1,6 @@
 """What all tests share: unset memory holds NaN, and PyTorch is optional."""
 
+import signal
 from types import ModuleType
 
 import numpy as np
@@ -8,6 +9,12 @@ import pytest
 from fastgate import _recurrent, _stack, _step, _weights, layer_norm, linear
 from fastgate.kernels import memory
 from fastgate.kernels.cpu import direction
+
+
+def pytest_configure():
+    """In the background of a shell Ctrl-C is ignored, here and in what tests start; but some press it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _Poisoned(ModuleType):

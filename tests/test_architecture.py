@@ -15,9 +15,10 @@ from fastgate.kernels import cpu
 LONGEST_FILE = 300  # lines: what one reads in one sitting
 FASTGATE = sorted(
     path
-    for folder in ("", "demo", "exchange", "sklearn", "training")
+    for folder in ("", "demo", "examples", "exchange", "sklearn", "training")
     for path in (ROOT / "fastgate" / folder).glob("*.py")
 )
+EXAMPLES = [path for path in FASTGATE if path.parent.name == "examples" and not path.name.startswith("_")]
 KERNELS = sorted((ROOT / "kernels").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
@@ -89,6 +90,14 @@ def test_fastgate_takes_its_kernels_from_one_place(path):
 @pytest.mark.parametrize("path", [path for path in FASTGATE if path.name not in FASTGATE_MAY_IMPORT], ids=name_of)
 def test_fastgate_knows_nothing_of_compilation(path):
     assert not any(below(name, package) for name in imports_of(path) for package in ("numba", "llvmlite"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=name_of)
+def test_examples_need_only_what_is_public(path):
+    """What is copied works elsewhere, but for the lines that the command line is made of."""
+    inside = [name for name in imports_of(path) if below(name, "fastgate") and name != "fastgate"]
+    assert inside
+    assert all(below(name, "fastgate.examples") for name in inside)
 
 
 def test_the_rules_see_a_breach(tmp_path):
@@ -212,15 +221,8 @@ def test_every_package_is_installed():
     configuration = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     listed = set(configuration["tool"]["setuptools"]["packages"])
     folders = {path.parent.relative_to(ROOT) for path in KERNELS if path.name == "__init__.py"}
-    parts = (
-        "fastgate",
-        "fastgate.bench",
-        "fastgate.bench.peers",
-        "fastgate.demo",
-        "fastgate.exchange",
-        "fastgate.sklearn",
-        "fastgate.training",
-    )
+    names = "bench", "bench.peers", "demo", "examples", "exchange", "sklearn", "training"
+    parts = ("fastgate", *(f"fastgate.{name}" for name in names))
     assert listed == {*parts, *(".".join(("fastgate", *folder.parts)) for folder in folders)}
     assert configuration["project"]["version"] == fastgate.__version__
 

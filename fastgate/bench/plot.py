@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.transforms import blended_transform_factory
 
-from fastgate._terminal import UserError
+from fastgate import _picture
 from fastgate.bench.labels import place
 from fastgate.bench.timing import OURS, Row, geometric_mean
 
@@ -36,10 +36,7 @@ def draw(path: Path, rows: Sequence[Row], setting: dict[str, Any]) -> None:
     for right, group in zip(panels[:, 1], groups, strict=True):
         mine = [row for row in group if row.task.threads == group[0].task.threads and OURS in row.seconds]
         _label_roofline(figure, right, mine, setting["bandwidths"][group[0].task.threads])
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    _picture.save(path, figure)
 
 
 def _draw_ratios(axes: Any, rows: Sequence[Row]) -> None:

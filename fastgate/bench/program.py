@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import fastgate
-from fastgate import _info
-from fastgate._errors import missing_extra
-from fastgate._terminal import UserError, say
+from fastgate import _info, _picture
+from fastgate._options import check_target
+from fastgate._terminal import say
 from fastgate.bench import peers, report, timing
 from fastgate.bench.shapes import Shape, default_shapes
 from fastgate.bench.timing import OURS, Row, Task
@@ -19,7 +19,6 @@ from fastgate.bench.workers import Worker
 
 CELLS = {"lstm": "LSTM", "gru": "GRU", "gru-reset-before": "GRU reset_before", "rnn": "RNN"}
 MODES = {"inference": "inference", "training": "training_step", "step": "step"}
-PLOT_FORMATS = (".png", ".svg", ".pdf")
 
 
 def run(options: Namespace) -> int:
@@ -89,14 +88,10 @@ def _shapes(texts: Sequence[str] | None, work: str) -> list[Shape]:
 
 def _check(plot: Path | None, json: Path | None) -> None:
     """Before anything is measured, not after it."""
-    if plot is not None and importlib.util.find_spec("matplotlib") is None:
-        raise UserError(str(missing_extra("matplotlib", "bench", "for --plot")))
-    if plot is not None and plot.suffix.lower() not in PLOT_FORMATS:
-        raise UserError(f"--plot {plot}: expected a name that ends in {', '.join(PLOT_FORMATS)}")
-    for option, path in (("--plot", plot), ("--json", json)):
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            got = "a folder" if path.is_dir() else "no such folder"
-            raise UserError(f"{option} {path}: expected a file in a folder that exists, got {got}")
+    if plot is not None:
+        _picture.check(plot, "bench")
+    if json is not None:
+        check_target("--json", json)
 
 
 def _machine() -> dict[str, str]:

@@ -9,9 +9,8 @@ from time import perf_counter
 from typing import Any
 
 import fastgate
-from fastgate import _info
-from fastgate._errors import missing_extra
-from fastgate._terminal import Interruption, Progress, UserError, printable, say
+from fastgate import _info, _picture
+from fastgate._terminal import Interruption, Progress, printable, say
 from fastgate.demo import text as texts
 from fastgate.demo import training
 from fastgate.demo.model import CharModel, Sizes
@@ -20,13 +19,12 @@ from fastgate.demo.training import AVERAGED, Run
 
 SAMPLE = 400  # characters
 TEMPERATURE = 0.8
-PLOT_FORMATS = (".png", ".svg", ".pdf")
 
 
 def run(options: Namespace) -> int:
     """The exit code. Ctrl-C ends the training, not the demo, and is no failure."""
     if options.plot is not None:
-        _check_plot(options.plot)
+        _picture.check(options.plot)
     corpus = texts.read_standard_library() if options.text is None else texts.read_file(options.text)
     data = texts.prepare(corpus, options.batch, options.seq_len)
     sizes = Sizes(len(data.vocabulary), options.cell, options.hidden, options.layers, options.seed)
@@ -119,16 +117,6 @@ def _import_torch() -> Any:
         return None
 
 
-def _check_plot(path: Path) -> None:
-    """Before the training, not after it."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise UserError(str(missing_extra("matplotlib", "demo", "for --plot")))
-    if path.suffix.lower() not in PLOT_FORMATS:
-        raise UserError(f"--plot {path}: expected a name that ends in {', '.join(PLOT_FORMATS)}")
-    if path.is_dir() or not path.parent.is_dir():
-        raise UserError(f"--plot {path}: expected a file in a folder that exists")
-
-
 def _plot(path: Path, data: texts.Data, ours: Run, theirs: Run | None) -> None:
     from matplotlib.figure import Figure
 
@@ -141,8 +129,5 @@ def _plot(path: Path, data: texts.Data, ours: Run, theirs: Run | None) -> None:
     axes.axhline(data.unigram_bits, color="gray", linestyle=":", label="unigram baseline, held-out text")
     axes.set(xlabel="seconds of training", ylabel=f"training loss, bits per character (mean of {AVERAGED} steps)")
     axes.legend()
-    try:
-        figure.savefig(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    _picture.save(path, figure)
     say(f"\nloss curves in {path}")

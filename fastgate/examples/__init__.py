@@ -1,0 +1,1 @@
+"""Whole programs on the public API, to run (``python -m fastgate.examples.NAME``), to read and to copy."""
