@@ -62,7 +62,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Contents]:
     """The file, checked: a header without doubt, and tensors that cover the rest to the last byte."""
     library = _library()
     path = Path(path)
-    header = _read_header(path)
+    header = read_header(path)
     try:
         with library.safe_open(path, framework="numpy") as file:
             _check_said_once(path, header)
@@ -74,7 +74,8 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Contents]:
         raise _errors.bad_file(path, f"is damaged: {error}") from None
 
 
-def _read_header(path: Path) -> bytes:
+def read_header(path: Path) -> bytes:
+    """The JSON at the start of a file, as it is."""
     if not path.exists():
         raise _errors.no_file(path)
     if not path.is_file():  # a pipe would wait for ever

@@ -21,6 +21,8 @@ class Embedding(Frozen):
     Parameters
     ----------
     num_embeddings, embedding_dim : int
+    padding_idx : int, optional
+        An integer whose vector is zero at first and has no gradient, so that no training moves it.
     dtype : "float32" or "float64"
     seed : int, optional
         For the initial vectors; drawn at random if None.
@@ -43,12 +45,16 @@ class Embedding(Frozen):
         num_embeddings: int,
         embedding_dim: int,
         *,
+        padding_idx: int | None = None,
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
         init: str = "pytorch",
     ) -> None:
         self.num_embeddings = as_size("num_embeddings", num_embeddings)
         self.embedding_dim = as_size("embedding_dim", embedding_dim)
+        self.padding_idx = None if padding_idx is None else as_size("padding_idx", padding_idx, least=0)
+        if self.padding_idx is not None and self.padding_idx >= self.num_embeddings:
+            raise _errors.wrong_value("padding_idx", f"at most {self.num_embeddings - 1}", padding_idx)
         self.dtype = as_dtype(dtype)
         self.init = as_choice("init", init, ("pytorch", "keras"))
         self.seed = new_seed() if seed is None else as_size("seed", seed, least=0)
@@ -58,6 +64,8 @@ class Embedding(Frozen):
         with self.params.edit() as arrays:
             is_normal = self.init == "pytorch"
             arrays["weight"][...] = rng.standard_normal(shape) if is_normal else rng.uniform(-0.05, 0.05, shape)
+            if self.padding_idx is not None:
+                arrays["weight"][self.padding_idx] = 0
         self._freeze()
 
     def __call__(self, x: npt.ArrayLike) -> Array:
@@ -126,6 +134,8 @@ class Embedding(Frozen):
         gradients = NamedArrays(np.zeros(self.num_embeddings * self.embedding_dim, self.dtype), shapes)
         rows = own.reshape(-1, self.embedding_dim)
         cpu.scatter_add(rows, tape.x.reshape(-1), 0, rows.shape[0], self.embedding_dim, gradients["weight"])
+        if self.padding_idx is not None:
+            gradients["weight"][self.padding_idx] = 0
         return LayerGradients(None, gradients)
 
     def _read(self, x: Any) -> npt.NDArray[np.int64]:
@@ -140,6 +150,7 @@ class Embedding(Frozen):
         return array.astype(np.int64)
 
     def __repr__(self) -> str:
-        options = "" if self.dtype == np.float32 else f", dtype={self.dtype.name!r}"
+        options = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        options += "" if self.dtype == np.float32 else f", dtype={self.dtype.name!r}"
         options += "" if self.init == "pytorch" else f", init={self.init!r}"
         return f"Embedding({self.num_embeddings}, {self.embedding_dim}{options})"

@@ -92,3 +92,21 @@ def output_of(capsys, tmp_path):
         return output
 
     return run
+
+
+ENOUGH = 50 * 2**20  # bytes for whatever a small file says
+
+
+@pytest.fixture
+def little_memory():
+    """Every request for memory beyond `ENOUGH` fails, whoever makes it, where the system can do that."""
+    resource = pytest.importorskip("resource", reason="the system has no limits of memory")
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            used = int(statm.read().split()[0]) * resource.getpagesize()
+    except FileNotFoundError:
+        pytest.skip("the system does not say how much memory a process has")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + ENOUGH, before[1]))
+    yield ENOUGH
+    resource.setrlimit(resource.RLIMIT_AS, before)

@@ -15,23 +15,9 @@ import fastgate as fg
 
 pytest.importorskip("safetensors", reason="safetensors is not installed")
 
-ENOUGH = 50 * 2**20  # bytes for whatever a small file says
 DEEP = 100_000
 
-
-@pytest.fixture(autouse=True)
-def little_memory():
-    """Every request for memory beyond `ENOUGH` fails, whoever makes it, where the system can do that."""
-    resource = pytest.importorskip("resource", reason="the system has no limits of memory")
-    try:
-        with open("/proc/self/statm", encoding="ascii") as statm:
-            used = int(statm.read().split()[0]) * resource.getpagesize()
-    except FileNotFoundError:
-        pytest.skip("the system does not say how much memory a process has")
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + ENOUGH, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
+pytestmark = pytest.mark.usefixtures("little_memory")
 
 
 @pytest.fixture
@@ -39,9 +25,9 @@ def path(tmp_path):
     return tmp_path / "layer.safetensors"
 
 
-def test_the_limit_of_memory_holds():
+def test_the_limit_of_memory_holds(little_memory):
     with pytest.raises(MemoryError):
-        np.zeros(2 * ENOUGH, np.uint8)
+        np.zeros(2 * little_memory, np.uint8)
 
 
 def refusal(path, *pieces):

@@ -1,0 +1,63 @@
+"""What is said about what comes from other libraries, or cannot go there."""
+
+from collections.abc import Iterable, Mapping
+
+MOST_NAMES = 12  # in one sentence
+
+
+def _some(names: Iterable[str]) -> str:
+    known = list(names)
+    return ", ".join(known[:MOST_NAMES]) + (", ..." if len(known) > MOST_NAMES else "") or "nothing"
+
+
+def _modules(modules: Mapping[str, list[str]]) -> str:
+    return _some(f"{module!r} ({_some(own)})" if module else _some(own) for module, own in modules.items())
+
+
+def no_state_dict(name: str, part: str, others: list[str], parts: list[str]) -> ValueError:
+    where = f" under the name {part!r}" if part else ""
+    got = f"something else: {_some(others)}" if others else "none"
+    advice = f"; take one of the parts {_some(map(repr, parts))} by part=" if parts and not part else ""
+    return ValueError(f"{name}: expected tensors alone{where}, got {got}{advice}")
+
+
+def untold_layer(name: str, modules: Mapping[str, list[str]]) -> ValueError:
+    advice = "give one of several by part=, or a model or layer that fits by into="
+    return ValueError(
+        f"{name}: expected the parameters of an LSTM, GRU, RNN or Linear, got {_modules(modules)}; {advice}"
+    )
+
+
+def unsaid_option(option: str, choices: Iterable[object], name: str) -> ValueError:
+    expected = " or ".join(map(repr, choices))
+    return ValueError(f"{option}: expected {expected}, as {name} does not say it, got None")
+
+
+def unfit_names(name: str, own: str, is_extra: bool, modules: Mapping[str, list[str]]) -> ValueError:
+    problem = f"holds {own!r}, which the layer does not have" if is_extra else f"lacks {own!r}, which the layer has"
+    return ValueError(f"{name}: {problem}; there are {_modules(modules)}")
+
+
+def said_by_module(option: str) -> ValueError:
+    return ValueError(f"{option}: expected none beside a module, which says it itself")
+
+
+def unknown_module(place: str) -> ValueError:
+    advice = "give what stands for its class by custom=, or by into= a model that has the same parameters"
+    return ValueError(f"{place}: expected a module of torch.nn that fastgate has, and no subclass of one; {advice}")
+
+
+def pair_for_module(place: str, number: int, following: str) -> ValueError:
+    return ValueError(
+        f"{place}: expected something that takes the pair (output, state) of the recurrent module {number} behind it,"
+        f" got {following}, which PyTorch could not run there; fastgate.exchange.torch_modules.Sequential hands on the"
+        " output, and custom= tells what a class of your own takes"
+    )
+
+
+def unknown_layer(place: str, kind: str) -> TypeError:
+    return TypeError(f"{place}: expected a layer of fastgate or a Sequential model of such layers, got {kind}")
+
+
+def without(option: str, other: str) -> ValueError:
+    return ValueError(f"{option}: expected none without {other}")
