@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ README = (ROOT / "README.md").read_text("utf-8")
 
 def test_programs_run_as_they_stand(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    first, model, training, stream, texts, sklearn, equations = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    programs = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    first, model, training, stream, texts, series, sklearn, torch, equations = programs
     names = {}
     exec(first, names)
     assert names["y"].shape == (8, 20, 64)
@@ -28,8 +30,14 @@ def test_programs_run_as_they_stand(tmp_path, monkeypatch):
     exec(texts, names)
     assert names["history"].epochs == 3
     assert (tmp_path / "checkpoints").is_dir()
+    exec(series, names)
+    assert names["model"].predict(names["past"]).shape == names["future"].shape
     exec(equations, names)
     assert names["lstm"].hidden_size == names["gru"].hidden_size == 5
+    if find_spec("torch"):
+        before = names["layer"].params.flat
+        exec(torch, names)
+        np.testing.assert_array_equal(names["layer"].params.flat, before)
     pytest.importorskip("sklearn", reason="scikit-learn is not installed: the README's estimator is not run")
     exec(first, names)
     exec(model, names)
