@@ -54,11 +54,11 @@ def model_of(nodes, feeds, outputs, constants=(), opset=14):
     return make_model(graph, opset_imports=[make_opsetid("", opset)], ir_version=8)
 
 
-def drawn(operator, seed, dtype, *, layout=0, T=6, B=3, I=3, H=4):
+def drawn(operator, seed, dtype, *, direction=None, layout=0, T=6, B=3, I=3, H=4):
     """A case with any attributes and inputs."""
     rng = np.random.default_rng(seed)
     some = lambda: bool(rng.integers(2))  # noqa: E731
-    direction = str(rng.choice(["forward", "reverse", "bidirectional"]))
+    direction = direction or str(rng.choice(["forward", "reverse", "bidirectional"]))
     D, G = 2 if direction == "bidirectional" else 1, GATES[operator]
     attributes = {"direction": direction, "hidden_size": H}
     if some():

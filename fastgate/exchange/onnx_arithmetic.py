@@ -48,7 +48,8 @@ def _elu(node: Node, x: Array) -> Array:
 
 
 def _hard_sigmoid(node: Node, x: Array) -> Array:
-    return np.clip(x * node.attributes.get("alpha", 0.2) + node.attributes.get("beta", 0.5), 0, 1)
+    y: Array = np.clip(x * node.attributes.get("alpha", 0.2) + node.attributes.get("beta", 0.5), 0, 1)
+    return y
 
 
 def _thresholded_relu(node: Node, x: Array) -> Array:
@@ -65,7 +66,8 @@ def _gelu(node: Node, x: Array) -> Array:
     if node.choice("approximate", "none", ("none", "tanh")) == "none":
         return FUNCTIONS["gelu"].forward(x)
     half: Array = x * 0.5
-    return half * (1 + np.tanh((x + x**3 * 0.044715) * (2 / np.pi) ** 0.5))
+    y: Array = half * (1 + np.tanh((x + x**3 * 0.044715) * (2 / np.pi) ** 0.5))
+    return y
 
 
 def _softmax(node: Node, x: Array) -> Array:

@@ -21,7 +21,7 @@ ACTIVATIONS = {
     "ThresholdedRelu": "thresholded_relu", "ScaledTanh": "scaled_tanh", "HardSigmoid": "hard_sigmoid", "Elu": "elu",
     "Softsign": "softsign", "Softplus": "softplus",
 }  # fmt: skip
-WITHOUT_DEFAULTS = {"scaled_tanh"}  # ONNX says none
+WITHOUT_DEFAULTS = {"affine", "scaled_tanh"}  # ONNX says none, and ONNX Runtime takes 0
 WITH_DEFAULTS = {"leaky_relu", "hard_sigmoid", "elu", "thresholded_relu"}  # those of the operators of these names
 DTYPES = {"float32": 1, "float64": 11}  # of onnx.TensorProto
 
@@ -59,3 +59,8 @@ def activation_attributes(activations: Sequence[Activation], operator: str, dire
 
 def _with_numbers(activation: Activation) -> tuple[Any, ...]:
     return ("linear", 1.0, 0.0) if activation == "linear" else with_parameters(activation)
+
+
+def attribute(value: Any, dtype: np.dtype[Any]) -> Any:
+    """A number of an attribute, of float32, as a layer of this dtype has it: the shortest that is the same there."""
+    return float(str(np.float32(value))) if isinstance(value, float) and dtype == np.float32 else value

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from fastgate import _errors
 from fastgate._arrays import Array
 
+LARGEST = 2**28
 RECURRENT = "LSTM", "GRU", "RNN"
 
 
@@ -52,6 +53,11 @@ class Node:
     def check_shape(self, name: str, array: Array | None, shape: tuple[int, ...]) -> None:
         if array is not None and array.shape != shape:
             raise self.wrong(name, f"shape {shape}", array.shape)
+
+    def check_size(self, name: str, entries: float) -> None:
+        """Before so many are made of few bytes of a file."""
+        if not entries <= LARGEST:
+            raise self.wrong(name, f"at most {LARGEST} entries", entries)
 
 
 class Operator(NamedTuple):

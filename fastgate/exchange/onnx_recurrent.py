@@ -46,7 +46,7 @@ class Cell:
         parts = []
         for d, activations in enumerate(self._activations):
             own = [None if array is None else array[d : d + 1] for array in (B, P)]
-            parts.append(self._layer(W[d : d + 1], R[d : d + 1], *own, H, activations))
+            parts.append(self._layer(W[d : d + 1], R[d : d + 1], own[0], own[1], H, activations))
         return tuple(parts)
 
     def run(
@@ -93,7 +93,7 @@ class Cell:
         node, D, gates = self.node, self.directions, len(onnx_names.GATES[self._operator])
         if W.ndim != 3 or R.ndim != 3 or not R.size:
             raise node.wrong("W and R", "3 axes each, and something in them", f"{W.shape} and {R.shape}")
-        H = R.shape[2]
+        H: int = R.shape[2]
         if (said := node.attributes.get("hidden_size", H)) != H:
             raise node.wrong("hidden_size", f"{H}, as R of shape {R.shape} has it", said)
         node.check_shape("W", W, (D, gates * H, W.shape[2]))
@@ -109,8 +109,12 @@ class Cell:
         self, W: Array, R: Array, B: Array | None, P: Array | None, H: int, activations: tuple[Activation, ...]
     ) -> Recurrent:
         options: dict[str, Any] = {"bias": B is not None, "batch_first": self.batch_first, "dtype": W.dtype, "seed": 0}
-        options |= {"bidirectional": len(W) == 2, "clip": self._clip}
-        options |= {"nonlinearity": activations[0]} if self._operator == "RNN" else {"activations": activations}
+        options |= {"bidirectional": len(W) == 2, "clip": onnx_names.attribute(self._clip, W.dtype)}
+        named = [
+            tuple(onnx_names.attribute(part, W.dtype) for part in each) if isinstance(each, tuple) else each
+            for each in activations
+        ]
+        options |= {"nonlinearity": named[0]} if self._operator == "RNN" else {"activations": named}
         if self._operator == "LSTM":
             options |= {"coupled": self._flag, "peepholes": P is not None}
         elif self._operator == "GRU":
@@ -163,7 +167,8 @@ def _activations(node: Node, directions: int) -> list[tuple[Activation, ...]]:
     for kind in kinds:
         defaults = cpu.DEFAULTS[kind]
         numbers = [next(each, usual) for each, usual in zip((alphas, betas), defaults, strict=False)]
-        found.append((kind, *map(float, numbers)) if numbers else kind)
+        is_linear = kind == "affine" and numbers == [1.0, 0.0]
+        found.append("linear" if is_linear else (kind, *map(float, numbers)) if numbers else kind)
     return [tuple(found[first : first + len(usual)]) for first in range(0, count, len(usual))]
 
 

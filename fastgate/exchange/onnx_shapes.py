@@ -108,10 +108,12 @@ def _shape(node: Node, x: Array) -> Array:
 def _constant_of_shape(node: Node, shape: Array) -> Array:
     """Without memory of its own for each entry."""
     value = node.attributes.get("value", np.zeros(1, np.float32))
+    node.check_size("shape", float(np.prod(shape, dtype=np.float64)))
     return np.broadcast_to(value.reshape(()), tuple(shape.tolist()))
 
 
 def _expand(node: Node, x: Array, shape: Array) -> Array:
+    node.check_size("shape", float(np.prod(shape, dtype=np.float64)))
     return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(shape.tolist())))
 
 
@@ -123,7 +125,7 @@ def _cast(node: Node, x: Array) -> Array:
 
 def _constant(node: Node) -> Array:
     (kind, value), *others = node.attributes.items()
-    types = {"value": None, "value_float": np.float32, "value_floats": np.float32}
+    types: dict[str, Any] = {"value": None, "value_float": np.float32, "value_floats": np.float32}
     types |= {"value_int": np.int64, "value_ints": np.int64}
     if others or kind not in types:
         raise node.wrong(kind, f"one of {', '.join(types)}", kind)
@@ -137,7 +139,9 @@ def _dropout(node: Node, x: Array, ratio: Array | None = None, training: Array |
 
 
 def _range(node: Node, start: Array, limit: Array, delta: Array) -> Array:
-    return np.arange(start, limit, delta, start.dtype)
+    node.check_size("start, limit and delta", float((limit - start) / delta) if delta else np.inf)
+    values: Any = start.item(), limit.item(), delta.item()
+    return np.arange(*values, dtype=start.dtype)
 
 
 def _reverse_sequence(node: Node, x: Array, lengths: Array) -> Array:
