@@ -33,7 +33,7 @@ def as_activation(name: str, value: Any) -> Activation:
     defaults = cpu.DEFAULTS[kind]
     if len(given) > len(defaults):
         raise _errors.wrong_value(name, f"{kind} with at most {len(defaults)} parameters", value)
-    numbers = tuple(as_parameter(f"{name}, parameter of {kind}", number) for number in given)
+    numbers = tuple(as_parameter(name, number) for number in given)
     if numbers and ((kind in NOT_NEGATIVE and numbers[0] < 0) or (kind in NOT_ZERO and numbers[0] == 0)):
         least = "alpha of at least 0" if kind in NOT_NEGATIVE else "alpha other than 0"
         raise _errors.wrong_value(name, f"{kind} with {least} (its gradient is computed from its output)", value)

@@ -35,6 +35,7 @@ def describe() -> dict[str, str]:
         "register tile": f"{features.TILE_ROWS} rows x {features.TILE_COLUMNS} vectors",
         "threads": str(fastgate.get_num_threads()),
         "kernel cache": cache_state(),
+        "further kernels": "activations, clip, coupled, peepholes, proj_size: fused too, compiled on first use",
         "kernel sources": jit.SOURCE_HASH,
         **{name: _version(name) or "not installed (optional)" for name in EXTRAS},
     }

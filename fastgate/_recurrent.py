@@ -32,7 +32,8 @@ class Recurrent(Steps):
         ----------
         x : array_like, (B, T, I), or (T, B, I) with ``batch_first=False``, or unbatched (T, I)
         state : array_like or pair of array_like, (num_layers * D, B, H); unbatched (num_layers * D, H)
-            The start: ``(h, c)`` for an LSTM, ``h`` otherwise. Zeros by default.
+            The start: ``(h, c)`` for an LSTM, ``h`` otherwise. Zeros by default. With a projection h and y have P
+            units in place of H, and c keeps H.
         lengths : array_like of int, (B,), optional
             Steps of each sequence, 0 to T, in any order. What lies beyond is never read, `y` is 0 there, and the
             state stays as it was after the sequence's last step.

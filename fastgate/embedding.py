@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_array, as_dtype, as_floating, as_size, new_seed
+from fastgate._arrays import Array, as_array, as_choice, as_dtype, as_floating, as_size, new_seed
 from fastgate._frozen import Frozen
 from fastgate._kernels import cpu
 from fastgate._params import NamedArrays, Params, Shapes
@@ -25,7 +25,9 @@ class Embedding(Frozen):
         An integer whose vector is zero at first and has no gradient, so that no training moves it.
     dtype : "float32" or "float64"
     seed : int, optional
-        For the initial vectors, which are standard normal; drawn at random if None.
+        For the initial vectors; drawn at random if None.
+    init : "pytorch" or "keras"
+        Standard normal; or uniform in +-0.05, with which what is rare has little to say: often better for words.
 
     Attributes
     ----------
@@ -46,6 +48,7 @@ class Embedding(Frozen):
         padding_idx: int | None = None,
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
+        init: str = "pytorch",
     ) -> None:
         self.num_embeddings = as_size("num_embeddings", num_embeddings)
         self.embedding_dim = as_size("embedding_dim", embedding_dim)
@@ -53,10 +56,14 @@ class Embedding(Frozen):
         if self.padding_idx is not None and self.padding_idx >= self.num_embeddings:
             raise _errors.wrong_value("padding_idx", f"at most {self.num_embeddings - 1}", padding_idx)
         self.dtype = as_dtype(dtype)
+        self.init = as_choice("init", init, ("pytorch", "keras"))
         self.seed = new_seed() if seed is None else as_size("seed", seed, least=0)
-        self.params = Params({"weight": (self.num_embeddings, self.embedding_dim)}, self.dtype)
+        shape = self.num_embeddings, self.embedding_dim
+        self.params = Params({"weight": shape}, self.dtype)
+        rng = np.random.default_rng(self.seed)
         with self.params.edit() as arrays:
-            arrays["weight"][...] = np.random.default_rng(self.seed).standard_normal(arrays["weight"].shape)
+            is_normal = self.init == "pytorch"
+            arrays["weight"][...] = rng.standard_normal(shape) if is_normal else rng.uniform(-0.05, 0.05, shape)
             if self.padding_idx is not None:
                 arrays["weight"][self.padding_idx] = 0
         self._freeze()
@@ -145,4 +152,5 @@ class Embedding(Frozen):
     def __repr__(self) -> str:
         options = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         options += "" if self.dtype == np.float32 else f", dtype={self.dtype.name!r}"
+        options += "" if self.init == "pytorch" else f", init={self.init!r}"
         return f"Embedding({self.num_embeddings}, {self.embedding_dim}{options})"

@@ -246,9 +246,9 @@ class EncoderDecoder(Model):
 
 def _state_of(layer: Any) -> str:
     """What two layers must have in common to have the same states."""
-    rows, size = layer.num_layers * (1 + layer.bidirectional), layer._layout.output_size
-    c = f", and c, ({rows}, batch, {layer.hidden_size})" if layer._cell.has_memory else ""
-    return f"h, ({rows}, batch, {size}){c}"
+    kind, size = "h and c" if layer._cell.has_memory else "h", layer._layout.output_size
+    of_c = f", c of {layer.hidden_size}" if layer._layout.is_projected else ""
+    return f"{kind}, ({layer.num_layers * (1 + layer.bidirectional)}, batch, {size}){of_c}"
 
 
 def _read(x: Any, lengths: Any) -> tuple[Any, Any]:

@@ -57,8 +57,8 @@ class LSTM(Recurrent):
         LSTM): sigmoid, tanh, relu, linear, affine (1, 0), leaky_relu (0.01), thresholded_relu (1), scaled_tanh (1, 1),
         hard_sigmoid (0.2, 0.5), elu (1), softsign, softplus.
     clip : float, optional
-        What enters the activations of the gates i, f, g and o is clipped to [-clip, clip]; its gradient is 0 beyond. c is
-        not clipped.
+        What enters the activations of i, f, g and o is clipped to [-clip, clip], and its gradient is 0 beyond. c is not
+        clipped.
     coupled : bool
         There is no forget gate, but ``f = 1 - i`` (Greff et al. 2017).
     peepholes : bool
@@ -69,8 +69,9 @@ class LSTM(Recurrent):
     params : Params
         ``weight_ih_l0`` (4H, I), ``weight_hh_l0`` (4H, H), ``bias_ih_l0`` (4H), ``bias_hh_l0`` (4H), then those of
         ``l0_reverse`` and of further layers; gates in the order i, f, g, o. With ``bias="single"`` there is one
-        ``bias_l0`` (4H). With ``proj_size`` ``weight_hh_l0`` is (4H, P), and ``weight_hr_l0`` (P, H). With ``coupled``
-        there are 3H rows, of i, g, o. Peepholes are ``peephole_i_l0``, ``peephole_f_l0`` and ``peephole_o_l0``, (H) each.
+        ``bias_l0`` (4H). With ``proj_size`` ``weight_hh_l0`` is (4H, P), and there is a ``weight_hr_l0`` (P, H). With
+        ``coupled`` there are 3H rows, of i, g, o. Peepholes are ``peephole_i_l0``, ``peephole_f_l0`` (unless coupled)
+        and ``peephole_o_l0``, (H) each.
 
     Notes
     -----

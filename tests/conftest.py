@@ -1,6 +1,7 @@
 """What all tests share: unset memory holds NaN, and PyTorch is optional."""
 
 import signal
+from importlib.util import find_spec
 from types import ModuleType
 
 import numpy as np
@@ -92,3 +93,20 @@ def little_memory():
     resource.setrlimit(resource.RLIMIT_AS, (used + ENOUGH, before[1]))
     yield ENOUGH
     resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.fixture
+def output_of(capsys, tmp_path):
+    """Runs a program of fastgate.examples in its small version, with its picture where there is matplotlib."""
+
+    def run(program, *arguments):
+        path = tmp_path / "result.png"
+        drawn = ["--plot", str(path)] if find_spec("matplotlib") else []
+        assert program.main([*map(str, arguments), "--quick", *drawn]) == 0
+        output = capsys.readouterr().out
+        if drawn:
+            assert f"picture in {path}" in output
+            assert path.read_bytes().startswith(b"\x89PNG")
+        return output
+
+    return run

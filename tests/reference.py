@@ -19,12 +19,12 @@ ACTIVATIONS = {
     "linear": lambda a: a,
     "affine": lambda a, p=1.0, q=0.0: p * a + q,
     "leaky_relu": lambda a, p=0.01: np.where(a >= 0, a, p * a),
-    "thresholded_relu": lambda a, p=1.0: np.where(a >= p, a, 0.0),
+    "thresholded_relu": lambda a, p=1.0: np.where(a < p, 0.0, a),
     "scaled_tanh": lambda a, p=1.0, q=1.0: p * np.tanh(q * a),
     "hard_sigmoid": lambda a, p=0.2, q=0.5: np.minimum(np.maximum(p * a + q, 0.0), 1.0),
-    "elu": lambda a, p=1.0: np.where(a >= 0, a, p * (np.exp(a) - 1.0)),
+    "elu": lambda a, p=1.0: np.where(a >= 0, a, p * (np.exp(np.minimum(a, 0.0)) - 1.0)),
     "softsign": lambda a: a / (1.0 + np.abs(a)),
-    "softplus": lambda a: np.log(1.0 + np.exp(a)),
+    "softplus": lambda a: np.logaddexp(0.0, a),
 }
 
 

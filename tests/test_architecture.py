@@ -140,6 +140,7 @@ def test_import_is_light():
 SHAPE = re.compile(r"\([A-Z0-9][A-Za-z0-9*+/,]*\)")  # (B,H) or (3B+P,Hp), without spaces
 # What fastgate calls and takes no arrays.
 WITHOUT_ARRAYS = {
+    "cell",
     "give_way",
     "parts_for",
     "philox",

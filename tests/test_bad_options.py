@@ -71,9 +71,9 @@ def test_choices(make, argument, value, expected):
 
 
 def test_choices_of_one_cell():
-    with complaint(ValueError, "nonlinearity", "'tanh' or 'relu'", "got 'sigmoid'"):
-        fg.RNN(3, 4, nonlinearity="sigmoid")
-    with complaint(ValueError, "nonlinearity", "'tanh' or 'relu'", "got None"):
+    with complaint(ValueError, "nonlinearity", "one of sigmoid, tanh, relu, ", "got 'gelu'"):
+        fg.RNN(3, 4, nonlinearity="gelu")
+    with complaint(ValueError, "nonlinearity", "one of sigmoid, tanh, relu, ", "got None"):
         fg.RNN(3, 4, nonlinearity=None)
     for value in (1, "after", None):
         with complaint(ValueError, "reset_after", "True or False", f"got {value!r}"):

@@ -121,6 +121,7 @@ def test_a_tape_of_a_layer_is_one_of_its_shallow_copy():
         "Linear(3, 4, init='keras')",
         "Embedding(3, 4)",
         "Embedding(3, 4, dtype='float64')",
+        "Embedding(3, 4, init='keras')",
     ],
 )
 def test_printed_form_makes_the_same_layer(text):

@@ -15,9 +15,13 @@ STEP = 1e-30
 CASES = 20
 
 # What each vjp takes besides the gradients of the outputs, as a function of the inputs and outputs of the forward step,
-# and which outputs have a gradient (the gates are only there to be kept).
+# which outputs have a gradient (the gates are only there to be kept), and the inputs whose gradient it gives: all but
+# peepholes, whose gradients are those of the pre-activations times c.
 PAIRS = {
     "lstm_cell": ("h c", "i f g o c_prev c", "a_i a_f a_g a_o c_prev"),
+    "peephole_cell": ("h c", "i f g o c_prev c p_i p_f p_o", "a_i a_f a_g a_o c_prev"),
+    "coupled_cell": ("h c", "i g o c_prev c", "a_i a_g a_o c_prev"),
+    "coupled_peephole_cell": ("h c", "i g o c_prev c p_i p_o", "a_i a_g a_o c_prev"),
     "gru_reset": ("z h_reset", "r z h_prev", "a_r a_z h_prev"),
     "gru_update": ("h", "n z h_carried", "a_n z h_carried"),
     "gru_cell": ("h", "n r z q h_prev", "a_n a_r a_z q h_prev"),
@@ -26,6 +30,9 @@ PAIRS = {
 }
 OUTPUTS = {
     "lstm_cell": "h c i f g o",
+    "peephole_cell": "h c i f g o",
+    "coupled_cell": "h c i g o",
+    "coupled_peephole_cell": "h c i g o",
     "gru_reset": "r z h_reset",
     "gru_update": "h n",
     "gru_cell": "h n r z",
@@ -56,7 +63,7 @@ def derivative(name, inputs, differentiated, wrt):
 def test_reverse_is_the_derivative_in_every_input(name):
     """`z` leaves gru_reset unweighted by h_reset and has a gradient of its own, from gru_update."""
     with_gradient, kept, wrt = (words.split() for words in PAIRS[name])
-    assert wrt == list(inspect.signature(getattr(equations, name)).parameters)
+    assert wrt == [word for word in inspect.signature(getattr(equations, name)).parameters if not word.startswith("p_")]
     rng = np.random.default_rng(0)
     for _ in range(CASES):
         inputs = draw(name, rng)
@@ -80,7 +87,7 @@ def test_every_equation_has_its_reverse_and_is_tested_here():
     functions = {
         name: value
         for name, value in vars(equations).items()
-        if inspect.isfunction(value) and value.__module__ == equations.__name__
+        if inspect.isfunction(value) and value.__module__ == equations.__name__ and not name.startswith("make_")
     }
     forward = {name for name in functions if not name.endswith("_vjp")}
     assert set(functions) == forward | {f"{name}_vjp" for name in forward}

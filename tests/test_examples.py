@@ -4,7 +4,6 @@ import re
 import signal
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -15,23 +14,6 @@ from fastgate.examples import forecast, lstm_or_gru, regression, sum_of_sequence
 from fastgate.examples._program import CELLS
 
 DATA = ROOT.parent / "shared" / "data"
-
-
-@pytest.fixture
-def output_of(capsys, tmp_path):
-    """Runs a program in its small version, with its picture where there is matplotlib."""
-
-    def run(program, *arguments):
-        path = tmp_path / "result.png"
-        drawn = ["--plot", str(path)] if find_spec("matplotlib") else []
-        assert program.main([*map(str, arguments), "--quick", *drawn]) == 0
-        output = capsys.readouterr().out
-        if drawn:
-            assert f"picture in {path}" in output
-            assert path.read_bytes().startswith(b"\x89PNG")
-        return output
-
-    return run
 
 
 def number_after(text, output):

@@ -20,6 +20,8 @@ from guarded import guarded
 kind, dtype = sys.argv[1:]
 make, options = {
     "LSTM": (fg.LSTM, {}),
+    "LSTM-peepholes": (fg.LSTM, {"peepholes": True}),
+    "LSTM-projected": (fg.LSTM, {"peepholes": True, "coupled": True}),
     "GRU": (fg.GRU, {}),
     "GRU-reset-before": (fg.GRU, {"reset_after": False}),
     "RNN": (fg.RNN, {}),
@@ -33,13 +35,16 @@ for side in ("end", "start"):
     print(side, flush=True)
     for B, H in [(1, 1), (7, 3), (1, 17), (7, 17), (7, 1)]:
         for I, T, batch_first in [(1, 3, True), (3, 2, False)]:
-            layer = make(I, H, seed=0, dtype=dtype, batch_first=batch_first, **options)
+            memory = H
+            if kind == "LSTM-projected":
+                options["proj_size"], memory = H, H + 1
+            layer = make(I, memory, seed=0, dtype=dtype, batch_first=batch_first, **options)
             rows = (B, T) if batch_first else (T, B)
             x, dy = own(*rows, I), own(*rows, H)
-            states = 2 if kind == "LSTM" else 1
-            state = tuple(own(1, B, H) for _ in range(states))
-            dstate = tuple(own(1, B, H) for _ in range(states))
-            state, dstate = (state, dstate) if states == 2 else (state[0], dstate[0])
+            states = (H, memory) if kind.startswith("LSTM") else (H,)
+            state = tuple(own(1, B, size) for size in states)
+            dstate = tuple(own(1, B, size) for size in states)
+            state, dstate = (state, dstate) if len(states) == 2 else (state[0], dstate[0])
             lengths = guarded(rng.integers(0, T + 1, B), side)
             for given in (None, lengths):
                 y, _ = layer(x, state, lengths=given)
@@ -84,6 +89,8 @@ for side in ("end", "start"):
     [
         ("LSTM", "float32"),
         ("LSTM", "float64"),
+        ("LSTM-peepholes", "float32"),
+        ("LSTM-projected", "float32"),
         ("GRU", "float32"),
         ("GRU-reset-before", "float32"),
         ("RNN", "float32"),

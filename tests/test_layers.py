@@ -121,6 +121,16 @@ def test_embedding_values(outer, kind, dtype):
     assert gradients.params["weight"].dtype == dtype
 
 
+def test_embedding_initializers():
+    normal, uniform = (fg.Embedding(100, 50, seed=0, init=init).params["weight"] for init in ("pytorch", "keras"))
+    assert abs(normal.mean()) < 0.05  # three and a half standard deviations
+    assert abs(normal.std() - 1) < 0.04
+    assert 0.049 < np.abs(uniform).max() <= 0.05
+    assert abs(uniform.std() - 0.05 / np.sqrt(3)) < 0.001
+    with pytest.raises(ValueError, match="init"):
+        fg.Embedding(3, 2, init="zeros")
+
+
 def test_embedding_gradients_of_repeated_ids():
     layer, ids = fg.Embedding(4, 2, seed=0, dtype="float64"), [[1, 3, 1], [1, 0, 3]]
     dy = rng.standard_normal((2, 3, 2))

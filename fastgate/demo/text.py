@@ -62,8 +62,13 @@ def read_standard_library() -> Corpus:
             break
     text = "".join(parts)[:STANDARD_LIBRARY_BYTES]
     if not text:
-        raise UserError(f"no Python sources in {folder}: choose a text with --text FILE")
+        raise UserError(f"no Python sources in {folder}: choose a text of your own")
     return Corpus(f"the first {len(parts)} modules of Python's standard library", text, False)
+
+
+def points_of(text: str) -> npt.NDArray[np.uint32]:
+    """The number of each character in Unicode."""
+    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
 
 
 class Vocabulary:
@@ -104,7 +109,7 @@ class Data(NamedTuple):
 
 def prepare(corpus: Corpus, batch: int, seq_len: int) -> Data:
     """The end of the text is held out; the vocabulary is that of the rest."""
-    points = np.frombuffer(corpus.text.encode("utf-32-le"), np.uint32)
+    points = points_of(corpus.text)
     held_out = min(len(points) // HELD_OUT, MOST_HELD_OUT)
     training = points[: len(points) - held_out]
     needed = batch * (seq_len + 1)

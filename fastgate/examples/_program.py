@@ -11,7 +11,7 @@ import numpy as np
 import fastgate as fg
 from fastgate import _picture
 from fastgate._arrays import Array
-from fastgate._options import at_least
+from fastgate._options import at_least, positive
 from fastgate._picture import BLUE, GRAY, GREEN, ORANGE, PURPLE, panels
 from fastgate._terminal import UserError, exit_code, printable, say
 
@@ -29,6 +29,8 @@ __all__ = [
     "numbers_in",
     "panels",
     "parser",
+    "positive",
+    "printable",
     "run",
     "save_picture",
     "say",
@@ -53,7 +55,7 @@ def parser(
     if cell:
         made.add_argument("--cell", choices=CELLS, default="lstm", help="default: %(default)s")
     if data is not None:
-        made.add_argument("--data", type=Path, metavar="FILE", help=data)
+        made.add_argument("--data", type=Path, metavar="PATH", help=data)
     if epochs is not None:
         text = "default: {}, with --quick {}".format(*epochs)
         made.add_argument("--epochs", type=at_least(1), metavar="N", help=text)
@@ -85,8 +87,9 @@ def say_training(history: fg.History) -> None:
         if not history.epochs:
             raise KeyboardInterrupt
         say("\ninterrupted: the results are those of what was learnt until then")
-    each = 1000 * np.median(history.seconds)
-    say(f"\n{history.epochs} epoch{'s' * (history.epochs > 1)} of training, {each:.0f} ms each")
+    # A training that was resumed may have had nothing left to do.
+    each = f", {1000 * np.median(history.seconds):.0f} ms each" if history.seconds else ""
+    say(f"\n{history.epochs} epoch{'s' * (history.epochs > 1)} of training{each}")
 
 
 def save_picture(path: Path, figure: Any) -> None:
