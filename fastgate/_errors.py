@@ -42,6 +42,13 @@ def fixed_option(layer: str, name: str) -> AttributeError:
     return AttributeError(f"{layer}.{name}: is fixed when the layer is made; make another layer")
 
 
+def trained_another(optimizer: str, steps: int) -> ValueError:
+    return ValueError(
+        f"optimizer: this {optimizer} has trained another model ({steps} steps) and keeps its moments and its place in"
+        f" a schedule; make a new one for each model, as fg.{optimizer}(...)"
+    )
+
+
 def lost_write() -> RuntimeError:
     return RuntimeError(
         "params: were written by other means inside edit(); neither write to them there nor nest edit()"

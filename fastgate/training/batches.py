@@ -203,6 +203,8 @@ def _target(name: str, value: Any, x: Column, layout: Layout) -> Column:
         own = [len(part) if hasattr(part, "__len__") else None for part in value]
         if layout.keeps_steps and own == [len(sequence) for sequence in x.sequences]:
             return SequencesColumn(as_sequences(name, value))
+    if is_sequences(value) and len({len(part) for part in value}) > 1:
+        raise _misfit(name, value, x, layout)
     array = as_array(name, value)
     if array.ndim == 0:
         raise _errors.wrong_shape(name, "an entry for each sample", array.shape)
@@ -211,3 +213,16 @@ def _target(name: str, value: Any, x: Column, layout: Layout) -> Column:
         if array.ndim > 1 and array.shape[first:2] == x.array.shape[first:2]:
             return ArrayColumn(array, 1, is_turned=True)
     return ArrayColumn(array)
+
+
+def _misfit(name: str, values: list[Any], x: Column, layout: Layout) -> Exception:
+    """Why these entries of unequal length cannot be those of the steps of x."""
+    if not layout.keeps_steps:
+        expected = "one entry for each sequence, as the model has a FinalState"
+        return _errors.wrong_type(name, expected, "sequences of unequal length")
+    if not isinstance(x, SequencesColumn):
+        return _errors.wrong_type(name, "one array, as x is one", "sequences of unequal length")
+    if len(values) != len(x):
+        return _errors.wrong_value(name, f"one entry for each of the {len(x)} samples of x", len(values))
+    i, steps = next((i, len(own)) for i, own in enumerate(x.sequences) if len(own) != len(values[i]))
+    return _errors.wrong_value(f"{name}[{i}]", f"{steps} entries, one for each step of x[{i}]", len(values[i]))

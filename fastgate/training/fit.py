@@ -7,6 +7,7 @@ from typing import Any
 
 from fastgate import _errors
 from fastgate._arrays import as_choice, as_size
+from fastgate._optimizer import Optimizer
 from fastgate._terminal import Interruption
 from fastgate.training import errors
 from fastgate.training.batches import Source
@@ -73,6 +74,7 @@ def fit(
         of your own ends time, it must take lengths where there are some. Both cross entropies take logits: no sigmoid
         or softmax at the end of the model.
     optimizer : optimiser, or "lbfgs"
+        One for each model: what has trained another is refused, unless its `restore` was called since.
         "lbfgs" takes all data in every step, with scipy.optimize; an epoch is one iteration of it.
     epochs : int
     batch_size : int
@@ -178,6 +180,8 @@ def fit(
                 raise errors.holds_checkpoints(checkpoint)
         elif resume or every is not None:
             raise _errors.wrong_value("checkpoint", "a folder, beside resume or every", checkpoint)
+        if isinstance(optimizer, Optimizer):  # one that goes on from a checkpoint has forgotten what it trained before
+            optimizer.check_owners(model.params.layers)
         ctrl_c = stack.enter_context(Interruption())
         Loop(run, stepper, sums, source, held_out, called, saver, ctrl_c).train()
     return run.history

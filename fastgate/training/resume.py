@@ -13,7 +13,7 @@ from fastgate.training.checkpoint import Checkpoints
 from fastgate.training.objective import Sums
 from fastgate.training.step import Stepper
 
-COUNTERS = ("lr", "steps")  # attributes of an optimiser that change while it is used
+CHANGING = ("lr", "steps", "kept", "trained")  # attributes of an optimiser that change while it is used
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # in what Python prints of functions and objects: another in each process
 
 
@@ -124,7 +124,7 @@ class Saver:
 def identity_of(model: Any, optimizer: Any) -> dict[str, Any]:
     """What model and optimiser are, but for numbers that change in training."""
     options = {name.lstrip("_"): value for name, value in vars(optimizer).items()}
-    kept = {name: _printed(value) for name, value in options.items() if name not in (*COUNTERS, "kept")}
+    kept = {name: _printed(value) for name, value in options.items() if name not in CHANGING}
     return {
         "model": _config_of(model),
         "parameters": {name: [*array.shape, array.dtype.name] for name, array in model.params.items()},
