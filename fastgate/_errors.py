@@ -17,6 +17,13 @@ def wrong_value(name: str, expected: str, got: object) -> ValueError:
     return ValueError(f"{name}: expected {expected}, got {got!r}")
 
 
+def unwanted(name: str, expected: str, got: object) -> ValueError:
+    """Of something given where nothing should be: what it is, without its content."""
+    shape = getattr(got, "shape", None)
+    described = f"a {type(got).__name__}" if shape is None else f"an array of shape {tuple(shape)}"
+    return ValueError(f"{name}: expected {expected}, got {described}")
+
+
 def wrong_range(name: str, expected: str, least: object, largest: object) -> ValueError:
     """Of an array with values between these."""
     return ValueError(f"{name}: expected {expected}, got {least}{'' if least == largest else f' to {largest}'}")

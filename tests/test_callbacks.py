@@ -125,7 +125,7 @@ def test_plot_says_what_it_needs(monkeypatch):
 
 
 def test_progress_is_a_line_for_each_epoch_or_nothing(capsys):
-    options = {"loss": "mse", "optimizer": fg.Adam(), "epochs": 2}
+    options = {"loss": "mse", "optimizer": "adam", "epochs": 2}
     classifier().fit(*arrays(), **options)
     assert capsys.readouterr() == ("", "")
     classifier().fit(*arrays(), **options, progress=True)

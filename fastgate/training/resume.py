@@ -48,6 +48,7 @@ class Saver:
         self._callbacks = [callback for callback in callbacks if type(callback).state is not Callback.state]
         self._first_lr = _rate_of(run.optimizer)
         self._written: tuple[int, int] | None = None
+        self.path: Path | None = None  # of the last one
 
     def after_step(self) -> None:
         """Write one if it is time."""
@@ -76,7 +77,7 @@ class Saver:
             "history": {name: getattr(history, name) for name in ("columns", "steps", "seconds", "stopped")},
             "callbacks": self._kept_by_callbacks(),
         }
-        self._checkpoints.write(history.steps, state)
+        self.path = self._checkpoints.write(history.steps, state)
         self._written = moment
 
     def check(self) -> None:
@@ -94,8 +95,8 @@ class Saver:
         found = self._checkpoints.newest()
         if found is None:
             return
-        path, state = found
-        self._compare(path, state)
+        self.path, state = found
+        self._compare(self.path, state)
         run, history = self._run, self._run.history
         run.epoch, run.step = self._written = state["position"]
         run.model.params.update(state["parameters"])
