@@ -160,7 +160,7 @@ def _difference(then: Any, now: Any) -> tuple[str, Any, Any]:
             return "length", len(then), len(now)
         pairs = ((str(i), *pair) for i, pair in enumerate(zip(then, now, strict=True)))
     else:
-        then, now = ("some" if isinstance(value, dict) else value for value in (then, now))
+        then, now = ("data" if isinstance(value, dict) else value for value in (then, now))
         return "", then, now
     name, *both = next((name, a, b) for name, a, b in pairs if a != b)
     inside, *values = _difference(*both)

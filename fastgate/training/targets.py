@@ -46,7 +46,9 @@ def _rows(wanted: Array) -> str:
     return f"{wanted.shape[-1]} {'entry' if wanted.shape[-1] == 1 else 'entries'} of dtype {wanted.dtype}"
 
 
-def _out_of_range(wanted: Array, units: tuple[int, ...], options: dict[str, Array], classes: int | None) -> Any:
+def _out_of_range(
+    wanted: Array, units: tuple[int, ...], options: dict[str, Array], classes: int | None
+) -> ValueError | None:
     """Of classes, or of probabilities; what does not count may be anything."""
     widened = next(
         wide for form, wide in target_forms((*units, 1) if classes else units, units) if form == wanted.shape
