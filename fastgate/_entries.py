@@ -76,6 +76,7 @@ def read_entries(y: Any, target: Any, weights: Any, lengths: Any, mask: Any) -> 
 def read_rows(name: str, logits: Any, target: Any, weights: Any, lengths: Any, mask: Any) -> Entries:
     """Every row of the logits is a unit, and its target a class."""
     given, labels = as_real(name, logits), as_real("target", target)
+    labels = labels.astype(np.int64) if labels.dtype == bool else labels
     if labels.dtype.kind not in "iu":
         raise _errors.wrong_type("target", "integers", f"dtype {labels.dtype}")
     if given.ndim == 0:
@@ -144,18 +145,24 @@ def _aligned(target: Array, name: str, shape: Shape, units: Shape) -> Array:
     """
     if target.shape == units:
         return target
-    forms = [(units, units)]
-    if units == shape and len(shape) >= 2 and shape[-1] == 1:
-        forms.append((shape[:-1], units))
-    if len(shape) >= 3:
-        every_step = (units[0], 1, *units[2:])
-        forms += [((form[0], *form[2:]), every_step) for form, _ in forms]
+    forms = target_forms(shape, units)
     for form, widened in forms:
         if target.shape == form:
             return target.reshape(widened)
     what = f"that of {name}, {units}" if units == shape else f"that of {name} without the last axis, {units}"
     others = [str(form) for form, _ in forms[1:]]
     raise _errors.wrong_shape("target", " or ".join([what, *others]), target.shape)
+
+
+def target_forms(shape: Shape, units: Shape) -> list[tuple[Shape, Shape]]:
+    """The shapes that a target may have beside a y of this one, each with that to which it is widened."""
+    forms = [(units, units)]
+    if units == shape and len(shape) >= 2 and shape[-1] == 1:
+        forms.append((shape[:-1], units))
+    if len(shape) >= 3:
+        every_step = (units[0], 1, *units[2:])
+        forms += [((form[0], *form[2:]), every_step) for form, _ in forms]
+    return forms
 
 
 def _leading(name: str, array: Array, units: Shape) -> Array:

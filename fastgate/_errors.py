@@ -17,6 +17,13 @@ def wrong_value(name: str, expected: str, got: object) -> ValueError:
     return ValueError(f"{name}: expected {expected}, got {got!r}")
 
 
+def unwanted(name: str, expected: str, got: object) -> ValueError:
+    """Of something given where nothing should be: what it is, without its content."""
+    shape = getattr(got, "shape", None)
+    described = f"a {type(got).__name__}" if shape is None else f"an array of shape {tuple(shape)}"
+    return ValueError(f"{name}: expected {expected}, got {described}")
+
+
 def wrong_range(name: str, expected: str, least: object, largest: object) -> ValueError:
     """Of an array with values between these."""
     return ValueError(f"{name}: expected {expected}, got {least}{'' if least == largest else f' to {largest}'}")
@@ -40,6 +47,13 @@ def fixed_option(layer: str, name: str) -> AttributeError:
             f"{layer}.params: cannot be replaced; write into it, as in params.flat = other.params.flat"
         )
     return AttributeError(f"{layer}.{name}: is fixed when the layer is made; make another layer")
+
+
+def trained_another(optimizer: str, steps: int) -> ValueError:
+    return ValueError(
+        f"optimizer: this {optimizer} has trained another model ({steps} steps) and keeps its moments and its place in"
+        f" a schedule; make a new one for each model, as fg.{optimizer}(...)"
+    )
 
 
 def lost_write() -> RuntimeError:

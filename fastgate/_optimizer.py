@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -25,6 +26,7 @@ class Optimizer:
         self.weight_decay = as_not_negative("weight_decay", weight_decay)
         self.steps = 0
         self._kept: list[list[Array]] = []  # for each layer its vectors, in the order of `memory`
+        self._trained: list[ref[Params]] | None = None  # what the last step wrote; None where that is not known
 
     @property
     def lr(self) -> Rate:
@@ -62,7 +64,7 @@ class Optimizer:
         if len(kept) != len(vectors) or not all(map(_all_like, vectors, kept)):
             raise _errors.wrong_value("params", "the same layers as at the first step", sizes)
         lr = rate_at(self.lr, self.steps)
-        self._kept, self.steps = kept, self.steps + 1
+        self._kept, self.steps, self._trained = kept, self.steps + 1, [ref(owner) for owner in params]
         with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):  # half a step is none
             for owner, gradient, arrays in zip(params, vectors, kept, strict=True):
                 old, new = owner.flat, np.empty_like(gradient)
@@ -114,6 +116,18 @@ class Optimizer:
             expected = f"that of {layers} layers with {' and '.join(self.memory) or 'nothing'} each"
             raise _errors.wrong_value("state", expected, sorted(state))
         self._kept, self.steps = [[_as_vector(name, state[name]) for name in row] for row in names], steps
+        self._trained = None
+
+    def check_owners(self, params: Sequence[Params]) -> None:
+        """Raise if the last step was one of other layers than these, even if they are as large."""
+        if self._trained is None:
+            return
+        if len(params) != len(self._trained) or any(a() is not b for a, b in zip(self._trained, params, strict=True)):
+            raise _errors.trained_another(type(self).__name__, self.steps)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, or what is read from a file, may go on with a copy of the model."""
+        return vars(self) | {"_trained": None}
 
     def _options(self) -> str:
         """What every printed form ends with."""

@@ -209,6 +209,8 @@ def row_losses(rows: Entries, gradient: Array | None = None) -> Array:
 LOSSES: dict[str, Callable[..., tuple[float, Array]]] = {
     "mse": mse,
     "mae": mae,
+    "mean_squared_error": mse,
+    "mean_absolute_error": mae,
     "huber": huber,
     "cross_entropy": cross_entropy,
     "binary_cross_entropy": binary_cross_entropy,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fastgate._arrays import Array, as_real, quiet
 from fastgate._entries import check_probabilities, read_entries, read_rows
-from fastgate.losses import binary_cross_entropy, cross_entropy, row_losses
+from fastgate.losses import binary_cross_entropy, cross_entropy, mae, mse, row_losses
 
 
 class Parts(NamedTuple):
@@ -210,6 +210,13 @@ PARTS: dict[Callable[..., float], Parts] = {
     r2: Parts(_r2_sums, _r2_add, _r2_value),
 }
 METRICS: dict[str, Callable[..., float]] = {metric.__name__: metric for metric in PARTS}
+METRICS |= {"mse": mean_squared_error, "mae": mean_absolute_error}
+# Losses that are asked for as metrics: what they return beside the loss is no part of it.
+OF_LOSSES: dict[Callable[..., Any], Parts] = {
+    mse: PARTS[mean_squared_error],
+    mae: PARTS[mean_absolute_error],
+    cross_entropy: Parts(_nats, np.add, _ratio),
+}
 
 
 def parts_of(metric: Callable[..., Any], loss: Callable[..., Any]) -> Parts | None:
@@ -218,4 +225,4 @@ def parts_of(metric: Callable[..., Any], loss: Callable[..., Any]) -> Parts | No
         return Parts(_right_rows, np.add, _ratio)
     if metric is accuracy and loss is binary_cross_entropy:
         return Parts(_right_entries, np.add, _ratio)
-    return next((parts for own, parts in PARTS.items() if own is metric), None)
+    return next((parts for own, parts in (*PARTS.items(), *OF_LOSSES.items()) if own is metric), None)

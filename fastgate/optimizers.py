@@ -199,6 +199,9 @@ class RMSprop(Optimizer):
         return f"RMSprop(lr={self.lr}, alpha={self.alpha}, eps={self.eps}{momentum}{self._options()})"
 
 
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
+
+
 def _decayed(gradient: Array, old: Array, weight_decay: float) -> Array:
     """That of the loss plus ``weight_decay / 2`` times the squared norm of the parameters."""
     return gradient + weight_decay * old if weight_decay else gradient

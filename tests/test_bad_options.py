@@ -218,9 +218,8 @@ def test_targets_of_cross_entropy():
         fg.cross_entropy(logits, [0, 3])
     with complaint(ValueError, "target", "classes from 0 to 2", "got -1 to 1"):
         fg.cross_entropy(logits, [-1, 1])
-    for target in ([0.0, 1.0], [True, False]):
-        with complaint(TypeError, "target", "integers", "got dtype"):
-            fg.cross_entropy(logits, target)
+    with complaint(TypeError, "target", "integers", "got dtype"):
+        fg.cross_entropy(logits, [0.0, 1.0])
     for shape in [(3,), (2, 3), ()]:
         with complaint(ValueError, "target", "(2,)", f"got {shape}"):
             fg.cross_entropy(logits, np.zeros(shape, int))

@@ -125,7 +125,7 @@ def test_plot_says_what_it_needs(monkeypatch):
 
 
 def test_progress_is_a_line_for_each_epoch_or_nothing(capsys):
-    options = {"loss": "mse", "optimizer": fg.Adam(), "epochs": 2}
+    options = {"loss": "mse", "optimizer": "adam", "epochs": 2}
     classifier().fit(*arrays(), **options)
     assert capsys.readouterr() == ("", "")
     classifier().fit(*arrays(), **options, progress=True)
@@ -150,7 +150,7 @@ def test_progress_is_a_bar_on_a_terminal(capsys, monkeypatch, data):
     [
         ({"loss": "mze"}, ValueError, "loss"),
         ({"metrics": ["mze"]}, ValueError, "metrics"),
-        ({"optimizer": "adam"}, TypeError, "optimizer"),
+        ({"optimizer": "adma"}, TypeError, "optimizer"),
         ({"optimizer": None}, TypeError, "optimizer"),
         ({"optimizer": fg.Adam}, TypeError, "optimizer"),
         ({"loss": ["mse"]}, ValueError, "loss"),
@@ -179,7 +179,7 @@ def test_progress_is_a_bar_on_a_terminal(capsys, monkeypatch, data):
         ({"x": lambda epoch: [3], "y": None}, TypeError, "x"),
         ({"steps_per_epoch": 3}, ValueError, "steps_per_epoch"),
         ({"stateful": True}, ValueError, "stateful"),
-        ({"stateful": 3}, ValueError, "y"),
+        ({"stateful": 3}, ValueError, "stateful"),
         ({"checkpoint": "never", "optimizer": type("Own", (), {"lr": 1, "step": None})}, TypeError, "optimizer"),
         ({"early_stopping": 0}, ValueError, "early_stopping"),
         ({"callbacks": [print]}, TypeError, "callbacks"),

@@ -158,7 +158,7 @@ def test_ctrl_c_shows_what_was_learnt(capsys, monkeypatch, step, code):
     assert sum_of_sequence.main(["--quick"]) == code
     printed = capsys.readouterr()
     assert ("mean squared error on" in printed.out) == ("interrupted: the results are" in printed.out) == (code == 0)
-    assert ("interrupted" in printed.err) == (code == 130)
+    assert (": interrupted\n" in printed.err) == (code == 130)
     assert steps == [1] * step
 
 

@@ -179,7 +179,7 @@ def test_validation_cannot_come_or_go(tmp_path, kind):
     validation = arrays() if kind == "callable" else given
     options |= {"checkpoint": tmp_path, "resume": True}
     model.fit(*data, **options)
-    with pytest.raises(ValueError, match=r"^resume: .* with validation None, this one has 'some'$"):
+    with pytest.raises(ValueError, match=r"^resume: .* with validation None, this one has 'data'; use the same"):
         kinds()[kind][0].fit(*data, **options, validation=validation)
 
 

@@ -33,7 +33,7 @@ def test_what_gives_batches_gives_them_after_every_epoch():
     [
         ((X[..., :2], Y), ValueError, "x", True),
         ((X, Y[:-1]), ValueError, "y", True),
-        ((X, np.zeros((len(X), 3))), ValueError, "target", True),
+        ((X, np.zeros((len(X), 3))), ValueError, "y", True),
         ((X, None), ValueError, "y", True),
         ((X, Y, [1, 2]), ValueError, "lengths", True),
         (lambda epoch: [3], TypeError, "x", True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Protocol
@@ -78,7 +79,7 @@ class Samples:
                 raise _errors.wrong_value(name, f"one entry for each of the {len(self)} samples of x", len(column))
         for column, (own, _) in zip(self._x, lengths, strict=True):
             if own is not None and isinstance(column, SequencesColumn):
-                raise _errors.wrong_value("lengths", "None beside a list of sequences, which have their own", "some")
+                raise _errors.unwanted("lengths", "None beside a list of sequences, which have their own", own.array)
 
     def __len__(self) -> int:
         return len(self._x[0])
@@ -143,11 +144,13 @@ class Given:
     ) -> None:
         self._batches, self._layout, self.steps = batches, layout, steps
         self.can_resume = callable(batches)
+        if callable(batches) and not _takes_one(batches):
+            raise errors.no_epoch(batches)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         found = self._batches(number) if callable(self._batches) else self._batches
         if not isinstance(found, Iterable):
-            raise _errors.wrong_type("x", "a callable that returns an iterable of batches", type(found).__name__)
+            raise _errors.wrong_type("x", "a callable(epoch) that returns an iterable of batches", type(found).__name__)
         is_empty = start == 0
         for i, item in enumerate(islice(found, self.steps)):
             is_empty = False
@@ -179,12 +182,23 @@ def _is_array(x: Any) -> bool:
     return hasattr(x, "__array__") or hasattr(x, "__dlpack__")
 
 
+def _takes_one(function: Callable[[int], Any]) -> bool:
+    """Whether it can be called with the number of an epoch; of some built in this is not known."""
+    try:
+        inspect.signature(function).bind(0)
+    except TypeError:
+        return False
+    except ValueError:
+        pass
+    return True
+
+
 def _column(name: str, value: Any, read: Input, time_first: bool) -> Column:
     if is_sequences(value):
         sequences = as_sequences(name, value)
         read.check(f"{name}[0]", sequences[0], "time")
         return SequencesColumn(sequences, int(time_first))
-    array = as_array(name, value)
+    array = _numbers(name, value)
     read.check(name, array, *(("time", "samples") if time_first else ("samples", "time")))
     if array.ndim < 1 + time_first:
         expected = "time before the samples" if time_first else "the samples along the first axis"
@@ -192,6 +206,13 @@ def _column(name: str, value: Any, read: Input, time_first: bool) -> Column:
     if array.shape[int(time_first)] == 0:
         raise _errors.wrong_shape(name, "at least one sample", array.shape)
     return ArrayColumn(array, int(time_first))
+
+
+def _numbers(name: str, value: Any) -> Array:
+    array = as_array(name, value)
+    if array.dtype == object and array.ndim == 1 and is_sequences(list(array)):
+        raise _errors.wrong_type(name, f"a list of arrays, as list({name})", "an array of arrays")
+    return array
 
 
 def _target(name: str, value: Any, x: Column, layout: Layout) -> Column:
@@ -203,7 +224,9 @@ def _target(name: str, value: Any, x: Column, layout: Layout) -> Column:
         own = [len(part) if hasattr(part, "__len__") else None for part in value]
         if layout.keeps_steps and own == [len(sequence) for sequence in x.sequences]:
             return SequencesColumn(as_sequences(name, value))
-    array = as_array(name, value)
+    if is_sequences(value) and len({len(part) for part in value}) > 1:
+        raise _misfit(name, value, x, layout)
+    array = _numbers(name, value)
     if array.ndim == 0:
         raise _errors.wrong_shape(name, "an entry for each sample", array.shape)
     if layout.time_first and layout.per_step and isinstance(x, ArrayColumn):
@@ -211,3 +234,16 @@ def _target(name: str, value: Any, x: Column, layout: Layout) -> Column:
         if array.ndim > 1 and array.shape[first:2] == x.array.shape[first:2]:
             return ArrayColumn(array, 1, is_turned=True)
     return ArrayColumn(array)
+
+
+def _misfit(name: str, values: list[Any], x: Column, layout: Layout) -> Exception:
+    """Why these entries of unequal length cannot be those of the steps of x."""
+    if not layout.keeps_steps:
+        expected = "one entry for each sequence, as the model has a FinalState"
+        return _errors.wrong_type(name, expected, "sequences of unequal length")
+    if not isinstance(x, SequencesColumn):
+        return _errors.wrong_type(name, "one array, as x is one", "sequences of unequal length")
+    if len(values) != len(x):
+        return _errors.wrong_value(name, f"one entry for each of the {len(x)} samples of x", len(values))
+    i, steps = next((i, len(own)) for i, own in enumerate(x.sequences) if len(own) != len(values[i]))
+    return _errors.wrong_value(f"{name}[{i}]", f"{steps} entries, one for each step of x[{i}]", len(values[i]))

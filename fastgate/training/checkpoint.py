@@ -79,15 +79,16 @@ class Checkpoints:
             raise errors.none_readable(self.folder)
         return None
 
-    def write(self, step: int, state: dict[str, Any]) -> None:
+    def write(self, step: int, state: dict[str, Any]) -> Path:
         """One more; the oldest beyond `keep` are removed once it is on the disk."""
         path = self.folder / f"step-{step:09d}.npz"
         with _said(f"cannot write {str(path)!r}, that of step {step}"):
             write(path, state)
         # One of a later step could not be read: it must not push out what is written now.
         own = [path for path in self.paths() if _step_of(path) <= step]
-        for path in own[self.keep :]:
-            path.unlink(missing_ok=True)
+        for old in own[self.keep :]:
+            old.unlink(missing_ok=True)
+        return path
 
 
 def _step_of(path: Path) -> int:
@@ -105,9 +106,13 @@ def write(path: Path, state: dict[str, Any]) -> None:
 
 def read(path: Path) -> dict[str, Any]:
     """The state that `write` was given; some error of `UNREADABLE` if the file is not such a one to the last bit."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is no .npz file")
     with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-        # All are read, as it is reading that compares checksums.
-        arrays = {name: np.asarray(file[name]) for name in file.files}
+        try:  # all are read, as it is reading that compares checksums
+            arrays = {name: np.asarray(file[name]) for name in file.files}
+        except ValueError:  # of NumPy, which may give advice about pickles that nobody should follow here
+            raise ValueError("it holds what is no array of numbers") from None
     content = json.loads(arrays.pop(DESCRIPTION).tobytes())
     if content["format"] != FORMAT:
         raise ValueError(f"it has format {content['format']}, not {FORMAT}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -21,6 +22,13 @@ class NonFiniteError(FloatingPointError):
     history: Any = None
 
 
+def interrupted(step: int, path: Path | None) -> str:
+    rest = "the history so far is returned"
+    if path is not None:
+        rest = f"checkpoint {path.name} is written; resume=True goes on from it"
+    return f"fit: interrupted after step {step}; {rest}"
+
+
 def no_such_column(name: object, names: Iterable[str]) -> KeyError:
     return KeyError(f"history: no column {name!r}; there are {', '.join(names) or 'none yet'}")
 
@@ -32,8 +40,21 @@ def no_batches(epoch: int) -> ValueError:
     )
 
 
+def no_epoch(batches: object) -> TypeError:
+    name = getattr(batches, "__name__", type(batches).__name__)
+    return TypeError(f"x: expected a callable(epoch), which takes the epoch's number, got {name}, which does not")
+
+
 def no_targets() -> ValueError:
     return ValueError("y: expected targets, beside x or in each batch (x, y), got None")
+
+
+def one_for_all_steps(steps: int) -> str:
+    return (
+        "y has one target for each sequence, the model an output for each step: the loss compares it with all"
+        f" {steps}; put fastgate.FinalState() after the recurrent layer if you want one output for each sequence, or"
+        " give a target for each step"
+    )
 
 
 def lost_steps(place: str, shape: tuple[int, ...]) -> ValueError:
@@ -41,6 +62,10 @@ def lost_steps(place: str, shape: tuple[int, ...]) -> ValueError:
         f"y: expected three axes or more, an output per step, from {place}, got {shape}; keep a last axis of 1, or let"
         " its forward take lengths if it ends time"
     )
+
+
+def unmeasured() -> ValueError:
+    return ValueError("metrics: functions of your own are measured on validation data only; pass validation=")
 
 
 def nothing_counts() -> ValueError:
@@ -76,4 +101,7 @@ def none_readable(folder: object) -> ValueError:
 
 
 def other_training(path: object, name: str, then: object, now: object) -> ValueError:
-    return ValueError(f"resume: {str(path)!r} is of a training with {name} {then!r}, this one has {now!r}")
+    return ValueError(
+        f"resume: {str(path)!r} is of a training with {name} {then!r}, this one has {now!r}; use the same"
+        " arguments, or another folder"
+    )

@@ -7,7 +7,9 @@ from typing import Any
 
 from fastgate import _errors
 from fastgate._arrays import as_choice, as_size
+from fastgate._optimizer import Optimizer
 from fastgate._terminal import Interruption
+from fastgate.optimizers import OPTIMIZERS
 from fastgate.training import errors
 from fastgate.training.batches import Source
 from fastgate.training.callbacks import Callback, Run
@@ -68,11 +70,14 @@ def fit(
         long. The first axis is that of the samples, but for targets per step of a model with time first. A model with
         an output per step learns one for each sample at every step: for one output at the end put a `FinalState` in it.
     loss : str or callable
-        "mse", "mae", "huber", "cross_entropy", "binary_cross_entropy", or a function with their arguments, samples
+        "mse" or "mean_squared_error", "mae" or "mean_absolute_error", "huber", "cross_entropy",
+        "binary_cross_entropy", or a function with their arguments, samples
         first. Lengths are given to it where the model has an output per step, which has three axes or more; if a layer
         of your own ends time, it must take lengths where there are some. Both cross entropies take logits: no sigmoid
         or softmax at the end of the model.
-    optimizer : optimiser, or "lbfgs"
+    optimizer : optimiser, or "sgd", "adam", "adamw", "rmsprop" or "lbfgs"
+        By name a new one with its default options.
+        One for each model: what has trained another is refused, unless its `restore` was called since.
         "lbfgs" takes all data in every step, with scipy.optimize; an epoch is one iteration of it.
     epochs : int
     batch_size : int
@@ -81,7 +86,7 @@ def fit(
         ``(x, y)``, ``(x, y, lengths)`` or ``(x, y, lengths, weights)``; or what gives batches, as often as there are
         epochs; or a fraction: the last samples (of streams: steps), which are then not trained on.
     metrics : names or functions
-        "accuracy", "perplexity", "bits_per_character", "r2", "mean_squared_error", "mean_absolute_error". Functions of
+        "accuracy", "perplexity", "bits_per_character", "r2", "mse" and "mae", also by their long names. Functions of
         your own see all outputs at once, and are measured on validation data only. Each has another name.
     lengths : array_like of int, (N,), optional
     weights : array_like, (N,) or (N, T), optional
@@ -119,7 +124,7 @@ def fit(
     Returns
     -------
     History
-        After Ctrl-C, of what was done until then, with ``interrupted`` True.
+        After Ctrl-C, of what was done until then, with ``interrupted`` True; a line on stderr says how to go on.
 
     Raises
     ------
@@ -134,15 +139,20 @@ def fit(
     layout = layout_of(model)
     objective = Objective(loss, metrics, layout)
     is_lbfgs = isinstance(optimizer, str) and optimizer == "lbfgs"
+    if isinstance(optimizer, str) and optimizer in OPTIMIZERS:
+        optimizer = OPTIMIZERS[optimizer]()  # type: ignore[call-arg]
     is_object = not isinstance(optimizer, type) and all(hasattr(optimizer, name) for name in ("lr", "step"))
     if not is_lbfgs and not is_object:
-        raise _errors.wrong_type("optimizer", "an optimiser, as fastgate.Adam(1e-3), or 'lbfgs'", repr(optimizer))
+        names = ", ".join(map(repr, [*OPTIMIZERS, "lbfgs"]))
+        raise _errors.wrong_type("optimizer", f"an optimiser, as fastgate.Adam(1e-3), or {names}", repr(optimizer))
     own_seed = as_size("seed", seed, least=0) if as_choice("shuffle", shuffle, (True, False)) else None
     options: dict[str, Any] = {"layout": layout, "batch_size": as_size("batch_size", batch_size), "stateful": stateful}
     source = source_of(x, y, lengths, weights, **options, seed=own_seed, steps_per_epoch=steps_per_epoch)
     source, other = split(source, validation, options)
     carries, sums = stateful is not False, Sums(objective, keeps_outputs=is_lbfgs)
     held_out = None if other is None else Validation(model, objective, other, carries=carries)
+    if held_out is None and len(sums.names) <= len(objective.metrics):
+        raise errors.unmeasured()
     run = Run(model, optimizer, epochs=as_size("epochs", epochs, least=0), steps_per_epoch=source.steps)
     called = _callbacks(early_stopping, callbacks, as_choice("progress", progress, (True, False)))
     run.history.begin([*sums.names, *(held_out.columns if held_out else [])])
@@ -178,6 +188,8 @@ def fit(
                 raise errors.holds_checkpoints(checkpoint)
         elif resume or every is not None:
             raise _errors.wrong_value("checkpoint", "a folder, beside resume or every", checkpoint)
+        if isinstance(optimizer, Optimizer):  # one that goes on from a checkpoint has forgotten what it trained before
+            optimizer.check_owners(model.params.layers)
         ctrl_c = stack.enter_context(Interruption())
         Loop(run, stepper, sums, source, held_out, called, saver, ctrl_c).train()
     return run.history

@@ -35,6 +35,7 @@ def loss_and_gradient(
     if not weight:
         return Found(math.nan, weight, given, None, tape.state)
     loss, dy = objective.loss(given)
+    objective.doubt(given)
     if not math.isfinite(loss):
         where = first_in_forward(model, objective, batch, given, options)
         raise errors.not_finite(step, epoch, f"the loss is {loss}", where)

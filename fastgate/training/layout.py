@@ -37,7 +37,11 @@ class Input(NamedTuple):
         axes = [*leading, *["features"] * self.step_axes]
         if self.is_sequences and array.ndim != len(axes):
             expected = f"({', '.join(axes)}{',' * (len(axes) == 1)})"
-            raise _errors.wrong_shape(name, expected + ", also for one sequence" * (len(leading) > 1), array.shape)
+            expected += ", also for one sequence" * (len(leading) > 1)
+            got = str(array.shape)
+            if self.step_axes and array.ndim == len(leading):
+                got += f"; one value per step is {name}[..., None]"
+            raise _errors.misplaced(name, f"shape {expected}", got)
 
 
 class Layout(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastgate import _errors
 from fastgate._arrays import Array
-from fastgate._terminal import Interruption
+from fastgate._terminal import Interruption, warn
 from fastgate.training import errors
 from fastgate.training.batches import Source
 from fastgate.training.callbacks import Callback, Run
@@ -77,6 +77,7 @@ def minimize(
         run.has_ended = True
     except KeyboardInterrupt:
         history.interrupted = True
+        warn(errors.interrupted(history.steps, None))
     except errors.NonFiniteError as error:
         error.history = history
         raise

@@ -5,10 +5,10 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
-from fastgate._terminal import Interruption
+from fastgate._terminal import Interruption, warn
+from fastgate.training import errors
 from fastgate.training.batches import Source
 from fastgate.training.callbacks import Callback, Run
-from fastgate.training.errors import NonFiniteError
 from fastgate.training.objective import Sums
 from fastgate.training.resume import Saver
 from fastgate.training.step import Stepper
@@ -53,7 +53,8 @@ class Loop:
             self.stepper.go_back()
             if self.saver is not None and self._is_whole:
                 self.saver.write()
-        except NonFiniteError as error:
+            warn(errors.interrupted(history.steps, None if self.saver is None else self.saver.path))
+        except errors.NonFiniteError as error:
             error.history = history
             raise
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,13 +11,15 @@ import numpy as np
 
 from fastgate import _errors
 from fastgate._arrays import Array, as_real
-from fastgate.losses import LOSSES, binary_cross_entropy, cross_entropy
+from fastgate.losses import LOSSES, binary_cross_entropy, cross_entropy, huber, mae, mse
 from fastgate.metrics import METRICS, accuracy, bits_per_character, parts_of, perplexity
 from fastgate.training import errors
 from fastgate.training.layout import Batch, Layout
+from fastgate.training.targets import complaint
 
 Function = Callable[..., Any]
 OF_LOGITS = cross_entropy, binary_cross_entropy, accuracy, perplexity, bits_per_character
+OF_NUMBERS = mse, mae, huber
 OF_PROBABILITIES = "sigmoid", "softmax", "log_softmax"  # what these give are no logits any more
 
 
@@ -49,8 +52,9 @@ class Objective:
         if not isinstance(metrics, (list, tuple)):
             raise _errors.wrong_type("metrics", "a list of names and functions", type(metrics).__name__)
         self._loss, self._layout = _find("loss", loss, LOSSES), layout
+        self._has_doubted = False
         self.metrics = {_name_of(metric): _find("metrics", metric, METRICS) for metric in metrics}
-        self.name = _name_of(loss)
+        self.name = _name_of(self._loss)
         if len(self.metrics) < len(metrics) or "loss" in self.metrics:
             expected = "one of each name (a function's __name__), and none named 'loss'"
             raise _errors.wrong_value("metrics", expected, [_name_of(metric) for metric in metrics])
@@ -69,9 +73,22 @@ class Objective:
             options["lengths"] = batch.y_lengths
         return Outputs(y.swapaxes(0, 1) if is_turned else y, batch.y, options, is_turned)
 
+    def doubt(self, given: Outputs) -> None:
+        """Warn, once, where a number is to be learnt at every step; a class of the whole may well be meant so."""
+        is_repeated = self._layout.per_step and given.y.ndim > 2 and np.size(given.target) < given.y.size
+        if is_repeated and not self._has_doubted and any(self._loss is own for own in OF_NUMBERS):
+            self._has_doubted = True
+            warnings.warn(errors.one_for_all_steps(given.y.shape[1]), stacklevel=2)
+
     def loss(self, given: Outputs) -> tuple[float, Array]:
         """The loss and its gradient in y, which is as the model lays it out."""
-        found = self._loss(given.y, given.target, **given.options)
+        try:
+            found = self._loss(given.y, given.target, **given.options)
+        except (TypeError, ValueError):
+            told = complaint(self._loss, given.y, given.target, given.options)
+            if told is None:
+                raise
+            raise told from None
         if not isinstance(found, (tuple, list)) or len(found) != 2:
             raise _errors.wrong_type("loss", "a function that returns (loss, gradient in y)", type(found).__name__)
         loss, dy = float(found[0]), as_real("loss: its gradient", found[1])
@@ -122,7 +139,11 @@ class Sums:
         found |= {name: part.value(self._parts[name]) for name, part in self._adding.items()}
         if self._whole:
             y, target, options = _joined(self._kept)
-            found |= {name: float(metric(y, target, **options)) for name, metric in self._whole.items()}
+            for name, metric in self._whole.items():
+                value = metric(y, target, **options)
+                if isinstance(value, (tuple, list)):
+                    raise _errors.wrong_type("metrics", "functions that return a number", f"a pair from {name}")
+                found[name] = float(value)
         return found
 
     def state(self) -> dict[str, Any]:

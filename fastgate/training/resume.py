@@ -13,7 +13,7 @@ from fastgate.training.checkpoint import Checkpoints
 from fastgate.training.objective import Sums
 from fastgate.training.step import Stepper
 
-COUNTERS = ("lr", "steps")  # attributes of an optimiser that change while it is used
+CHANGING = ("lr", "steps", "kept", "trained")  # attributes of an optimiser that change while it is used
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # in what Python prints of functions and objects: another in each process
 
 
@@ -48,6 +48,7 @@ class Saver:
         self._callbacks = [callback for callback in callbacks if type(callback).state is not Callback.state]
         self._first_lr = _rate_of(run.optimizer)
         self._written: tuple[int, int] | None = None
+        self.path: Path | None = None  # of the last one
 
     def after_step(self) -> None:
         """Write one if it is time."""
@@ -76,7 +77,7 @@ class Saver:
             "history": {name: getattr(history, name) for name in ("columns", "steps", "seconds", "stopped")},
             "callbacks": self._kept_by_callbacks(),
         }
-        self._checkpoints.write(history.steps, state)
+        self.path = self._checkpoints.write(history.steps, state)
         self._written = moment
 
     def check(self) -> None:
@@ -94,8 +95,8 @@ class Saver:
         found = self._checkpoints.newest()
         if found is None:
             return
-        path, state = found
-        self._compare(path, state)
+        self.path, state = found
+        self._compare(self.path, state)
         run, history = self._run, self._run.history
         run.epoch, run.step = self._written = state["position"]
         run.model.params.update(state["parameters"])
@@ -124,7 +125,7 @@ class Saver:
 def identity_of(model: Any, optimizer: Any) -> dict[str, Any]:
     """What model and optimiser are, but for numbers that change in training."""
     options = {name.lstrip("_"): value for name, value in vars(optimizer).items()}
-    kept = {name: _printed(value) for name, value in options.items() if name not in (*COUNTERS, "kept")}
+    kept = {name: _printed(value) for name, value in options.items() if name not in CHANGING}
     return {
         "model": _config_of(model),
         "parameters": {name: [*array.shape, array.dtype.name] for name, array in model.params.items()},
@@ -159,7 +160,7 @@ def _difference(then: Any, now: Any) -> tuple[str, Any, Any]:
             return "length", len(then), len(now)
         pairs = ((str(i), *pair) for i, pair in enumerate(zip(then, now, strict=True)))
     else:
-        then, now = ("some" if isinstance(value, dict) else value for value in (then, now))
+        then, now = ("data" if isinstance(value, dict) else value for value in (then, now))
         return "", then, now
     name, *both = next((name, a, b) for name, a, b in pairs if a != b)
     inside, *values = _difference(*both)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastgate import _errors
@@ -32,16 +33,21 @@ def source_of(
     if is_given(x):
         for name, value in (("y", y), ("lengths", lengths), ("weights", weights)):
             if value is not None:
-                raise _errors.wrong_value(name, "None beside an x that gives batches (x, y, lengths, weights)", "some")
+                raise _errors.unwanted(name, "None beside an x that gives batches (x, y, lengths, weights)", value)
         return Given(x, layout=layout, steps=steps)
     if steps is not None:
         raise _errors.wrong_value("steps_per_epoch", "None beside data that are all there", steps)
+    if isinstance(weights, Mapping):
+        raise _errors.wrong_type("weights", "an array", "a dict; with one weight for each class, weights=w[y]")
     if stateful is False:
         return Samples(x, y, lengths, weights, layout=layout, batch_size=batch_size, seed=seed)
+    if stateful is not False and not layout.keeps_steps:
+        expected = "False, as a FinalState gives no output for each step of a stream"
+        raise _errors.wrong_value("stateful", expected, stateful)
     if stateful is True:
         raise _errors.wrong_value("stateful", "the number of steps of a piece, for a stream", True)
     if lengths is not None:
-        raise _errors.wrong_value("lengths", "None beside stateful", "some")
+        raise _errors.unwanted("lengths", "None beside stateful", lengths)
     piece = as_size("stateful", stateful)
     return Streams(x, y, weights, piece=piece, count=batch_size, layout=layout)
 
