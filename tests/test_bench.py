@@ -1,6 +1,7 @@
 """`fastgate bench`: shapes and their costs, paired figures, the table, the JSON, the chart, and wrong arguments."""
 
 import json
+from importlib.util import find_spec
 from itertools import combinations
 
 import numpy as np
@@ -198,6 +199,13 @@ def test_one_run(tmp_path):
         assert each["ratio"] is None
     assert found["machine"]["numba"]
     assert set(found["bandwidths"]["1"]) == {"L1", "L2", "L3", "memory"}
+
+
+@pytest.mark.skipif(find_spec("jax") is not None, reason="needs a peer that is not installed")
+def test_alone():
+    code, output, _ = bench("--shapes", "2,3,4,5", "--threads", "1", "--libraries", "jax")
+    assert code == 0
+    assert output.endswith("nothing to compare with: pip install torch jax\n")
 
 
 def test_beside_torch():
