@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--no-torch", action="store_true", help="do not compare with PyTorch")
     demo.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the loss curves (needs matplotlib)")
 
-    commands = parser.add_subparsers(dest="command", title="other commands", metavar="")
+    commands = parser.add_subparsers(dest="command", title="other commands", metavar="COMMAND")
     commands.add_parser("info", help="versions, what the kernels are compiled for, where they are cached")
     warmup = commands.add_parser(
         "warmup",

@@ -120,6 +120,12 @@ def as_array(name: str, value: Any, expected: str = "an array of numbers") -> Ar
         raise _errors.wrong_type(name, expected, f"what cannot be read as such: {error}") from None
 
 
+def kind_of(array: Array) -> str:
+    """What an array that holds no numbers holds, in a user's words."""
+    is_text = array.dtype.kind in "SU" or (array.dtype.kind == "O" and isinstance(next(array.flat, None), str))
+    return "strings" if is_text else f"dtype {array.dtype}"
+
+
 def as_real(name: str, value: Any) -> Array:
     """Any real, integer or boolean array, not yet converted."""
     array = as_array(name, value)

@@ -178,5 +178,9 @@ def no_folder(path: object) -> OSError:
     return FileNotFoundError(f"path: there is no folder {str(path)!r} to write into")
 
 
+def a_folder(path: object) -> OSError:
+    return IsADirectoryError(f"path: {str(path)!r} is a folder, not a file")
+
+
 def no_ordinary_file(path: object) -> OSError:
     return OSError(f"path: {str(path)!r} is no ordinary file")

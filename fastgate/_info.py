@@ -10,7 +10,8 @@ from fastgate._arrays import DTYPES
 from fastgate._kernels import cpu, jit
 from fastgate._terminal import say
 
-EXTRAS = ("tqdm", "matplotlib", "torch", "onnx", "onnxruntime", "jax", "keras")
+EXTRAS = ("tqdm", "matplotlib", "safetensors", "scikit-learn", "torch", "onnx", "onnxruntime", "jax", "keras")
+MODULES = {"scikit-learn": "sklearn"}  # where it has another name than the package
 
 
 def run() -> int:
@@ -64,7 +65,7 @@ def cpu_name() -> str:
 
 
 def _version(package: str) -> str | None:
-    if importlib.util.find_spec(package) is None:
+    if importlib.util.find_spec(MODULES.get(package, package)) is None:
         return None
     try:
         return version(package)

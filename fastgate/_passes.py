@@ -103,7 +103,7 @@ def backward(
             elif dy is None:
                 continue
             else:
-                found = m.layer.backward(tape, dy)
+                found = m.backward(tape, dy)
                 dy = found.x
             if target is not None:
                 m.collect(found, target)

@@ -35,6 +35,11 @@ def panels(rows: int = 1, columns: int = 1, *, width: float = 8.0, height: float
     return figure, axes
 
 
+def legend_below(axes: Any) -> None:
+    """What the lines are, where it covers none of them."""
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13))
+
+
 def save(path: Path, figure: Any) -> None:
     """Write it in the format that the name ends in."""
     try:

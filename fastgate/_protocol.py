@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -69,6 +69,14 @@ class Member:
         y, tape = self.layer.forward(x, **{name: offered[name] for name in self.takes})
         return y, tape
 
+    def backward(self, tape: Any, dy: Any) -> Any:
+        """The gradients of a layer that is not recurrent."""
+        found = self.layer.backward(tape, dy)
+        if not hasattr(found, "x"):
+            expected = "an object with x and params, as fastgate.LayerGradients(dx, {})"
+            raise _errors.wrong_type(f"{self.place}.backward", expected, type(found).__name__)
+        return found
+
     def infer(self, x: Any, lengths: Any) -> Any:
         """The output alone."""
         if self.is_stepwise:
@@ -93,7 +101,9 @@ def member(path: str, layer: Any) -> Member:
     if isinstance(layer, type):
         raise _errors.wrong_type(place, "a layer", "the class itself")
     if not all(callable(getattr(layer, name, None)) for name in ("forward", "backward")):
-        raise _errors.wrong_type(place, "a layer, which has the methods forward and backward", repr(layer))
+        listed = isinstance(layer, Iterable)
+        got = f"a {type(layer).__name__}; write Sequential(a, b), or Sequential(*layers)" if listed else repr(layer)
+        raise _errors.wrong_type(place, "a layer, which has the methods forward and backward", got)
     params = getattr(layer, "params", None)
     if params is not None and not isinstance(params, Params):
         if not isinstance(params, Mapping) or len(params):

@@ -15,11 +15,14 @@ from typing import Any, NamedTuple
 from fastgate import _errors
 from fastgate._arrays import Array
 from fastgate._atomic import atomic_file
+from fastgate.training.checkpoint import is_checkpoint
 
 LONGEST_HEADER = 2**22  # bytes: some 40,000 tensors; as objects of Python it takes up to twenty times as much
 DEEPEST = 100  # brackets within brackets: whatever limit of recursion is set, Python's parser crashes beyond some depth
 DTYPES = {"F32": "float32", "F64": "float64"}
 TEXT_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]')  # *+ takes no memory to turn back
+CHECKPOINT = "is a checkpoint of fit, which goes on from it with the same arguments, checkpoint=FOLDER and resume=True"
+CHECKPOINT += "; fastgate.save(path, model) then writes what load reads"
 FOREIGN = {
     b"PK\x03\x04": "a ZIP archive, as .npz, .pt and .keras are",
     b"\x93NUMPY": "an array of NumPy",
@@ -78,6 +81,8 @@ def read_header(path: Path) -> bytes:
     """The JSON at the start of a file, as it is."""
     if not path.exists():
         raise _errors.no_file(path)
+    if path.is_dir():
+        raise _errors.a_folder(path)
     if not path.is_file():  # a pipe would wait for ever
         raise _errors.no_ordinary_file(path)
     with open(path, "rb") as file:
@@ -86,6 +91,8 @@ def read_header(path: Path) -> bytes:
         if size == 0:
             raise _errors.bad_file(path, "is empty")
         if len(start) < 8 or length > size - 8:
+            if is_checkpoint(path):
+                raise _errors.bad_file(path, CHECKPOINT)
             kinds = (f"is {kind}" for magic, kind in FOREIGN.items() if start.startswith(magic))
             raise _errors.bad_file(path, f"is no safetensors file: it {next(kinds, 'ends before its header does')}")
         if length > LONGEST_HEADER:

@@ -33,9 +33,8 @@ def run(cells: Iterable[str], dtypes: Iterable[str]) -> int:
     for dtype in dtypes:
         for cell in cells:
             start = perf_counter()
-            say(f"{cell:18}{dtype:9}", end="")
-            warm_up(cell, dtype)
-            say(f"{perf_counter() - start:6.1f} s")
+            warm_up(cell, dtype)  # which may have a line to say of its own
+            say(f"{cell:18}{dtype:9}{perf_counter() - start:6.1f} s")
     say(f"{'all':27}{perf_counter() - begin:6.1f} s")
     return 0
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_array, as_choice, as_dtype, as_floating, as_size, new_seed
+from fastgate._arrays import Array, as_array, as_choice, as_dtype, as_floating, as_size, kind_of, new_seed
 from fastgate._frozen import Frozen
 from fastgate._kernels import cpu
 from fastgate._params import NamedArrays, Params, Shapes
@@ -143,7 +143,9 @@ class Embedding(Frozen):
         if array.size == 0:
             return array.astype(np.int64)
         if array.dtype.kind not in "iu":
-            raise _errors.wrong_type("x", "integers", f"dtype {array.dtype}")
+            got = kind_of(array)
+            advice = "; give each word a number" if got == "strings" else ""
+            raise _errors.wrong_type("x", "integers", got + advice)
         if array.min() < 0 or array.max() >= self.num_embeddings:
             expected = f"values from 0 to {self.num_embeddings - 1}"
             raise _errors.wrong_range("x", expected, array.min(), array.max())

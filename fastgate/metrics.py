@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fastgate import _errors
 from fastgate._arrays import Array, as_real, quiet
 from fastgate._entries import check_probabilities, read_entries, read_rows
 from fastgate.losses import binary_cross_entropy, cross_entropy, mae, mse, row_losses
@@ -33,7 +34,7 @@ def accuracy(
 
     Parameters
     ----------
-    y : array_like, (..., classes) or any shape
+    y : array_like of float, (..., classes) or any shape
         Logits, as for `cross_entropy` or for `binary_cross_entropy`.
     target : array_like
         Classes, as for `cross_entropy`, where it has fewer axes than y and the last axis of y has not just one entry;
@@ -45,7 +46,7 @@ def accuracy(
     Raises
     ------
     TypeError, ValueError
-        As from these losses.
+        As from these losses, and if y holds integers or booleans.
     """
     return _ratio(_hits(y, target, weights, lengths, mask))
 
@@ -119,6 +120,8 @@ def r2(
 
 def _hits(y: Any, target: Any, weights: Any = None, lengths: Any = None, mask: Any = None) -> Array:
     own, wanted = as_real("y", y), as_real("target", target)
+    if own.dtype.kind != "f":  # which would be read as logits above 0, but for class 0
+        raise _errors.wrong_type("y", "logits", f"dtype {own.dtype}; of predicted classes it is np.mean(y == target)")
     of_classes = wanted.ndim < own.ndim and own.shape[-1] != 1
     return (_right_rows if of_classes else _right_entries)(own, wanted, weights, lengths, mask)
 

@@ -177,7 +177,7 @@ def test_embedding():
     for ids, said in (([0, 5], "0 to 5"), ([-1, 2], "-1 to 2"), (np.uint64(2**63), str(2**63))):
         with complaint(ValueError, "x", "values from 0 to 4", said):
             layer(ids)
-    for ids in ([1.0], [True], ["1"], [None], np.array([1], "m8[s]"), [10**30], None):
+    for ids in ([1.0], [True], [None], np.array([1], "m8[s]"), [10**30], None):
         with complaint(TypeError, "x", "integers", "dtype"):
             layer.forward(ids)
     with complaint(TypeError, "x", "without a mask"):

@@ -200,6 +200,14 @@ def test_one_run(tmp_path):
     assert set(found["bandwidths"]["1"]) == {"L1", "L2", "L3", "memory"}
 
 
+def test_alone(tmp_path):
+    (tmp_path / "jax.py").write_text("raise ImportError(name='jax')")  # as if it were not installed
+    options = ("--seconds", "0.1", "--shapes", "2,3,4,5", "--threads", "1", "--libraries", "jax")
+    code, output, _ = finish(start("bench", *options, PYTHONPATH=str(tmp_path)))
+    assert code == 0
+    assert output.endswith("\nnothing to compare with: pip install torch jax\n")
+
+
 def test_beside_torch():
     pytest.importorskip("torch")
     code, output, _ = bench("--shapes", "2,3,4,5", "--mode", "training", "--threads", "1", "--libraries", "torch")

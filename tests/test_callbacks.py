@@ -112,7 +112,7 @@ def test_history():
         history["accuracy"]
     pytest.importorskip("matplotlib")
     figure = history.plot()
-    assert [axes.get_title() for axes in figure.axes] == ["loss", "r2"]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "r2"]
     image = io.BytesIO()
     figure.savefig(image)
     assert image.getvalue().startswith(b"\x89PNG")

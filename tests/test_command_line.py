@@ -3,13 +3,14 @@
 import re
 import subprocess
 import sys
+import tomllib
 
 import numpy as np
 import pytest
 from command_line_tools import ROOT, TINY, finish, start, write_counting
 
 import fastgate
-from fastgate import _info, _warmup
+from fastgate import _info, _terminal, _warmup
 from fastgate.__main__ import main
 from fastgate._kernels import cpu
 from fastgate.demo import program
@@ -140,6 +141,27 @@ def test_warmup_without_a_cache_is_refused():
     code, output, errors = finish(start("warmup", FASTGATE_CACHE="0"))
     assert (code, output) == (2, "")
     assert "nothing would be kept" in errors
+
+
+def test_warmup_says_each_row_at_once(capsys, monkeypatch):
+    """The announcement of the first compilation would stand in the middle of one."""
+    monkeypatch.setattr(_warmup, "warm_up", lambda cell, dtype: _terminal.say("compiling"))
+    assert main(["warmup", "--cell", "gru", "--dtype", "float32"]) == 0
+    assert re.search(r"^compiling\ngru +float32 +\d+\.\d s$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_a_command_that_is_none_is_named(capsys):
+    with pytest.raises(SystemExit):
+        main(["foo"])
+    assert "argument COMMAND: invalid choice: 'foo'" in capsys.readouterr().err
+
+
+def test_info_lists_what_each_extra_installs():
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    wanted = {
+        re.match("[a-z-]+", name)[0] for extra in ("demo", "files", "sklearn", "bench") for name in metadata[extra]
+    }
+    assert wanted <= _info.describe().keys()
 
 
 def test_warmup_knows_every_cell():

@@ -59,6 +59,8 @@ def test_comparison_of_cells(output_of):
     lstm, gru, large, persistence, seasonal = errors_in(
         output, ["LSTM", "GRU, 16", "GRU, 1[89]", "persistence", "seasonal"]
     )
+    assert "2 epochs, 1 seed\n" in output
+    assert "caution" not in output
     assert max(lstm, gru, large) < 0.8 * min(persistence, seasonal)
 
 
@@ -140,7 +142,9 @@ def test_data_that_cannot_be_read(tmp_path, capsys, text, options, complaint):
 def test_a_constant_series_is_no_error(tmp_path, output_of):
     path = tmp_path / "series.csv"
     path.write_text("a\n" + "1\n" * 200)
-    assert errors_in(output_of(forecast, "--data", path), ["persistence"]) == [0.0]
+    output = output_of(forecast, "--data", path)
+    assert errors_in(output, ["persistence"]) == [0.0]
+    assert "caution: of the test's 19 windows only 2 have nothing in common" in output
 
 
 @pytest.mark.parametrize(("step", "code"), [(1, 130), (40, 0)])

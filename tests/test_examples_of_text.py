@@ -28,6 +28,7 @@ def test_opinions_made_by_rule_are_understood(output_of, program, cell):
     # Who counts words, or forgets the clause that decides, is right 3 times in 4.
     assert number_after(r"other texts:", output) > 0.93
     assert number_after("one answer for all:", output) < 0.6
+    assert ("\nlabel: for\n" in output) == (program is text_classifier)
 
 
 def test_the_rule_is_as_said():
@@ -124,7 +125,7 @@ def test_character_model_complains_before_it_trains(counting, tmp_path, capsys):
     kept = ["--data", str(counting), "--quick", "--checkpoint", str(tmp_path / "kept"), "--units", "8", "--epochs", "1"]
     assert char_lm.main(kept) == 0
     assert char_lm.main(kept) == 2
-    assert "holds checkpoints already" in capsys.readouterr().err
+    assert "holds checkpoints already; pass --resume to go on" in capsys.readouterr().err
     counting.write_text("too short")
     assert char_lm.main(["--data", str(counting)]) == 2
     assert "the text for train is too short" in capsys.readouterr().err
@@ -146,6 +147,7 @@ def test_dates_are_translated(output_of, cell, least):
     output = output_of(translate, "--cell", cell)
     # Measured: 0.94 and 0.35. By chance, or without the encoder's state: one date in 36,525.
     assert number_after("dates on other days:", output) > least
+    assert re.search(r"^ right  a date .*translated\n *\d+\.\d%  ", output, re.MULTILINE)
 
 
 def test_dates_are_spelled_as_said():

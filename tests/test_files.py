@@ -222,6 +222,20 @@ def test_where_nothing_can_be_written(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_what_is_no_file_of_save_is_told_apart(tmp_path):
+    fg.Sequential(fg.Linear(1, 1)).fit(
+        np.ones((2, 1)), np.ones((2, 1)), loss="mse", optimizer=fg.SGD(0.1), checkpoint=tmp_path / "run"
+    )
+    (checkpoint,) = (tmp_path / "run").glob("*.npz")
+    with complaint(ValueError, "path", "is a checkpoint of fit", "resume=True", "fastgate.save"):
+        fg.load(checkpoint.rename(tmp_path / "best.npz"))
+    np.savez(tmp_path / "arrays.npz", a=np.ones(1))
+    with complaint(ValueError, "path", "a ZIP archive"):
+        fg.load(tmp_path / "arrays.npz")
+    with pytest.raises(IsADirectoryError, match="run' is a folder"):
+        fg.load(tmp_path / "run")
+
+
 def test_a_missing_library_is_named(monkeypatch, path):
     fg.save(path, fg.Linear(1, 1))
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)

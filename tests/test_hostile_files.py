@@ -74,7 +74,7 @@ def test_a_file_of_torch_is_not_unpickled(torch, path):
 def test_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for name, kind, piece in (
-        ("", OSError, "ordinary"),
+        ("", IsADirectoryError, "is a folder"),
         ("pipe", OSError, "ordinary"),
         ("none", FileNotFoundError, "no file"),
     ):

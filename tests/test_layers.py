@@ -203,3 +203,9 @@ def test_small_probabilities_keep_their_digits():
     loss, gradient = fg.cross_entropy(np.array([[40.0, 0.0]]), [0])
     assert gradient[0, 1] == pytest.approx(np.exp(-40), rel=1e-12)
     assert loss == pytest.approx(np.exp(-40), rel=1e-12)
+
+
+@pytest.mark.parametrize("words", [["a", "b"], np.array(["a", "b"], object), b"a"])
+def test_embedding_takes_no_words(words):
+    with pytest.raises(TypeError, match="x: expected integers, got strings; give each word a number"):
+        fg.Embedding(5, 3)(words)

@@ -93,3 +93,11 @@ def test_r2_at_its_borders():
 
 def test_perplexity_too_large_for_a_number():
     assert fg.perplexity(np.array([[1e4, 0]]), [1]) == np.inf
+
+
+@pytest.mark.parametrize("target", [[0, 1, 1], [0, 1, 0]])
+def test_accuracy_takes_no_classes_for_logits(target):
+    """Every class above 0 would be an answer of yes: 0, 1, 2 against 0, 1, 1 all right."""
+    for predicted in (np.array([0, 1, 2]), np.array([False, True, True]), np.zeros((3, 2), int)):
+        with complaint(TypeError, "y", "expected logits", "np.mean(y == target)"):
+            fg.accuracy(predicted, target)

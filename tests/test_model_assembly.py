@@ -69,6 +69,12 @@ def test_params_need_shapes(shapes):
     assert fg.Params({"a": [2, 0], "b": ()}).flat.tolist() == [0.0]
 
 
+@pytest.mark.parametrize("kind", [list, tuple, iter])
+def test_layers_are_given_one_by_one(kind):
+    with pytest.raises(TypeError, match=r"^layer 0 .*; write Sequential\(a, b\), or Sequential\(\*layers\)$"):
+        fg.Sequential(kind([fg.Linear(2, 3), fg.Linear(3, 1)]))
+
+
 def test_layers_of_a_model_are_fixed():
     model = fg.Sequential(fg.Linear(2, 3), fg.GRU(3, 4))
     for name in ("layers", "params", "dtype", "batch_first"):

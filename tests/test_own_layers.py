@@ -125,3 +125,12 @@ def test_beyond_its_length_a_sequence_has_no_gradient(first):
     dx = model.backward(tape, np.ones_like(y)).x
     assert not dx[beyond].any()
     assert dx[~beyond].all()
+
+
+@pytest.mark.parametrize("found", [np.ones((2, 3)), None, (np.ones((2, 3)), {})])
+def test_backward_that_returns_no_gradients(found):
+    layer = SimpleNamespace(forward=lambda x: (x, None), backward=lambda tape, dy: found)
+    model = fg.Sequential(layer, fg.Linear(3, 1))
+    y, tape = model.forward(np.ones((2, 3)))
+    with complaint(TypeError, "layer 0 (SimpleNamespace).backward", "LayerGradients(dx, {})", type(found).__name__):
+        model.backward(tape, y)

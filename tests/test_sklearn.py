@@ -197,8 +197,20 @@ def test_wrong_parameters_are_named(arrays):
             SequenceRegressor(**small() | {name: value}).fit(X, y)
     with pytest.raises(ValueError, match="weight_decay: expected 0 beside optimizer='lbfgs'"):
         SequenceRegressor(optimizer="lbfgs", weight_decay=0.1).fit(X, y)
-    with pytest.raises(ValueError, match="y: expected at least two classes, got 'one class'"):
-        SequenceClassifier(**small()).fit(X, np.ones(N, int))
+    with pytest.raises(ValueError, match="y: expected at least two classes, got one class only, 'a'"):
+        SequenceClassifier(**small()).fit(X, ["a"] * N)
+    for strings in (["1"] * N, np.array(["a"] * N, object)):
+        with pytest.raises(TypeError, match="y: expected numbers, got strings; SequenceClassifier learns classes"):
+            SequenceRegressor(**small()).fit(X, strings)
+
+
+def test_wrong_names_of_parameters_name_the_class_that_is_made():
+    class Own(SequenceClassifier):
+        pass
+
+    for made in (SequenceRegressor, SequenceClassifier, Own):
+        with pytest.raises(TypeError, match=rf"{made.__name__}\.__init__\(\) got an .*'units'"):
+            made(units=3)
 
 
 def test_a_fit_that_fails_changes_no_prediction(arrays):

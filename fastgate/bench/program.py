@@ -54,6 +54,8 @@ def run(options: Namespace) -> int:
             raise
         is_whole = False
         say("\ninterrupted; what was measured is kept")
+    if len(libraries) > 1 and set(setting["versions"]) == {OURS}:
+        say("\nnothing to compare with: pip install torch jax")
     if options.json is not None:
         report.write(options.json, report.as_json(setting, rows))
         say(f"\nall figures in {options.json}")

@@ -12,7 +12,7 @@ import fastgate as fg
 from fastgate import _picture
 from fastgate._arrays import Array
 from fastgate._options import at_least, positive
-from fastgate._picture import BLUE, GRAY, GREEN, ORANGE, PURPLE, panels
+from fastgate._picture import BLUE, GRAY, GREEN, ORANGE, PURPLE, legend_below, panels
 from fastgate._terminal import UserError, exit_code, printable, say
 
 __all__ = [
@@ -26,9 +26,11 @@ __all__ = [
     "Array",
     "UserError",
     "at_least",
+    "legend_below",
     "numbers_in",
     "panels",
     "parser",
+    "plural",
     "positive",
     "printable",
     "run",
@@ -89,7 +91,12 @@ def say_training(history: fg.History) -> None:
         say("\ninterrupted: the results are those of what was learnt until then")
     # A training that was resumed may have had nothing left to do.
     each = f", {1000 * np.median(history.seconds):.0f} ms each" if history.seconds else ""
-    say(f"\n{history.epochs} epoch{'s' * (history.epochs > 1)} of training{each}")
+    say(f"\n{plural(history.epochs, 'epoch')} of training{each}")
+
+
+def plural(count: int, noun: str) -> str:
+    """So many of them, where there is at least one."""
+    return f"{count:,} {noun}{'s' * (count > 1)}"
 
 
 def save_picture(path: Path, figure: Any) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from fastgate.examples._program import Array, UserError, at_least, numbers_in
 
 TRAINING, VALIDATION = 0.7, 0.15  # parts of the series; the rest is for the test
+FEW = 10  # forecasts that have nothing in common: an error measured on fewer is left to chance
 DATA_HELP = "a CSV file whose first line names its columns (default: a series made by rule)"
 
 
@@ -73,6 +74,14 @@ def split(series: Series, window: int, horizon: int) -> Parts:
     training = _windows(scaled, 0, first, window, horizon)
     validation = _windows(scaled, first, second, window, horizon)
     return Parts(training, validation, _windows(scaled, second, len(values), window, horizon), mean, scale)
+
+
+def caution(test: Windows) -> str:
+    """A line where what is measured on these windows says little, and an empty one elsewhere."""
+    apart = -(-len(test.y) // test.y.shape[1])
+    if apart >= FEW:
+        return ""
+    return f"\ncaution: of the test's {len(test.y):,} windows only {apart} have nothing in common: errors are rough\n"
 
 
 def _windows(scaled: Array, begin: int, end: int, window: int, horizon: int) -> Windows:

@@ -94,7 +94,7 @@ def learn(options: Namespace) -> None:
             progress=True,
         )
     except (fg.NonFiniteError, ValueError, RuntimeError, OSError) as error:  # a folder with another training, say
-        raise UserError(str(error)) from None
+        raise UserError(str(error).replace("resume=True", "--resume")) from None
     say_training(history)
 
     scoring: dict[str, Any] = {"loss": "cross_entropy", "metrics": "bits_per_character"}

@@ -24,6 +24,7 @@ from fastgate.examples._program import (
     GREEN,
     ORANGE,
     Array,
+    legend_below,
     panels,
     parser,
     run,
@@ -31,7 +32,7 @@ from fastgate.examples._program import (
     say,
     say_training,
 )
-from fastgate.examples._series import DATA_HELP, Series, add_options, load, split
+from fastgate.examples._series import DATA_HELP, Series, add_options, caution, load, split
 
 SHOWN = 400  # forecasts, the last, in the picture
 
@@ -70,7 +71,8 @@ def learn(options: Namespace) -> None:
     forecasts |= baselines(series, test.at, horizon)
     true = series.values[test.at[:, None] + np.arange(horizon)]
     errors = {method: np.abs(forecast - true).mean(axis=0) for method, forecast in forecasts.items()}
-    say(f"\nmean absolute error of {len(true):,} forecasts from new windows, in the unit of the series")
+    say(caution(test))
+    say(f"mean absolute error of {len(true):,} forecasts from new windows, in the unit of the series")
     shown = sorted({1, (horizon + 1) // 2, horizon})
     say(f"{'':12}" + "".join(f"{f'step {step}':>10}" for step in shown) + f"{'all steps':>12}")
     for method, error in errors.items():
@@ -88,7 +90,7 @@ def baselines(series: Series, at: Array, horizon: int) -> dict[str, Array]:
 
 
 def draw(series: Series, at: Array, forecasts: dict[str, Array], errors: dict[str, Array]) -> Any:
-    figure, ((left, right),) = panels(1, 2, width=12.0, height=4.5)
+    figure, ((left, right),) = panels(1, 2, width=12.0, height=5.0)
     (method, forecast), *_ = forecasts.items()
     horizon = forecast.shape[1]
     first = max(0, len(at) - SHOWN)
@@ -96,14 +98,14 @@ def draw(series: Series, at: Array, forecasts: dict[str, Array], errors: dict[st
         range(at[first], len(series.values)), series.values[at[first] :], color=GRAY, linewidth=0.8, label="series"
     )
     for number in range(first, len(at), horizon):  # of the forecasts one in so many: they do not overlap
-        label = f"{method}, each {horizon} steps from its beginning" if number == first else None
+        label = f"{method}, {horizon} steps ahead, a new forecast every {horizon}" if number == first else None
         left.plot(range(at[number], at[number] + horizon), forecast[number], color=BLUE, label=label)
     left.set(xlabel="step of the series", ylabel="value", title=series.name)
     for (method, error), color in zip(errors.items(), (BLUE, ORANGE, GREEN), strict=False):
         right.plot(range(1, horizon + 1), error, ".-", color=color, label=f"{method}, mean {error.mean():.3g}")
     right.set(xlabel="steps ahead", ylabel="mean absolute error", title="error by distance", ylim=(0, None))
     for panel in (left, right):
-        panel.legend(frameon=False)
+        legend_below(panel)
     return figure
 
 

@@ -12,8 +12,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastgate as fg
-from fastgate.examples._program import BLUE, GREEN, ORANGE, at_least, panels, parser, run, save_picture, say
-from fastgate.examples._series import DATA_HELP, Parts, add_options, load, split
+from fastgate.examples._program import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    at_least,
+    legend_below,
+    panels,
+    parser,
+    plural,
+    run,
+    save_picture,
+    say,
+)
+from fastgate.examples._series import DATA_HELP, Parts, add_options, caution, load, split
 from fastgate.examples.forecast import baselines, make_model
 
 
@@ -79,8 +91,9 @@ def compare(options: Namespace) -> None:
             contestant.errors.append(error)
             say(f"seed {seed}: {contestant.name:16} mean absolute error {error:.4f}")
 
+    say(caution(parts.test))
     true = series.values[parts.test.at[:, None] + np.arange(options.horizon)]
-    say(f"\n{options.epochs} epochs, {len(seeds)} seeds\n")
+    say(f"{plural(options.epochs, 'epoch')}, {plural(len(seeds), 'seed')}\n")
     say(f"{'':16}{'parameters':>12}{'ms an epoch':>14}   mean absolute error (spread of the seeds)")
     for contestant in compared:
         numbers = f"{contestant.parameters:12,}{contestant.milliseconds:14.1f}"
@@ -92,7 +105,7 @@ def compare(options: Namespace) -> None:
 
 
 def draw(name: str, scale: float, compared: Sequence[Contestant]) -> Any:
-    figure, ((axes,),) = panels(width=8.5, height=5.0)
+    figure, ((axes,),) = panels(width=8.5, height=5.5)
     for contestant, color in zip(compared, (BLUE, ORANGE, GREEN), strict=False):
         best = scale * np.minimum.accumulate([history["val_loss"] for history in contestant.histories], axis=1)
         seconds = contestant.milliseconds / 1000 * np.arange(1, best.shape[1] + 1)
@@ -101,8 +114,9 @@ def draw(name: str, scale: float, compared: Sequence[Contestant]) -> Any:
         axes.plot(seconds, best.mean(axis=0), ".-", color=color, label=label)
         axes.fill_between(seconds, best.min(axis=0), best.max(axis=0), color=color, alpha=0.15, linewidth=0)
     axes.set(xlabel="seconds of training", ylabel="validation error (mean absolute), best so far")
-    axes.set_title(f"LSTM or GRU: {name}, mean and range of {len(compared[0].errors)} seeds")
-    axes.legend(frameon=False)
+    seeds = len(compared[0].errors)
+    axes.set_title(f"LSTM or GRU: {name}, {'mean and range of ' * (seeds > 1)}{plural(seeds, 'seed')}")
+    legend_below(axes)
     return figure
 
 

@@ -28,6 +28,7 @@ from fastgate.examples._program import (
 )
 
 WORDS, WIDTH, UNITS = 10_000, 64, 64
+OPINIONS = ("against", "for")  # labels 0 and 1
 SHOWN, LENGTH = 3, 10  # texts, and about how many words of each
 
 
@@ -77,7 +78,7 @@ def learn(options: Namespace) -> None:
     courses = [probability(logits[i][:, 0]) for i in shown]
     for i, own, course in zip(shown, words, courses, strict=True):
         widths = [max(4, len(word)) for word in own]
-        say(f"\n{'for' if test.labels[i] else 'against'}:")
+        say(f"\nlabel: {OPINIONS[test.labels[i]]}")
         say(" ".join(f"{word:{width}}" for word, width in zip(own, widths, strict=True)))
         say(" ".join(f"{value:<{width}.2f}" for value, width in zip(course, widths, strict=True)))
     if options.plot is not None:
@@ -90,7 +91,7 @@ def draw(words: list[list[str]], courses: list[Array], labels: Array) -> Any:
         axes.plot(course, ".-", color=BLUE)
         axes.axhline(label, color=GRAY, linestyle=":")
         axes.set(ylim=(-0.08, 1.08), ylabel="P(for)")
-        axes.set_title("the text is for" if label else "the text is against", loc="left", fontsize="medium")
+        axes.set_title(f"dotted: the label, {OPINIONS[label]}", loc="left", fontsize="medium")
         axes.set_xticks(range(len(own)), own, rotation=30, ha="right")
     return figure
 

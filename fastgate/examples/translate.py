@@ -120,6 +120,7 @@ def learn(options: Namespace) -> None:
     is_right = np.array([own == iso for own, iso in zip(found, test.iso, strict=True)])
     say(f"exactly right, of {len(found):,} dates on other days: {is_right.mean():.3f}\n")
     shares = [is_right[test.spellings == spelling].mean() for spelling in range(len(SPELLINGS))]
+    say(f"{'right':>6}  {'a date of this spelling':32} translated")
     for spelling, share in enumerate(shares):
         example = list(test.spellings).index(spelling)
         say(f"{share:6.1%}  {test.texts[example]:32} {found[example]}{'' if is_right[example] else '  wrong'}")

@@ -82,7 +82,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         check_classification_targets(labels)
         classes, target = np.unique(labels[counting], return_inverse=True)
         if len(classes) < 2:
-            raise _errors.wrong_value("y", "at least two classes", "one class")
+            raise _errors.misplaced("y", "at least two classes", f"one class only, {classes.tolist()[0]!r}")
         if self._goes_on and not np.array_equal(classes, self.classes_):
             raise _errors.wrong_value("y", f"the classes of the fit before, {list(self.classes_)}", list(classes))
         is_binary = len(classes) == 2

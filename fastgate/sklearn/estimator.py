@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,16 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     history_: History
     n_iter_: int
     n_features_in_: int
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Where Python complains of an argument, it names the function: it is called as the class that is made."""
+        super().__init_subclass__(**options)
+        own: Any = SequenceEstimator.__init__
+        if getattr(cls.__init__, "__code__", None) == own.__code__:
+            made = FunctionType(own.__code__, own.__globals__, own.__name__, own.__defaults__, own.__closure__)
+            made.__kwdefaults__, made.__annotations__ = own.__kwdefaults__, own.__annotations__
+            made.__module__, made.__qualname__ = cls.__module__, f"{cls.__qualname__}.__init__"
+            cls.__init__ = made  # type: ignore[method-assign]
 
     def __init__(
         self,

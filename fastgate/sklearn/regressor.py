@@ -9,7 +9,8 @@ import numpy.typing as npt
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_array
 
-from fastgate._arrays import Array
+from fastgate import _errors
+from fastgate._arrays import Array, kind_of
 from fastgate.sklearn.estimator import SequenceEstimator
 
 
@@ -116,6 +117,8 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
             If a loss or gradient is not finite.
         """
         x, weights, counting = self._read(X, y, sample_weight)
+        if kind_of(np.asarray(y)) == "strings":
+            raise _errors.wrong_type("y", "numbers", "strings; SequenceClassifier learns classes")
         own = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y", estimator=self)
         target = own.reshape(len(own), -1)[counting]
         if self._goes_on:

@@ -122,6 +122,15 @@ def read(path: Path) -> dict[str, Any]:
     return state
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether the file seems to be one that `write` made; nothing in it is read."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return f"{DESCRIPTION}.npy" in file.namelist()
+    except UNREADABLE:
+        return False
+
+
 @contextmanager
 def _said(what: str) -> Iterator[None]:
     try:

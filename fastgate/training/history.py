@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fastgate import _errors
+from fastgate._picture import BLUE, GRAY, ORANGE, panels
 from fastgate.training import errors
 
 VALIDATION = "val_"  # begins the names of what is measured on validation data
@@ -83,20 +84,21 @@ class History(Mapping[str, list[float]]):
         ImportError
             If matplotlib is not installed.
         """
+        names = list(dict.fromkeys(name.removeprefix(VALIDATION) for name in self.columns))
+        count = max(1, len(names))
         try:
-            from matplotlib.figure import Figure
             from matplotlib.ticker import MaxNLocator
+
+            figure, (row,) = panels(1, count, width=4.5 * count, height=3.2)
         except ImportError:
             raise _errors.missing_extra("matplotlib", "demo", "to plot a history") from None
-        names = list(dict.fromkeys(name.removeprefix(VALIDATION) for name in self.columns))
-        figure = Figure(figsize=(4.5 * max(1, len(names)), 3.2), layout="constrained")
-        for name, axes in zip(names, figure.subplots(1, max(1, len(names)), squeeze=False)[0], strict=False):
-            for column, label in ((name, "training"), (VALIDATION + name, "validation")):
+        for name, axes in zip(names, row, strict=False):
+            for column, label, color in ((name, "training", BLUE), (VALIDATION + name, "validation", ORANGE)):
                 if column in self.columns:
-                    axes.plot(range(1, self.epochs + 1), self.columns[column], marker=".", label=label)
+                    axes.plot(range(1, self.epochs + 1), self.columns[column], ".-", color=color, label=label)
             if self.best_epoch is not None:
-                axes.axvline(self.best_epoch + 1, color="grey", linewidth=0.8, linestyle=":", label="best")
-            axes.set(title=name.replace("_", " "), xlabel="epoch")
+                axes.axvline(self.best_epoch + 1, color=GRAY, linewidth=0.8, linestyle=":", label="best")
+            axes.set(xlabel="epoch", ylabel=name.replace("_", " "))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.legend(frameon=False)
         return figure
