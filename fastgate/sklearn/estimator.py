@@ -19,7 +19,7 @@ from fastgate.final_state import FinalState
 from fastgate.gru import GRU
 from fastgate.linear import Linear
 from fastgate.lstm import LSTM
-from fastgate.optimizers import SGD, Adam, AdamW, RMSprop
+from fastgate.optimizers import OPTIMIZERS
 from fastgate.rnn import RNN
 from fastgate.sequential import Sequential
 from fastgate.sklearn.inputs import Sequences, read_dtype, read_sequences, read_weights, take
@@ -27,7 +27,6 @@ from fastgate.training.history import History
 from fastgate.training.waiting import EarlyStopping
 
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
-OPTIMIZERS = {"adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "sgd": SGD}
 LBFGS = "lbfgs"
 PREDICTED_AT_ONCE = 256  # sequences
 
