@@ -11,7 +11,7 @@ from fastgate import _errors
 from fastgate._arrays import Array, as_array, as_choice, as_dtype, as_floating, as_size, kind_of, new_seed
 from fastgate._frozen import Frozen
 from fastgate._kernels import cpu
-from fastgate._params import NamedArrays, Params, Shapes
+from fastgate._params import NamedArrays, Params
 from fastgate._tape import LayerGradients, LayerTape, check_tape
 
 
@@ -130,8 +130,7 @@ class Embedding(Frozen):
         own = as_floating("dy", dy, self.dtype)
         if own.shape != tape.y_shape:
             raise _errors.wrong_shape("dy", f"that of y, {tape.y_shape}", own.shape)
-        shapes: Shapes = {"weight": (self.num_embeddings, self.embedding_dim)}
-        gradients = NamedArrays(np.zeros(self.num_embeddings * self.embedding_dim, self.dtype), shapes)
+        gradients = NamedArrays(np.zeros(self.params.flat.size, self.dtype), self.params._shapes)
         rows = own.reshape(-1, self.embedding_dim)
         cpu.scatter_add(rows, tape.x.reshape(-1), 0, rows.shape[0], self.embedding_dim, gradients["weight"])
         if self.padding_idx is not None:

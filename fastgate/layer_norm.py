@@ -10,7 +10,7 @@ import numpy.typing as npt
 from fastgate import _errors
 from fastgate._arrays import Array, as_dtype, as_floating, as_positive, as_real, as_size, quiet
 from fastgate._frozen import Frozen
-from fastgate._params import NamedArrays, Params, Snapshot, total_size
+from fastgate._params import NamedArrays, Params, Snapshot
 from fastgate._tape import LayerGradients, LayerTape, check_tape
 
 
@@ -112,8 +112,7 @@ class LayerNorm(Frozen):
         if own.shape != tape.y_shape:
             raise _errors.wrong_shape("dy", f"that of y, {tape.y_shape}", own.shape)
         normal, scale = self._normalised(tape.x)
-        shapes = {name: array.shape for name, array in self.params.items()}
-        gradients = NamedArrays(np.empty(total_size(shapes), self.dtype), shapes)
+        gradients = NamedArrays(np.empty(self.params.flat.size, self.dtype), self.params._shapes)
         outer = tuple(range(own.ndim - 1))
         np.sum(own * normal, axis=outer, out=gradients["weight"])
         np.sum(own, axis=outer, out=gradients["bias"])

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_choice, as_dtype, as_floating, as_real, as_size, new_seed
+from fastgate._arrays import Array, as_choice, as_dtype, as_flag, as_floating, as_real, as_size, new_seed
 from fastgate._frozen import Frozen
 from fastgate._kernels import cpu
-from fastgate._params import NamedArrays, Params, Shapes, Snapshot, total_size
+from fastgate._params import NamedArrays, Params, Shapes, Snapshot
 from fastgate._tape import LayerGradients, LayerTape, check_tape
 
 
@@ -52,7 +52,7 @@ class Linear(Frozen):
     ) -> None:
         self.in_features = as_size("in_features", in_features)
         self.out_features = as_size("out_features", out_features)
-        self.bias = as_choice("bias", bias, (True, False))
+        self.bias = as_flag("bias", bias)
         self.dtype = as_dtype(dtype)
         self.init = as_choice("init", init, ("pytorch", "keras"))
         self.seed = new_seed() if seed is None else as_size("seed", seed, least=0)
@@ -135,8 +135,7 @@ class Linear(Frozen):
         d_rows = self._read("dy", dy, self.out_features)
         if d_rows.shape != tape.y_shape:
             raise _errors.wrong_shape("dy", f"that of y, {tape.y_shape}", d_rows.shape)
-        shapes = {name: array.shape for name, array in self.params.items()}
-        gradients = NamedArrays(np.empty(total_size(shapes), self.dtype), shapes)
+        gradients = NamedArrays(np.empty(self.params.flat.size, self.dtype), self.params._shapes)
         db = gradients["bias"] if self.bias else np.empty(self.out_features, self.dtype)
         derived = tape.snapshot.derived
         if "backward" not in derived:
