@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from fastgate import _errors
-from fastgate._arrays import as_choice, as_size
+from fastgate._arrays import as_flag, as_size
 from fastgate._optimizer import Optimizer
 from fastgate._terminal import Interruption
 from fastgate.optimizers import OPTIMIZERS
@@ -145,7 +145,7 @@ def fit(
     if not is_lbfgs and not is_object:
         names = ", ".join(map(repr, [*OPTIMIZERS, "lbfgs"]))
         raise _errors.wrong_type("optimizer", f"an optimiser, as fastgate.Adam(1e-3), or {names}", repr(optimizer))
-    own_seed = as_size("seed", seed, least=0) if as_choice("shuffle", shuffle, (True, False)) else None
+    own_seed = as_size("seed", seed, least=0) if as_flag("shuffle", shuffle) else None
     options: dict[str, Any] = {"layout": layout, "batch_size": as_size("batch_size", batch_size), "stateful": stateful}
     source = source_of(x, y, lengths, weights, **options, seed=own_seed, steps_per_epoch=steps_per_epoch)
     source, other = split(source, validation, options)
@@ -154,7 +154,7 @@ def fit(
     if held_out is None and len(sums.names) <= len(objective.metrics):
         raise errors.unmeasured()
     run = Run(model, optimizer, epochs=as_size("epochs", epochs, least=0), steps_per_epoch=source.steps)
-    called = _callbacks(early_stopping, callbacks, as_choice("progress", progress, (True, False)))
+    called = _callbacks(early_stopping, callbacks, as_flag("progress", progress))
     run.history.begin([*sums.names, *(held_out.columns if held_out else [])])
     if held_out is not None and not isinstance(validation, (int, float)):  # a part of x is as x
         held_out.check()
@@ -167,18 +167,20 @@ def fit(
         raise _errors.wrong_type("optimizer", "one with state() and restore(), beside checkpoint", repr(optimizer))
     with ExitStack() as stack:
         saver = None
-        as_choice("resume", resume, (True, False))
+        as_flag("resume", resume)
         if checkpoint is not None:
             checkpoints = stack.enter_context(Checkpoints(checkpoint, keep))
             identity = identity_of(model, optimizer) | source.description()
-            identity |= {"validation": None if other is None else other.description()}
             identity |= {
+                "validation": None if other is None else other.description(),
                 "loss": objective.name,
                 "metrics": list(objective.metrics),
                 "batch_size": options["batch_size"],
+                "clip_norm": stepper.clip_norm,
+                "clip_value": stepper.clip_value,
+                "seed": own_seed,
+                "stateful": carries,
             }
-            identity |= {"clip_norm": stepper.clip_norm, "clip_value": stepper.clip_value, "seed": own_seed}
-            identity |= {"stateful": carries}
             every = None if every is None else as_size("every", every)
             saver = Saver(checkpoints, every, identity, run, stepper, sums, called)
             if resume:

@@ -60,7 +60,8 @@ class Stepper:
         bad = [i for i, own in enumerate(owners) if not is_finite(own.flat)]
         if bad:
             self.go_back()
-            where = f"the parameters of layer {_path_of(self.model, bad[0])}"
+            path, _ = self.model.params._owners[bad[0]]
+            where = f"the parameters of layer {path}"
             raise errors.not_finite(number, epoch, "the optimiser's update is not finite", where)
         self.before = None
 
@@ -70,11 +71,3 @@ class Stepper:
             for own, flat in zip(self.model.params.layers, self.before, strict=True):
                 own.flat = flat
             self.before = None
-
-
-def _path_of(model: Any, i: int) -> str:
-    """Of the layer with the i-th of ``params.layers``."""
-    owner = model.params.layers[i]
-    first = next(iter(owner))
-    names: list[str] = [name for name in model.params if model.params[name] is owner[first]]
-    return names[0].removesuffix(f".{first}")
