@@ -1,7 +1,7 @@
 """Is a text for or against? An answer after every word: Embedding, recurrent layer, two dense layers, one logit.
 
 There is one label for each text, and the binary cross-entropy holds it against the output of every step. The sigmoid is
-part of the loss, which takes logits; to have a probability, apply it yourself, as `probability` does.
+part of the loss, which takes logits; to have a probability, apply it yourself, as is done below.
 """
 
 import sys
@@ -42,10 +42,6 @@ def make_model(cell: str, words: int, seed: int) -> fg.Sequential:
     )
 
 
-def probability(logits: Array) -> Array:
-    return np.exp(-np.logaddexp(0, -logits))  # 1 / (1 + exp(-logits)) without its overflow
-
-
 def learn(options: Namespace) -> None:
     training, validation, test = load(options.data, options.seed)
     vocabulary = Vocabulary(training.texts, WORDS)
@@ -75,6 +71,7 @@ def learn(options: Namespace) -> None:
 
     shown = sorted(range(len(x_test)), key=lambda i: abs(len(x_test[i]) - LENGTH))[:SHOWN]
     words = [printable(test.texts[i]).split() for i in shown]
+    probability = fg.Activation("sigmoid")
     courses = [probability(logits[i][:, 0]) for i in shown]
     for i, own, course in zip(shown, words, courses, strict=True):
         widths = [max(4, len(word)) for word in own]
