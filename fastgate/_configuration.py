@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import as_choice, as_dtype, as_probability, as_size, new_seed
+from fastgate._arrays import as_choice, as_dtype, as_flag, as_probability, as_size, new_seed
 from fastgate._frozen import Frozen
 from fastgate._kernels import cpu
 from fastgate._params import Params
@@ -45,8 +45,8 @@ class Configured(Frozen):
         self.hidden_size = as_size("hidden_size", hidden_size)
         self.num_layers = as_size("num_layers", num_layers)
         self.bias = as_choice("bias", bias, (True, False, "single"))
-        self.batch_first = as_choice("batch_first", batch_first, (True, False))
-        self.bidirectional = as_choice("bidirectional", bidirectional, (True, False))
+        self.batch_first = as_flag("batch_first", batch_first)
+        self.bidirectional = as_flag("bidirectional", bidirectional)
         self.dropout = as_probability("dropout", dropout)
         self.dtype = as_dtype(dtype)
         self.device = as_choice("device", device, ("cpu",))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_any_floating, as_choice, as_probability, as_size, new_seed
+from fastgate._arrays import Array, as_any_floating, as_flag, as_probability, as_size, new_seed
 from fastgate._frozen import Frozen
 from fastgate._kernels import cpu
 from fastgate._tape import LayerGradients, PlainTape, read_gradient, without_params
@@ -64,7 +64,7 @@ class Dropout(Frozen):
             If an argument has the wrong type or value.
         """
         own, key = as_any_floating("x", x), None if rng_key is None else as_size("rng_key", rng_key, least=0)
-        if not as_choice("training", training, (True, False)) or not self.p:
+        if not as_flag("training", training) or not self.p:
             return own, PlainTape(self, own.shape, own.dtype, (None,))
         if key is None:
             raise _errors.key_needed(self.p)

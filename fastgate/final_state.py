@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_choice, as_floating, as_size
+from fastgate._arrays import Array, as_flag, as_floating, as_size
 from fastgate._frozen import Frozen
 from fastgate._tape import State
 
@@ -47,7 +47,7 @@ class FinalState(Frozen):
     """
 
     def __init__(self, all_layers: bool = False) -> None:
-        self.all_layers = as_choice("all_layers", all_layers, (True, False))
+        self.all_layers = as_flag("all_layers", all_layers)
         self._freeze()
 
     def __call__(self, state: Any, *, directions: int = 1) -> Array:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fastgate import _errors
 from fastgate._activations import Activation, as_activations, as_clip, with_parameters
-from fastgate._arrays import as_choice, as_floating
+from fastgate._arrays import as_flag, as_floating
 from fastgate._concatenated import Equation, Gates, as_vector
 from fastgate._recurrent import Recurrent
 
@@ -77,8 +77,8 @@ class GRU(Recurrent):
         activations: Sequence[Activation] = USUAL,
         clip: float | None = None,
     ) -> None:
-        self.reset_after = as_choice("reset_after", reset_after, (True, False))
-        self.reset_carry = as_choice("reset_carry", reset_carry, (True, False))
+        self.reset_after = as_flag("reset_after", reset_after)
+        self.reset_carry = as_flag("reset_carry", reset_carry)
         if reset_after and reset_carry:
             raise _errors.carry_of_reset_after()
         self.activations = as_activations("activations", activations, USUAL)
@@ -135,7 +135,7 @@ class GRU(Recurrent):
             As for `LSTM.from_concatenated`.
         """
         equation = Equation(gates, ("reset", "update", "candidate"), order)
-        if not as_choice("z_keeps", z_keeps, (True, False)):
+        if not as_flag("z_keeps", z_keeps):
             equation.negate("update")
         inner = None if inner_bias is None else as_vector("inner_bias", inner_bias, equation.hidden_size)
         bias = "single" if equation.b or inner is not None else False

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy.typing as npt
 
 from fastgate._activations import Activation, as_activations, as_clip, with_parameters
-from fastgate._arrays import as_choice, as_size
+from fastgate._arrays import as_flag, as_size
 from fastgate._concatenated import Equation, Gates
 from fastgate._recurrent import Recurrent
 
@@ -115,8 +115,8 @@ class LSTM(Recurrent):
         self.proj_size = as_size("proj_size", proj_size, least=0)
         self.activations = as_activations("activations", activations, USUAL)
         self.clip = as_clip(clip)
-        self.coupled = as_choice("coupled", coupled, (True, False))
-        self.peepholes = as_choice("peepholes", peepholes, (True, False))
+        self.coupled = as_flag("coupled", coupled)
+        self.peepholes = as_flag("peepholes", peepholes)
         self._gates = "igo" if self.coupled else "ifgo"
         common: dict[str, Any] = {"bias": bias, "batch_first": batch_first, "dropout": dropout, "seed": seed}
         common |= {"bidirectional": bidirectional, "dtype": dtype, "device": device, "init": init}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_choice, as_positive, as_probability
+from fastgate._arrays import Array, as_flag, as_positive, as_probability
 from fastgate._optimizer import Optimizer, Rate
 
 
@@ -34,7 +34,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(lr, weight_decay)
         self.momentum = as_probability("momentum", momentum)
-        self.nesterov = as_choice("nesterov", nesterov, (True, False))
+        self.nesterov = as_flag("nesterov", nesterov)
         if self.nesterov and not self.momentum:
             raise _errors.wrong_value("momentum", "a number above 0, because of nesterov", momentum)
         self.memory = ("velocity",) if self.momentum else ()

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_choice
+from fastgate._arrays import Array, as_choice, as_flag
 from fastgate.dropout import Dropout
 from fastgate.final_state import FinalState
 from fastgate.gru import GRU
@@ -110,7 +110,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         network = self._made(x[0].shape[-1], outputs, x[0].dtype, seed)
         optimizer = self._optimizer()
         validation = None
-        if as_choice("early_stopping", self.early_stopping, (True, False)):
+        if as_flag("early_stopping", self.early_stopping):
             rows = np.arange(len(x))
             options = {"test_size": self.validation_fraction, "random_state": seed, "stratify": stratify}
             rows, held_out = train_test_split(rows, **options)

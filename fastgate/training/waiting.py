@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_choice, as_number, as_positive, as_size
+from fastgate._arrays import Array, as_choice, as_flag, as_number, as_positive, as_size
 from fastgate.training.callbacks import Callback, Run
 from fastgate.training.history import VALIDATION
 
@@ -90,7 +90,7 @@ class EarlyStopping(_Watching):
     ) -> None:
         super().__init__(monitor, mode, min_delta)
         self.patience = as_size("patience", patience)
-        self.restore_best = as_choice("restore_best", restore_best, (True, False))
+        self.restore_best = as_flag("restore_best", restore_best)
         self._parameters: Array | None = None
 
     def on_train_begin(self, run: Run) -> None:
