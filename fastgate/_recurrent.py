@@ -118,12 +118,10 @@ class Recurrent(Steps):
         if copy and not is_copy:
             x = x.copy()
         snapshot = self.params._snapshot
-        arguments = self, snapshot, x, batch, start, end, dropout_key
-        if recompute is None:
-            y, records = _stack.record(*arguments)
-        else:
+        steps = None
+        if recompute is not None:
             steps = cpu.steps_of_stretch(batch.schedule, None if recompute == "auto" else recompute)
-            y, records = _stack.record_states(*arguments, steps)
+        y, records = _stack.record(self, snapshot, x, batch, start, end, dropout_key, steps)
         tape = Tape(self.params, snapshot, batch, records, dropout_key)
         y.flags.writeable = False
         return (y[0] if batch.is_unbatched else y), _border.write_states(end, unbatched=batch.is_unbatched), tape

@@ -41,34 +41,25 @@ def forward(
 
 def record(
     layer: Configured, snapshot: Snapshot, x: Array, batch: Batch, start: list[Array], end: list[Array],
-    dropout_key: int | None,
+    dropout_key: int | None, steps: int | None,
 ) -> tuple[Array, list[Record]]:  # fmt: skip
-    """The same for training, with a record of each direction of each layer."""
+    """The same for training, with a record of each direction of each layer: all of it, or the states at every so many
+    `steps`.
+    """
     records = []
-    for depth, own in enumerate(_ready(layer, cpu.Forward, batch)):
-        y = _new(layer, batch, batch.y_shape)
-        for place, run in own:
-            records.append(Record(x, run.record(packed(layer, snapshot, place, batch.slices), x, y, start, end)))
-        _drop(layer, y, batch, dropout_key, depth)
-        x = y
-    return x, records
-
-
-def record_states(
-    layer: Configured, snapshot: Snapshot, x: Array, batch: Batch, start: list[Array], end: list[Array],
-    dropout_key: int | None, steps: int,
-) -> tuple[Array, list[Record]]:  # fmt: skip
-    """The same, keeping only the states at every so many `steps`."""
-    records = []
+    ready = _ready(layer, cpu.Forward, batch) if steps is None else []
     for depth in range(layer.num_layers):
         y = _new(layer, batch, batch.y_shape)
         for direction in range(layer._layout.directions):
-            place = Place(depth, direction)
-            row, weights = layer._layout.row(place), packed(layer, snapshot, place, batch.slices)
-            first, last = [part[row] for part in start], [part[row] for part in end]
-            tape = cpu.record_states(
-                layer._cell, weights, _rows(x), _rows(y), direction, first, last, batch.schedule, batch.slices, steps
-            )  # fmt: skip
+            if steps is None:
+                place, run = ready[depth][direction]
+                tape = run.record(packed(layer, snapshot, place, batch.slices), x, y, start, end)
+            else:
+                place = Place(depth, direction)
+                row, weights = layer._layout.row(place), packed(layer, snapshot, place, batch.slices)
+                first, last = [part[row] for part in start], [part[row] for part in end]
+                where = batch.schedule, batch.slices, steps
+                tape = cpu.record_states(layer._cell, weights, _rows(x), _rows(y), direction, first, last, *where)
             records.append(Record(x, tape))
         _drop(layer, y, batch, dropout_key, depth)
         x = y
