@@ -14,6 +14,7 @@ from fastgate.embedding import Embedding
 from fastgate.encoder_decoder import EncoderDecoder
 from fastgate.exchange.onnx import from_onnx, to_onnx
 from fastgate.exchange.pytorch import from_torch, to_torch
+from fastgate.exchange.rtneural import from_rtneural, to_rtneural
 from fastgate.final_state import FinalState
 from fastgate.gru import GRU
 from fastgate.layer_norm import LayerNorm
@@ -78,6 +79,7 @@ __all__ = [
     "cross_entropy",
     "from_config",
     "from_onnx",
+    "from_rtneural",
     "from_torch",
     "get_num_threads",
     "huber",
@@ -91,5 +93,6 @@ __all__ = [
     "save",
     "set_num_threads",
     "to_onnx",
+    "to_rtneural",
     "to_torch",
 ]
