@@ -13,6 +13,8 @@ from fastgate._options import at_least, positive
 from fastgate._terminal import exit_code
 from fastgate.bench import program as bench
 from fastgate.bench.peers import LIBRARIES
+from fastgate.convert import program as convert
+from fastgate.convert.formats import FORMATS
 from fastgate.demo import program
 from fastgate.demo.model import CELLS
 
@@ -36,6 +38,8 @@ def _run(options: argparse.Namespace) -> int:
         return _warmup.run(dict.fromkeys(cells), dict.fromkeys(dtypes))
     if options.command == "bench":
         return bench.run(options)
+    if options.command == "convert":
+        return convert.run(options)
     return program.run(options)
 
 
@@ -78,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         "--dtype", dest="dtypes", nargs="+", choices=[*DTYPES, "all"], default=["float32"], help="default: float32"
     )
     _add_bench(commands)
+    _add_convert(commands)
     return parser
 
 
@@ -107,6 +112,37 @@ def _add_bench(commands: Any) -> None:
     )
     command.add_argument("--json", type=Path, metavar="FILE.json", help="write all figures")
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw ratios and roofline (needs matplotlib)")
+
+
+def _add_convert(commands: Any) -> None:
+    text = (
+        "Read weights of one library, write them for another, and compare both on random input. Formats by their names:"
+    )
+    endings = "; ".join(f"{' '.join(known.endings)} ({known.title})" for known in FORMATS.values())
+    command = commands.add_parser(
+        "convert", help="weights from one library to another, verified", description=f"{text} {endings}."
+    )
+    command.add_argument("input", type=Path, metavar="IN")
+    command.add_argument("output", type=Path, nargs="?", metavar="OUT")
+    command.add_argument("--inspect", action="store_true", help="list the layers and shapes of IN, and write nothing")
+    command.add_argument("--to", choices=FORMATS, help="of OUT (default: by its name; .safetensors is fastgate's)")
+    command.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    said = command.add_argument_group("what a file does not say, and its reader then asks for")
+    layout = said.add_mutually_exclusive_group()
+    layout.add_argument("--batch-first", action="store_true", default=None, help="of a state_dict: input is (B, T, I)")
+    layout.add_argument("--time-first", dest="batch_first", action="store_false", help="input is (T, B, I)")
+    said.add_argument("--nonlinearity", choices=("tanh", "relu"), help="of the state_dict of an RNN")
+    said.add_argument("--dtype", choices=DTYPES, help="of a state_dict, or RTNeural's JSON (default: float32)")
+    said.add_argument("--part", metavar="NAME", help="of a state_dict: take what is below this name")
+    said.add_argument("--into", type=Path, metavar="MODEL.safetensors", help="a file of fastgate.save: the same layers")
+    said.add_argument("--names", nargs="+", type=_pair, metavar="OLD=NEW", help="with --into: modules of a state_dict")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    old, equals, new = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected OLD=NEW, got {text!r}")
+    return old, new
 
 
 if __name__ == "__main__":

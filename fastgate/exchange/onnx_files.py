@@ -56,8 +56,7 @@ def read(source: Any) -> Graph:
     onnx = package()
     if isinstance(source, (str, os.PathLike)):
         name = f"path: {str(source)!r}"
-        files.read_start(source)
-        proto = _parsed(onnx, name, Path(source).read_bytes())
+        proto = parsed(onnx, name, source)
         with _refusing(name):
             onnx.external_data_helper.load_external_data_for_model(proto, str(Path(source).parent))
     elif isinstance(source, (bytes, bytearray, memoryview)):
@@ -86,6 +85,12 @@ def _refusing(name: str) -> Iterator[None]:
         yield
     except Exception as error:  # of several classes, from C++ too
         raise _errors.misplaced(name, "a valid ONNX model", _short(error)) from None
+
+
+def parsed(onnx: Any, name: str, path: str | os.PathLike[str]) -> Any:
+    """The ModelProto of a file, unchecked and without the data that lie in others."""
+    files.read_start(path)
+    return _parsed(onnx, name, Path(path).read_bytes())
 
 
 def _parsed(onnx: Any, name: str, data: bytes) -> Any:

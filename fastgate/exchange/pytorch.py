@@ -131,10 +131,10 @@ def from_torch(
     if custom is not None:
         raise errors.without("custom", "a module that is read")
     name = f"path: {str(source)!r}" if isinstance(source, (str, os.PathLike)) else "state_dict"
-    with _opened(source) as tree:
+    with opened(source) as tree:
         tensors = collect(name, tree, part)
         if into is not None:
-            state_dicts.write(name, _params(into), _renamed(tensors, names or {}))
+            state_dicts.write(name, _params(into), renamed(tensors, names or {}))
             return into
         options = state_dicts.Options(batch_first, nonlinearity, as_probability("dropout", dropout), dtype)
         return state_dicts.layer_of(name, tensors, options)
@@ -206,7 +206,7 @@ def _submodule(module: Any, part: str) -> Any:
 
 
 @contextmanager
-def _opened(source: Any) -> Iterator[Any]:
+def opened(source: Any) -> Iterator[Any]:
     """A mapping of names to arrays, tensors, or mappings."""
     if isinstance(source, Mapping):
         yield source
@@ -228,7 +228,7 @@ def _params(into: Any) -> Any:
     return params
 
 
-def _renamed(tensors: Tensors, names: Mapping[str, str]) -> Tensors:
+def renamed(tensors: Tensors, names: Mapping[str, str]) -> Tensors:
     """Under the names that the layers have in fastgate."""
     found: Tensors = {}
     modules_of_source = set(state_dicts.modules_in(tensors))

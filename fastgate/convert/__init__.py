@@ -1,0 +1,1 @@
+"""`python -m fastgate convert`: files of weights from one library to another, verified."""

@@ -1,0 +1,105 @@
+"""Random input for a layer, and how far two results lie apart. Both are batch first, whatever a layer has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from fastgate import _errors
+from fastgate._arrays import Array
+from fastgate._from_config import from_config
+from fastgate._recurrent import Recurrent
+from fastgate.embedding import Embedding
+from fastgate.encoder_decoder import EncoderDecoder
+from fastgate.sequential import Sequential
+
+Run = Callable[[Array], Array]  # from one input to one output, batch first
+BATCH, TIME = 3, 20  # unless a file declares others
+BOUNDS = {"float32": 1e-6, "float64": 1e-12}  # of the largest output
+SIZES = "input_size", "in_features", "features"
+
+
+def parts_of(layer: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Layers that are no models, each under its number; a layer alone under none."""
+    if isinstance(layer, Sequential):
+        for number, own in enumerate(layer.layers):
+            yield from parts_of(own, f"{path}.{number}" if path else str(number))
+    else:
+        yield path, layer
+
+
+def run_of(layer: Any) -> Run:
+    """Its output without its state."""
+    if isinstance(layer, EncoderDecoder):
+        raise _errors.misplaced("IN", "a layer or Sequential model, which has one input", type(layer).__name__)
+    return batch_first((lambda x: layer(x)[0]) if isinstance(layer, Recurrent) else layer, layer)
+
+
+def dtype_of(layer: Any) -> np.dtype[Any]:
+    """Of its parameters; float32 if it has none."""
+    return np.dtype(getattr(layer, "dtype", np.float32))
+
+
+def sample(layer: Any, sizes: tuple[int | None, ...] = ()) -> Array:
+    """Random input, in the sizes of batch and time that a file declares."""
+    parts = [own for _, own in parts_of(layer)]
+    rng, leading = np.random.default_rng(0), [BATCH]
+    if any(isinstance(own, Recurrent) for own in parts):
+        declared = sizes[:2] if is_batch_first(layer) else sizes[1::-1]
+        leading = [BATCH, TIME]
+        leading = [own or usual for own, usual in zip((*declared, None, None), leading, strict=False)]
+    elif sizes and sizes[0]:
+        leading = [sizes[0]]
+    if isinstance(parts[0], Embedding):
+        return rng.integers(0, parts[0].num_embeddings, leading)
+    features = next((getattr(own, name) for own in parts for name in SIZES if hasattr(own, name)), BATCH)
+    return rng.standard_normal((*leading, features)).astype(dtype_of(layer))
+
+
+def is_batch_first(layer: Any) -> bool:
+    """True where nothing has a time axis, too."""
+    return bool(getattr(layer, "batch_first", True))
+
+
+def batch_first(run: Callable[[Array], Array], layer: Any) -> Run:
+    """Of what takes its input laid out as this layer has it."""
+    if is_batch_first(layer):
+        return run
+
+    def swapped(x: Array) -> Array:
+        y = run(np.ascontiguousarray(x.swapaxes(0, 1)))
+        has_time = y.shape[:2] == x.shape[1::-1] and x.shape[0] != x.shape[1]
+        return y.swapaxes(0, 1) if has_time else y
+
+    return swapped
+
+
+def with_options(layer: Any, change: Callable[[str, Any], Any]) -> Any:
+    """A layer like this one with fresh parameters, of which each option is what `change` makes of name and value."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: change(name, plain(own)) for name, own in value.items()}
+        return [plain(own) for own in value] if isinstance(value, list) else value
+
+    return from_config(plain(layer.config()))
+
+
+def rounding(layer: Any, x: Array) -> float:
+    """How far the output of a float32 layer is from what it would be in float64."""
+    exact = with_options(layer, lambda name, value: "float64" if name == "dtype" else value)
+    exact.params.flat = np.float64(layer.params.flat)
+    wide = x.astype(np.float64) if x.dtype.kind == "f" else x
+    return difference(run_of(exact)(wide), run_of(layer)(x))
+
+
+def difference(y: Array, other: Array) -> float:
+    """The largest, in units of the largest output."""
+    if y.shape != other.shape:
+        return float("inf")
+    if np.array_equal(y, other, equal_nan=True):
+        return 0.0
+    apart = np.abs(np.float64(y) - other).max() / np.abs(np.float64(y)).max()
+    return float(apart) if np.isfinite(apart) else float("inf")
