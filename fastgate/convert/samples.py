@@ -101,5 +101,6 @@ def difference(y: Array, other: Array) -> float:
         return float("inf")
     if np.array_equal(y, other, equal_nan=True):
         return 0.0
-    apart = np.abs(np.float64(y) - other).max() / np.abs(np.float64(y)).max()
+    with np.errstate(all="ignore"):
+        apart = np.abs(np.float64(y) - other).max() / np.abs(np.float64(y)).max()
     return float(apart) if np.isfinite(apart) else float("inf")
