@@ -1,6 +1,5 @@
 """`python -m fastgate convert`: what is written computes what was read, or nothing is written and one line says why."""
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 
