@@ -165,10 +165,10 @@ def test_a_library_that_is_missing_is_named(converted, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(fg, "to_keras"), reason="this version has no to_keras")
-@pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
-def test_keras(converted, ending):
+@pytest.mark.parametrize(("ending", "dtype"), [(".keras", "float64"), (".weights.h5", "float32")])
+def test_keras(converted, ending, dtype):
     pytest.importorskip("h5py")
-    fg.save("a.safetensors", amplifier())
+    fg.save("a.safetensors", fg.Sequential(fg.LSTM(2, 8, seed=0, dtype=dtype), fg.Linear(8, 1, seed=1, dtype=dtype)))
     printed = converted("a.safetensors", f"a{ending}")
     assert ("OUT by Keras" in printed) == bool(find_spec("keras"))
     given = ["--into", "a.safetensors"] if ending == ".weights.h5" else []

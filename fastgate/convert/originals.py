@@ -11,11 +11,12 @@ import numpy as np
 
 import fastgate
 from fastgate._arrays import Array
+from fastgate._recurrent import Recurrent
 from fastgate.convert.samples import Run, batch_first, is_batch_first
 from fastgate.exchange import pytorch
 from fastgate.exchange.tensors import collect
 
-BACKENDS = {"jax": "jax", "torch": "torch", "tensorflow": "tensorflow"}  # of Keras, and the package of each
+BACKENDS = "tensorflow", "torch", "jax"  # of Keras; its products are of float32 in all but the first
 
 
 class Unavailable(Exception):
@@ -28,6 +29,7 @@ class Original(NamedTuple):
     library: str
     run: Run
     sizes: tuple[int | None, ...] = ()  # that the file declares of its input; None for any
+    is_single: bool = False  # computes in float32, whatever the dtype
 
 
 def with_torch(path: Path, layer: Any, options: dict[str, Any]) -> Original:
@@ -92,14 +94,15 @@ def with_rtneural(path: Path, layer: Any, options: dict[str, Any]) -> Original:
 
 def with_keras(path: Path, layer: Any, options: dict[str, Any]) -> Original:
     """The model of a file; of a file of weights alone, that which fastgate makes of the layer."""
-    backend = next((name for name, package in BACKENDS.items() if find_spec(package)), None)
+    backend = next(filter(find_spec, BACKENDS), None)
     if not find_spec("keras") or backend is None:
-        raise Unavailable("Keras is not installed: pip install keras jax")
+        raise Unavailable(f"Keras is not installed: pip install keras {backend or BACKENDS[0]}")
     os.environ.setdefault("KERAS_BACKEND", backend)
     import keras
 
     if path.name.endswith(".weights.h5"):
-        model = getattr(fastgate, "to_keras")(layer)  # noqa: B009
+        model = fastgate.Sequential(layer) if isinstance(layer, Recurrent) else layer
+        model = getattr(fastgate, "to_keras")(model)  # noqa: B009
         model.load_weights(path)
     else:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
@@ -109,4 +112,5 @@ def with_keras(path: Path, layer: Any, options: dict[str, Any]) -> Original:
         return np.asarray(keras.ops.convert_to_numpy(y[0] if isinstance(y, (tuple, list)) else y))
 
     declared = getattr(model, "input_shape", ())
-    return Original(f"Keras {keras.__version__}", run, tuple(declared) if isinstance(declared, tuple) else ())
+    sizes = tuple(declared) if isinstance(declared, tuple) else ()
+    return Original(f"Keras {keras.__version__}", run, sizes, keras.config.backend() != BACKENDS[0])

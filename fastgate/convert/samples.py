@@ -88,11 +88,11 @@ def with_options(layer: Any, change: Callable[[str, Any], Any]) -> Any:
 
 
 def rounding(layer: Any, x: Array) -> float:
-    """How far the output of a float32 layer is from what it would be in float64."""
-    exact = with_options(layer, lambda name, value: "float64" if name == "dtype" else value)
-    exact.params.flat = np.float64(layer.params.flat)
-    wide = x.astype(np.float64) if x.dtype.kind == "f" else x
-    return difference(run_of(exact)(wide), run_of(layer)(x))
+    """How far apart this layer is in float32 and in float64."""
+    dtype = np.dtype("float32" if dtype_of(layer) == np.float64 else "float64")
+    other = with_options(layer, lambda name, value: dtype.name if name == "dtype" else value)
+    other.params.flat = layer.params.flat
+    return difference(run_of(layer)(x), run_of(other)(x.astype(dtype) if x.dtype.kind == "f" else x))
 
 
 def difference(y: Array, other: Array) -> float:
