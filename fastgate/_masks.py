@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_any_floating, as_array
+from fastgate._arrays import Array, as_any_floating, as_array, as_lengths
 
 Mask = npt.NDArray[np.bool_]
 
@@ -21,6 +21,13 @@ def as_mask(mask: Any, shape: tuple[int, ...], *, axes: str = "") -> Mask:
     if array.shape != shape:
         raise _errors.wrong_shape("mask", f"{axes + ' = ' if axes else ''}{shape}", array.shape)
     return array
+
+
+def inside(lengths: Any, leading: tuple[int, ...], batch_first: bool) -> Mask:
+    """Which steps of (B, T) or (T, B) are within the lengths (B,)."""
+    B, T = leading if batch_first else leading[::-1]
+    within: Mask = np.arange(T) < as_lengths(lengths, B, T)[:, None]
+    return within if batch_first else within.T
 
 
 def both(first: Any, second: Mask) -> Mask:
