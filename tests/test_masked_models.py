@@ -67,6 +67,7 @@ def test_a_given_mask_is_that_of_lengths_to_the_last_bit():
     expected, found = model.backward(ragged, dy), model.backward(masked, dy)
     assert expected.params.flat.tobytes() == found.params.flat.tobytes()
     assert expected.x.tobytes() == found.x.tobytes()
+    assert np.isfinite(found.params.flat).all()
     assert not found.x[~mask].any()
     assert np.array_equal(model(x[0], mask=mask[0]), y[0])  # unbatched
 
