@@ -76,6 +76,7 @@ class GRU(Recurrent):
         reset_carry: bool = False,
         activations: Sequence[Activation] = USUAL,
         clip: float | None = None,
+        recurrent_dropout: float = 0.0,
     ) -> None:
         self.reset_after = as_flag("reset_after", reset_after)
         self.reset_carry = as_flag("reset_carry", reset_carry)
@@ -85,6 +86,7 @@ class GRU(Recurrent):
         self.clip = as_clip(clip)
         common: dict[str, Any] = {"bias": bias, "batch_first": batch_first, "dropout": dropout, "seed": seed}
         common |= {"bidirectional": bidirectional, "dtype": dtype, "device": device, "init": init}
+        common["recurrent_dropout"] = recurrent_dropout
         kind = "gru" if reset_after else "gru_reset_carry" if reset_carry else "gru_reset_before"
         cell = {"kind": kind, "activations": tuple(map(with_parameters, self.activations)), "clip": self.clip}
         usual = {"reset_after": True, "reset_carry": False, "activations": USUAL, "clip": None}

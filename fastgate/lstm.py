@@ -111,6 +111,7 @@ class LSTM(Recurrent):
         clip: float | None = None,
         coupled: bool = False,
         peepholes: bool = False,
+        recurrent_dropout: float = 0.0,
     ) -> None:
         self.proj_size = as_size("proj_size", proj_size, least=0)
         self.activations = as_activations("activations", activations, USUAL)
@@ -120,6 +121,7 @@ class LSTM(Recurrent):
         self._gates = "igo" if self.coupled else "ifgo"
         common: dict[str, Any] = {"bias": bias, "batch_first": batch_first, "dropout": dropout, "seed": seed}
         common |= {"bidirectional": bidirectional, "dtype": dtype, "device": device, "init": init}
+        common["recurrent_dropout"] = recurrent_dropout
         cell = {
             "kind": "lstm",
             "activations": tuple(map(with_parameters, self.activations)),
