@@ -83,8 +83,9 @@ class Recurrent(Steps):
         training : bool
             Apply dropout between layers, and recurrent dropout.
         rng_key : int, 0 or more
-            Names the dropout masks, which are a pure function of (seed, rng_key, layer, time, row, unit), or with
-            recurrent dropout of (seed, rng_key, layer, direction, gate, row, unit): the same key draws the same masks. Needed when dropout is applied; the number of the training step is a good choice.
+            Names the dropout masks, which are a pure function of (seed, rng_key, layer, time, row, unit), those of
+            recurrent dropout of (seed, rng_key, layer, direction, gate, row, unit): the same key draws the same masks.
+            Needed when dropout is applied; the number of the training step is a good choice.
         copy : bool
             False lets the tape refer to `x` itself where its layout allows; then it must not change until `backward`.
         recompute : "auto" or int, optional

@@ -44,6 +44,9 @@ class GRU(Recurrent):
         Of the gates r and z, and of n; see `LSTM`.
     clip : float, optional
         What enters the activations is clipped to [-clip, clip]; see `LSTM`.
+    recurrent_dropout : float, 0 to below 1
+        In training the h in ``U h``, or in ``U (r * h)``, is multiplied by a mask, each gate's own; see `LSTM`. As in
+        Keras the h in ``z * h`` is not, and so neither is the r * h there.
 
     Attributes
     ----------

@@ -21,6 +21,8 @@ class RNN(Recurrent):
         "tanh", "relu" or another one; see `LSTM`.
     clip : float, optional
         What enters it is clipped to [-clip, clip]; see `LSTM`.
+    recurrent_dropout : float, 0 to below 1
+        In training the h in ``U h`` is multiplied by a mask; see `LSTM`.
 
     Attributes
     ----------

@@ -82,14 +82,14 @@ class Forward:
         def allocate(name, shape):
             return memory.scratch(("trace", name), shape, self.dtype) if for_now else memory.empty(shape, self.dtype)
 
-        self.masks.draw(dropout)
         h = allocate("h", self.h_kept)
         c = allocate("c", self.c_kept) if self.has_memory else self.none
         gates = allocate("gates", self.gates_kept)
-        self._run(weights, x, y, start, end, h, c, gates, True, self.keeps_gates)
+        self._run(weights, x, y, start, end, h, c, gates, True, self.keeps_gates, dropout)
         return Trace(h, c, gates)
 
-    def _run(self, weights, x, y, start, end, h, c, gates, keep, keep_gates):
+    def _run(self, weights, x, y, start, end, h, c, gates, keep, keep_gates, dropout=None):
+        self.masks.draw(dropout)
         states = _with_memory(start, end, self.no_state)
         common = x, y, *states, self.state, h, c, gates, *weights, self.fixed
         _run_parts(self.kernel, common, len(self.parts), self.slices, keep, keep_gates)

@@ -10,8 +10,8 @@ through W_hh, which the driver adds.
 A `coupled` cell has no gate f. Peepholes p are a group of `a` behind the gates, where the bias puts them; on the way
 back they are rows of the panels, behind those of W_hh. A `projected` cell has h = W_hr m of fewer units than c, where m
 is what others call h: a group of `a` as well, and kept by the tape behind the gates. A step then has two phases and is
-never cut into slices of units; panels of W_hr follow those of W_hh, and `da` keeps dh of every step behind the gates. Of a `masked` cell see
-`recurrent_dropout.py`: `first` is the first row of its masks, which no other cell has.
+never cut into slices of units; panels of W_hr follow those of W_hh, and `da` keeps dh of every step behind the gates.
+A `masked` cell has masks, which no other reads, with `first` for their first row (`recurrent_dropout.py`).
 """
 
 from fastgate.kernels.cpu.matmul import accumulate

@@ -97,9 +97,7 @@ def add_masked(dh, first, masks, da, row, column, W_hh, count, units, size, rows
         for n in range(rows):
             for u in range(0, size, width):
                 store(d_operand, first + n, u, zero_of(dh))
-        accumulate(
-            d_operand, first, 0, da, row, column + gate * units, W_hh, 0, panels, gate * units, units, rows
-        )
+        accumulate(d_operand, first, 0, da, row, column + gate * units, W_hh, 0, panels, gate * units, units, rows)
         for n in range(rows):
             for u in range(0, size, width):
                 d_masked = load(d_operand, first + n, u) * load(masks, first + n, gate * panels * width + u)
