@@ -127,8 +127,8 @@ def _ready(layer: Configured, cell: Any, kind: Any, batch: Batch) -> list[list[t
     """Of each layer and direction: its place, and the `cpu.Forward` or `cpu.Backward` of it."""
     schedule, slices = batch.schedule, batch.slices
     kept = layer._local.__dict__.setdefault(kind.__name__, [])
-    for own_cell, own_schedule, own_slices, known in kept:
-        if own_cell is cell and own_schedule is schedule and own_slices == slices:
+    for own_schedule, own_slices, own_cell, known in kept:
+        if own_schedule is schedule and own_slices == slices and own_cell is cell:
             return known  # type: ignore[no-any-return]
     layout = layer._layout
     found: list[list[tuple[Place, Any]]] = [[] for _ in range(layout.num_layers)]
@@ -139,7 +139,7 @@ def _ready(layer: Configured, cell: Any, kind: Any, batch: Batch) -> list[list[t
     runs = [run for own in found for _, run in own]
     if schedule.recurs and sum(array.nbytes for run in runs for array in run.scratch) <= LARGEST_READY:
         del kept[: max(0, len(kept) + 1 - MOST_READY)]
-        kept.append((cell, schedule, slices, found))
+        kept.append((schedule, slices, cell, found))
     return found
 
 
