@@ -82,9 +82,9 @@ def make_steps(reset, reset_vjp, update, update_vjp, variant, *, reset_carry=Fal
                 da_n, dz, d_carried = update_vjp(dh_next, n, z, carried)
                 store_some(da, row + m, u, da_n, count)
                 store_some(da, row + m, 2 * H + u, dz, count)
-                is_reset = reset_carry and not masked  # a mask is between d_reset and what is carried
-                store(d_reset, first + m, u, d_carried if is_reset else zero_of(da))
-                store(dh, first + m, u, zero_of(da) if is_reset else d_carried)
+                joins = reset_carry and not masked  # what is carried passes no mask: it joins d_reset behind that
+                store(d_reset, first + m, u, d_carried if joins else zero_of(da))
+                store(dh, first + m, u, zero_of(da) if joins else d_carried)
 
         accumulate(d_reset, first, 0, da, row, 0, W_hh, 0, W_hh.shape[0], 2 * H, H, rows)
         for m in range(rows):
