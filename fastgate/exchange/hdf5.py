@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
@@ -59,7 +59,7 @@ class Dataset:
     dtype: str  # float16, float32, float64, or what else it is
     part: Part
     at: int
-    order: str
+    order: Literal["<", ">"]
 
     def read(self) -> Array:
         kind = np.dtype(self.dtype)
@@ -265,11 +265,11 @@ def _shape(body: bytes, path: str) -> tuple[int, ...]:
     return struct.unpack_from(f"<{rank}Q", body, 8 if version == 1 else 4)
 
 
-def _kind(body: bytes) -> tuple[str, str, int]:
+def _kind(body: bytes) -> tuple[str, Literal["<", ">"], int]:
     """Dtype, byte order and bytes of an entry."""
     size: int = struct.unpack_from("<L", body, 4)[0]
     name = FLOATS.get(body[8:20], "")
     if body[0] & 15 != 1 or body[1] & ~0x21 or not name or np.dtype(name).itemsize != size:
         kinds = {0: "integers", 1: "other floating-point numbers", 3: "strings", 5: "bytes", 8: "booleans"}
-        return kinds.get(body[0] & 15, "other values"), "", size
+        return kinds.get(body[0] & 15, "other values"), "<", size
     return name, ">" if body[1] & 1 else "<", size
