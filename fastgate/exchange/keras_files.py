@@ -16,7 +16,7 @@ from fastgate._safetensors import strict_json
 from fastgate.exchange import files, hdf5, stored
 from fastgate.exchange.keras_sources import Flat, Source, Stored
 
-LONGEST_CONFIG = 2**23  # bytes: some 5,000 layers
+LONGEST_CONFIG = 2**22  # bytes: some 2,000 layers; as objects of Python it takes up to twenty times as much
 WEIGHTS = "model.weights.h5"
 
 
