@@ -27,8 +27,8 @@ any other layer, option or graph; classes of others    refused by name; never im
 =====================================================  ===================================================
 
 What concerns training alone is not taken over: initializers, regularizers, constraints, `trainable`, seeds. Noise of
-dropout is fastgate's own: one mask for all gates, where Keras has one for each with ``recurrent_dropout``; one for both
-directions of `Bidirectional`, where Keras has two. Policies of 16 bits (mixed_float16, ...) become float32, which
+dropout is fastgate's own, and that of ``dropout`` one for both directions of `Bidirectional`, where Keras has two, and
+for all gates, where Keras has one for each beside ``recurrent_dropout``. Policies of 16 bits (mixed_float16, ...) become float32, which
 computes more exactly. hard_sigmoid of a file of Keras 2 is that of Keras 2.
 
 Two things are refused where a mask can arrive: ``go_backwards`` with ``return_sequences``, as Keras hands the mask on
@@ -132,7 +132,7 @@ def to_keras(layer: Any, path: str | os.PathLike[str] | None = None) -> Any:
     path : str or path-like, optional
         Write a file instead, with h5py (the extra `keras`) and without Keras: ``.keras``, a model that
         ``keras.models.load_model`` reads, also of a single layer; or ``.weights.h5``, for ``model.load_weights``. It is
-        written whole or not at all.
+        written whole or not at all. A model without recurrent layers is one of (B, features).
 
     Returns
     -------
@@ -165,7 +165,7 @@ def to_keras(layer: Any, path: str | os.PathLike[str] | None = None) -> Any:
 @contextmanager
 def _opened(source: Any) -> Iterator[Contents]:
     keras = sys.modules.get("keras")  # without which nobody has a layer of it
-    if keras is not None and isinstance(source, keras.layers.Layer):
+    if keras is not None and keras.__version__[:2] == "3." and isinstance(source, keras.layers.Layer):
         if not source.built:
             raise _errors.wrong_value("source", "a layer that is built: call it once", source.name)
         yield Contents(keras.saving.serialize_keras_object(source), Live(source), 3)

@@ -87,6 +87,7 @@ class _Chain:
             return
         self._at = start + 1
         if dropped:
+            _must(place, dropped, batch_first=True)
             yield Made("SpatialDropout1D", {"rate": dropped.p})
         else:
             yield from self._stepwise(place, self._parts[start][1])
