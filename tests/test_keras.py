@@ -8,6 +8,7 @@ import fastgate as fg
 from fastgate.exchange import keras_chain, keras_recurrent
 from fastgate.kernels import nonlinearities
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras
 T, I = 6, 4
 
 

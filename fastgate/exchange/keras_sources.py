@@ -6,11 +6,10 @@ A source is asked as the layers are gone through, by the attributes that hold a 
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
-
-import numpy as np
 
 from fastgate import _errors
 from fastgate.exchange import errors
@@ -107,7 +106,8 @@ class Live:
         weights = self.layer.weights if count else []
         if len(weights) != count:
             raise errors.wrong_arrays(place, count, "it", weights, ())
-        found = [tensor_of(f"{place}: {own.name}", np.asarray(own)) for own in weights]
+        to_array = sys.modules["keras"].ops.convert_to_numpy
+        found = [tensor_of(f"{place}: {own.name}", to_array(own)) for own in weights]
         return tuple(tensor for tensor in found if tensor is not None)
 
 
