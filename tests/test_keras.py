@@ -57,8 +57,8 @@ models = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 
 
 def model_of(keras, make, dtype="float32"):
-    before = keras.config.floatx()
-    keras.config.set_floatx(dtype)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype)
     try:
         layers = make(keras.layers)
         is_index = isinstance(layers[0], keras.layers.Embedding)
@@ -67,7 +67,7 @@ def model_of(keras, make, dtype="float32"):
             (3, T, I), dtype
         )
     finally:
-        keras.config.set_floatx(before)
+        keras.config.set_dtype_policy(before)
 
 
 @models

@@ -43,7 +43,7 @@ class Made:
 
     def config(self, name: str, dtype: str) -> dict[str, Any]:
         """As Keras writes it."""
-        own = {"name": name, "trainable": True, "dtype": dtype, **self.options}
+        own = {"name": name, "dtype": dtype, **self.options}
         if self.kind == "Bidirectional":
             inner = self.parts["forward_layer"]
             own["layer"] = inner.config(f"forward_{name}", dtype)

@@ -85,7 +85,7 @@ def _model(layers: Sequence[Made], dtype: str) -> dict[str, Any]:
     first = {"module": "keras.layers", "class_name": "InputLayer", "config": options, "registered_name": None}
     names = names_in_files([layer.kind for layer in layers])
     inside = [layer.config(name, dtype) for name, layer in zip(names, layers, strict=True)]
-    own = {"name": "sequential", "trainable": True, "dtype": dtype, "layers": [first, *inside]}
+    own = {"name": "sequential", "dtype": dtype, "layers": [first, *inside]}
     return {"module": "keras", "class_name": "Sequential", "config": own, "registered_name": None}
 
 
