@@ -57,7 +57,7 @@ models = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 
 
 def model_of(keras, make, dtype="float32"):
-    before = keras.config.dtype_policy()
+    keras.config.set_floatx(dtype)  # of its input, which is rounded to it
     keras.config.set_dtype_policy(dtype)
     try:
         layers = make(keras.layers)
@@ -67,7 +67,8 @@ def model_of(keras, make, dtype="float32"):
             (3, T, I), dtype
         )
     finally:
-        keras.config.set_dtype_policy(before)
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
 
 
 @models
