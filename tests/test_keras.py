@@ -12,6 +12,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 T, I = 6, 4
 
 
+@pytest.fixture(autouse=True)
+def float64(keras, monkeypatch):
+    """Keras rounds products of float64 to float32, unless it is told that 64 bits are 64."""
+    dtypes = pytest.importorskip("keras.src.backend.common.dtypes", reason="Keras has no such table any more")
+    monkeypatch.setitem(dtypes.BIT64_TO_BIT32_DTYPE, "float64", "float64")
+
+
 def masked(layers, *others):
     return [layers.Embedding(10, I, mask_zero=True), *others]
 
