@@ -1,5 +1,7 @@
 """Layers and models from Keras and to it: the same weights to the last bit, the same outputs and gradients."""
 
+import random
+
 import numpy as np
 import pytest
 from keras_tools import IDS, close, drawn, output, same_weights, with_weights
@@ -13,10 +15,14 @@ T, I = 6, 4
 
 
 @pytest.fixture(autouse=True)
-def float64(keras, monkeypatch):
+def float64(torch, keras, monkeypatch):
     """Keras rounds products of float64 to float32, unless it is told that 64 bits are 64."""
     dtypes = pytest.importorskip("keras.src.backend.common.dtypes", reason="Keras has no such table any more")
     monkeypatch.setitem(dtypes.BIT64_TO_BIT32_DTYPE, "float64", "float64")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # more only wait for one another
+    yield
+    torch.set_num_threads(threads)
 
 
 def masked(layers, *others):
@@ -60,6 +66,8 @@ MODELS = {
     "masked_both": lambda L: masked(L, *both(L, "sum", return_sequences=True), L.Dense(3), *both(L, "ave")),
     "masked_cells": lambda L: masked(L, *cells(L, return_sequences=True), L.TimeDistributed(L.Dense(3))),
 }  # fmt: skip
+CASES = {f"{name}_64": (make, "float64") for name, make in MODELS.items()}
+CASES |= {f"{name}_32": (MODELS[name], "float32") for name in ("lstm", "gru", "rnn", "parts", "masked", "masked_both")}
 models = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 
 
@@ -78,8 +86,7 @@ def model_of(keras, make, dtype="float32"):
         keras.config.set_dtype_policy("float32")
 
 
-@models
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("make", "dtype"), CASES.values(), ids=CASES)
 def test_models(keras, tmp_path, make, dtype):
     model, x = model_of(keras, make, dtype)
     own = fg.from_keras(model)
@@ -231,6 +238,14 @@ def test_dropout_goes_both_ways(keras):
     assert [own.layers[0].p, own.layers[0].same_every_step, own.layers[1].recurrent_dropout] == [0.25, True, 0.5]
     first, second, _ = fg.to_keras(own).layers
     assert [first.dropout, first.recurrent_dropout, second.rate] == [0.25, 0.5, 0.125]
+
+
+def test_nothing_but_the_result_changes(keras):
+    layer, before = fg.GRU(3, 4, seed=0), random.getstate()
+    made = fg.to_keras(layer)
+    assert random.getstate() == before
+    with_weights(made)
+    assert layer.params.flat.tobytes() == fg.GRU(3, 4, seed=0).params.flat.tobytes()
 
 
 def test_activations_are_those_of_keras(torch, keras):

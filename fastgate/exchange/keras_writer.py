@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -114,20 +115,21 @@ def object_of(layers: Sequence[Made], dtype: str, is_model: bool) -> Any:
     except ImportError as error:
         needed = "to make a layer or model of Keras; a file can be written without it, by path="
         raise _errors.missing_extra("keras", "test", f"{needed} ({error})") from None
-    if is_model or len(layers) > 1:
-        made = keras.saving.deserialize_keras_object(_model(layers, dtype))
-        _assign(leaves(layers, Live(made)))
-        return made
-    (name,) = names_in_files([layers[0].kind])
-    made = keras.saving.deserialize_keras_object(layers[0].config(name, dtype))
-    made.build(tuple(_input_shape(layers)))
-    _assign(_of_one(layers[0], Live(made)))
+    state = random.getstate()  # which Keras' initializers draw from, and no other's numbers should depend on
+    try:
+        if is_model or len(layers) > 1:
+            made = keras.saving.deserialize_keras_object(_model(layers, dtype))
+            pairs = leaves(layers, Live(made))
+        else:
+            (name,) = names_in_files([layers[0].kind])
+            made = keras.saving.deserialize_keras_object(layers[0].config(name, dtype))
+            made.build(tuple(_input_shape(layers)))
+            pairs = _of_one(layers[0], Live(made))
+    finally:
+        random.setstate(state)
+    for own, target in pairs:
+        target.layer.set_weights([np.asarray(array) for array in own.weights])
     return made
-
-
-def _assign(pairs: Iterator[tuple[Made, Any]]) -> None:
-    for made, own in pairs:
-        own.layer.set_weights([np.asarray(array) for array in made.weights])
 
 
 def read_into(layers: Sequence[Made], source: Source, as_model: bool) -> None:
