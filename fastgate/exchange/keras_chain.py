@@ -151,8 +151,6 @@ class _Chain:
 
     def _norm(self, layer: Layer) -> LayerNorm:
         own = layer.options
-        for name, same in (("rms_scaling", False), ("center", True), ("scale", True)):
-            own.must(name, same)
         axis = own.get("axis", -1)
         if axis not in (-1, [-1]) and (self._rank is None or axis not in (self._rank - 1, [self._rank - 1])):
             raise errors.no_equal(layer.place, "axis", axis, "which only the last one has")

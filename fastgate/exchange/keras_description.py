@@ -183,7 +183,9 @@ def _count(kind: str, options: Options) -> int:
     if kind == "Dense":
         return 1 + options.flag("use_bias", True)
     if kind == "LayerNormalization":
-        return options.flag("scale", True) + options.flag("center", True)
+        for name, same in (("rms_scaling", False), ("center", True), ("scale", True)):
+            options.must(name, same)
+        return 2
     return int(kind == "Embedding")
 
 

@@ -27,6 +27,18 @@ from fastgate.rnn import RNN
 from fastgate.sequential import Sequential
 
 NAMES: dict[Any, str] = {LSTM: "LSTM", GRU: "GRU", RNN: "SimpleRNN"}
+STEPWISE = {
+    Linear,
+    Embedding,
+    LayerNorm,
+    Dropout,
+    Masking,
+    Activation,
+    RepeatPast,
+    Reverse,
+    MergeDirections,
+    FinalState,
+}
 WRITTEN = {"bias", "num_layers", "bidirectional", "dropout", "recurrent_dropout", "input_size", "hidden_size"}
 WRITTEN |= {"batch_first", "dtype", "device", "seed", "init", "nonlinearity", "activations", "reset_after"}
 
@@ -93,6 +105,8 @@ class _Chain:
             yield from self._stepwise(place, self._parts[start][1])
 
     def _stepwise(self, place: str, part: Any) -> Iterator[Made]:
+        if type(part) not in STEPWISE:
+            raise errors.unknown_layer(place, type(part).__name__)
         params = getattr(part, "params", None)
         match part:
             case Linear():
@@ -129,8 +143,6 @@ class _Chain:
             case Reverse() | RepeatPast() | MergeDirections() | FinalState():
                 kind = type(part).__name__
                 raise _errors.misplaced(place, "an LSTM, GRU or RNN beside it, as in Keras", f"{kind} elsewhere")
-            case _:
-                raise errors.unknown_layer(place, type(part).__name__)
 
     def _recurrent(self, place: str, layer: Any, dropped: Any, is_reversed: Any) -> Iterator[Made]:
         _check(place, layer)
