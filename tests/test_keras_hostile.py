@@ -63,8 +63,8 @@ ARCHIVES = {
     "long_config": ({"config_json": b" " * (keras_files.LONGEST_CONFIG + 1)}, "are allowed"),
     "no_json": ({"config_json": b"{"}, "Expecting"),
     "no_text": ({"config_json": b"\xff"}, "utf-8"),
-    "list": ({"config_json": b"[]"}, "a list"),
-    "number": ({"config_json": b"1"}, "an int"),
+    "list": ({"config_json": b"[]"}, "of type list"),
+    "number": ({"config_json": b"1"}, "of type int"),
     "deep": ({"config_json": b'{"a":' * DEEP}, "nested"),
     "twice": ({"config_json": b'{"a": 1, "a": 2}'}, "twice"),
     "nan": ({"config_json": b'{"a": NaN}'}, "NaN"),
@@ -91,11 +91,15 @@ def dense(**own):
     return {"module": "keras.layers", "class_name": "Dense", "config": {"units": 3} | own, "registered_name": None}
 
 
-def nested(depth):
-    tree = dense()
+def nested(depth, tree=None):
+    tree = tree or dense()
     for _ in range(depth):
         tree = {"class_name": "Sequential", "config": {"layers": [tree]}}
     return tree
+
+
+def rnn(cell):
+    return {"class_name": "RNN", "config": {"cell": cell}}
 
 
 LAMBDA = {"class_name": "Lambda", "config": {"function": ["4wEAAAAAAAAA", None, None]}}
@@ -105,23 +109,23 @@ TREES = {
     "lambda": (LAMBDA, "Lambda: expected a layer of Keras that fastgate has"),
     "module": (EVIL, "of 'os', which is never imported or run"),
     "registered": (OWN, "'my>Dense'"),
-    "function": (dense(activation={"class_name": "function", "config": "f"}), "activation={"),
-    "units": (dense(units=HUGE), "(1000000000000,)"),
-    "larger": (dense(units=10**400), "kernel"),
-    "fraction": (dense(units=3.0), "units"),
-    "true": (dense(units=True), "units"),
-    "bias": (dense(use_bias="yes"), "use_bias"),
-    "unknown": (dense(colour="red"), "colour='red'"),
-    "dtype": (dense(dtype={"class_name": "Evil", "config": {"name": "float32"}}), "dtype"),
-    "int8": (dense(dtype="int8_from_float32"), "dtype"),
+    "function": (nested(1, dense(activation={"class_name": "function", "config": "f"})), "activation={"),
+    "units": (nested(1, dense(units=HUGE)), "(1000000000000,)"),
+    "larger": (nested(1, dense(units=10**400)), "kernel"),
+    "fraction": (nested(1, dense(units=3.0)), "units"),
+    "true": (nested(1, dense(units=True)), "units"),
+    "bias": (nested(1, dense(use_bias="yes")), "use_bias"),
+    "unknown": (nested(1, dense(colour="red")), "colour='red'"),
+    "dtype": (nested(1, dense(dtype={"class_name": "Evil", "config": {"name": "float32"}})), "dtype"),
+    "int8": (nested(1, dense(dtype="int8_from_float32")), "dtype"),
     "nested": (nested(20), "layers/sequential"),
     "no_layers": ({"class_name": "Sequential", "config": {}}, "a list of layers"),
     "empty": ({"class_name": "Sequential", "config": {"layers": []}}, "at least one layer"),
     "text_layers": ({"class_name": "Sequential", "config": {"layers": ["Dense"]}}, "a list of layers"),
     "no_class": ({"config": {}}, "class_name"),
     "no_config": ({"class_name": "Dense"}, "the config of a Dense"),
-    "cell": ({"class_name": "RNN", "config": {"cell": {"class_name": "RNN", "config": {}}}}, "got NoneType"),
-    "cells": ({"class_name": "RNN", "config": {"cell": {"class_name": "StackedRNNCells", "config": {}}}}, "list of cells"),
+    "cell": (rnn(rnn(None)), "got NoneType"),
+    "cells": (rnn({"class_name": "StackedRNNCells", "config": {}}), "list of cells"),
     "inside": ({"class_name": "TimeDistributed", "config": {"layer": 3}}, "got int"),
     "both": ({"class_name": "Bidirectional", "config": {"layer": dense(), "merge_mode": "sum"}}, "forward_layer"),
     "long": ({"class_name": "x" * 10**6, "config": {}}, "..."),
@@ -172,7 +176,7 @@ def test_graphs(path, parts, tree, piece):
 
 
 def circle(file):
-    file["layers/again"] = file["layers"]
+    file["layers/again"] = file.create_group("layers")
 
 
 def twice(file):
@@ -199,7 +203,7 @@ FORMS = {
     "unwritten": (lambda file: file.create_dataset("u", (HUGE, HUGE), "f4"), {}, ""),
     "twice": (twice, {}, "two parts of it are one"),
     "circle": (circle, {}, "circle"),
-    "deep": (lambda file: file.create_group("/".join("a" * 100)), {}, "nested"),
+    "deep": (lambda file: file.create_group("/".join("b" * 100)), {}, "nested"),
     "latest": (lambda file: None, {"libver": "latest"}, "layout"),
     "user_block": (lambda file: None, {"userblock_size": 512}, "no file of HDF5"),
     "long_name": (lambda file: file.create_group("x" * 300), {}, "255"),

@@ -84,7 +84,7 @@ def _of_group(root: hdf5.Group) -> Contents:
 
 def _check_object(config: Any) -> None:
     if not isinstance(config, dict):
-        raise ValueError(f"is damaged: its configuration is a {type(config).__name__}")
+        raise ValueError(f"is damaged: its configuration is no object, but of type {type(config).__name__}")
 
 
 def _generation(version: Any) -> int:
