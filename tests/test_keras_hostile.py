@@ -110,7 +110,7 @@ TREES = {
     "module": (EVIL, "of 'os', which is never imported or run"),
     "registered": (OWN, "'my>Dense'"),
     "function": (nested(1, dense(activation={"class_name": "function", "config": "f"})), "activation={"),
-    "units": (nested(1, dense(units=HUGE)), "(1000000000000,)"),
+    "units": (nested(1, dense(units=HUGE)), "(2, 1000000000000)"),
     "larger": (nested(1, dense(units=10**400)), "kernel"),
     "fraction": (nested(1, dense(units=3.0)), "units"),
     "true": (nested(1, dense(units=True)), "units"),

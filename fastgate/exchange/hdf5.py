@@ -219,7 +219,7 @@ class _Reader:
         self._data -= length
         if self._data < 0:
             raise ValueError("is damaged: its arrays overlap")
-        return Dataset(shape, dtype, self._part, at, order)
+        return Dataset(shape, dtype, self._part, at if length else 0, order)
 
     def _attribute(self, body: bytes) -> tuple[str, list[str]]:
         """Name, and texts; nothing of what is no text."""
