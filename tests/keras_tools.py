@@ -1,6 +1,10 @@
-"""Models of Keras with weights of any kind, and their outputs as arrays."""
+"""Models of Keras with weights of any kind, their outputs as arrays, and files that are nearly right."""
+
+import zipfile
 
 import numpy as np
+
+import fastgate as fg
 
 IDS = np.array([[0, 0, 1, 2, 3, 0, 5], [1, 2, 3, 4, 0, 0, 0], [5, 6, 7, 0, 8, 9, 1], [0, 0, 0, 0, 0, 0, 0]])
 
@@ -31,3 +35,32 @@ def close(found, expected, dtype):
     assert found.shape == expected.shape
     bound = {"float32": 1e-6, "float64": 1e-12}[dtype]
     assert abs(found - expected).max() <= bound * max(1, abs(expected).max())
+
+
+def good_parts(path):
+    """The members of a good ``.keras``."""
+    table, lstm = fg.Embedding(7, 3, mask_zero=True, seed=0), fg.LSTM(3, 4, bias="single", bidirectional=True, seed=1)
+    rest = fg.MergeDirections("sum"), fg.GRU(4, 2, seed=2), fg.FinalState(), fg.Linear(2, 3)
+    fg.to_keras(fg.Sequential(table, lstm, *rest), path)
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def write_parts(path, parts, method=zipfile.ZIP_STORED, **members):
+    """With other members than the good ones; None for none."""
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in (parts | {name.replace("_", "."): own for name, own in members.items()}).items():
+            if content is not None:
+                archive.writestr(name, content)
+
+
+def dense(**own):
+    return {"module": "keras.layers", "class_name": "Dense", "config": {"units": 3} | own, "registered_name": None}
+
+
+def nested(depth, tree=None):
+    """A layer in a model, and that in a model, ..."""
+    tree = tree or dense()
+    for _ in range(depth):
+        tree = {"class_name": "Sequential", "config": {"layers": [tree]}}
+    return tree

@@ -1,6 +1,5 @@
 """Files of Keras that are damaged, foreign or made to do harm: a clear error each, in little memory and time."""
 
-import io
 import json
 import struct
 import time
@@ -9,27 +8,19 @@ import zipfile
 import numpy as np
 import pytest
 from complaints import complaint
+from keras_tools import dense, good_parts, nested, write_parts
 
 import fastgate as fg
 from fastgate.exchange import keras_files
 
-h5py = pytest.importorskip("h5py", reason="h5py is not installed: files of Keras are not tested")
+pytest.importorskip("h5py", reason="h5py is not installed: files of Keras are not tested")
 pytestmark = pytest.mark.usefixtures("little_memory")
 DEEP, HUGE = 100_000, 10**12
 
 
-def model():
-    layers = fg.Embedding(7, 3, mask_zero=True, seed=0), fg.LSTM(3, 4, bias="single", bidirectional=True, seed=1)
-    return fg.Sequential(*layers, fg.MergeDirections("sum"), fg.GRU(4, 2, seed=2), fg.FinalState(), fg.Linear(2, 3))
-
-
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
-    """The members of a good file."""
-    path = tmp_path_factory.mktemp("keras") / "good.keras"
-    fg.to_keras(model(), path)
-    with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+    return good_parts(tmp_path_factory.mktemp("keras") / "good.keras")
 
 
 @pytest.fixture
@@ -37,20 +28,12 @@ def path(tmp_path):
     return tmp_path / "model.keras"
 
 
-def write(path, parts, method=zipfile.ZIP_STORED, **members):
-    """With other members than the good ones; None for none."""
-    with zipfile.ZipFile(path, "w", method) as archive:
-        for name, content in (parts | {name.replace("_", "."): own for name, own in members.items()}).items():
-            if content is not None:
-                archive.writestr(name, content)
-
-
 def refused(path, *pieces):
     return complaint(ValueError, "path", str(path), *pieces)
 
 
 def test_the_tools_of_these_tests_write_a_good_file(path, parts):
-    write(path, parts)
+    write_parts(path, parts)
     assert len(fg.from_keras(path).layers) == 6
 
 
@@ -79,23 +62,12 @@ ARCHIVES = {
 
 @pytest.mark.parametrize(("members", "piece"), ARCHIVES.values(), ids=ARCHIVES)
 def test_archives(path, parts, members, piece):
-    write(path, parts, **members)
+    write_parts(path, parts, **members)
     with refused(path, piece):
         fg.from_keras(path)
 
 
 # --------------------------------------------------------------------------------------------------- configurations
-
-
-def dense(**own):
-    return {"module": "keras.layers", "class_name": "Dense", "config": {"units": 3} | own, "registered_name": None}
-
-
-def nested(depth, tree=None):
-    tree = tree or dense()
-    for _ in range(depth):
-        tree = {"class_name": "Sequential", "config": {"layers": [tree]}}
-    return tree
 
 
 def rnn(cell):
@@ -134,7 +106,7 @@ TREES = {
 
 @pytest.mark.parametrize(("tree", "piece"), TREES.values(), ids=TREES)
 def test_configurations(path, parts, tree, piece):
-    write(path, parts, config_json=json.dumps(tree))
+    write_parts(path, parts, config_json=json.dumps(tree))
     with refused(path, piece):
         fg.from_keras(path)
 
@@ -167,94 +139,12 @@ GRAPHS = {
 
 @pytest.mark.parametrize(("tree", "piece"), GRAPHS.values(), ids=GRAPHS)
 def test_graphs(path, parts, tree, piece):
-    write(path, parts, config_json=json.dumps(tree))
+    write_parts(path, parts, config_json=json.dumps(tree))
     with refused(path, piece):
         fg.from_keras(path)
 
 
-# -------------------------------------------------------------------------------------------------------------- HDF5
-
-
-def circle(file):
-    file["layers/again"] = file.create_group("layers")
-
-
-def twice(file):
-    file["layers/other/vars/0"] = file["a"]
-
-
-def virtual(file):
-    layout = h5py.VirtualLayout((3,), "f4")
-    layout[:] = h5py.VirtualSource("/etc/passwd", "x", (3,))
-    file.create_virtual_dataset("v", layout)
-
-
-FORMS = {
-    "soft": (lambda file: file.__setitem__("s", h5py.SoftLink("/a")), {}, "another place"),
-    "external_link": (lambda file: file.__setitem__("s", h5py.ExternalLink("/etc/passwd", "/")), {}, ""),
-    "external_data": (
-        lambda file: file.create_dataset("e", (10,), "f4", external=[("/etc/passwd", 0, 40)]), {}, "in another file",
-    ),
-    "virtual": (virtual, {}, "in other arrays"),
-    "bomb": (
-        lambda file: file.create_dataset("z", (10**9,), "f4", chunks=(10**6,), compression="gzip"), {}, "compressed",
-    ),
-    "chunks": (lambda file: file.create_dataset("z", data=np.zeros(9), chunks=(3,)), {}, "in chunks"),
-    "unwritten": (lambda file: file.create_dataset("u", (HUGE, HUGE), "f4"), {}, ""),
-    "twice": (twice, {}, "two parts of it are one"),
-    "circle": (circle, {}, "circle"),
-    "deep": (lambda file: file.create_group("/".join("b" * 100)), {}, "nested"),
-    "latest": (lambda file: None, {"libver": "latest"}, "layout"),
-    "user_block": (lambda file: None, {"userblock_size": 512}, "no file of HDF5"),
-    "long_name": (lambda file: file.create_group("x" * 300), {}, "255"),
-    "integers": (lambda file: file.__setitem__("layers/dense/vars/0", np.ones((2, 3), int)), {}, "integers"),
-    "missing": (lambda file: file.create_group("layers/dense/vars/0"), {}, "no array"),
-    "fewer": (lambda file: None, {}, "expected 2 arrays"),
-    "shape": (lambda file: file.__setitem__("layers/dense/vars/0", np.ones((2, 2))), {}, "kernel"),
-    "vector": (lambda file: file.__setitem__("layers/dense/vars/0", np.ones(2)), {}, "kernel"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("make", "options", "piece"), FORMS.values(), ids=FORMS)
-def test_forms_that_keras_does_not_write(path, parts, make, options, piece):
-    memory = io.BytesIO()
-    with h5py.File(memory, "w", **options) as file:
-        file["a"] = np.zeros(3, "f4")
-        make(file)
-        if "layers/dense/vars/0" in file:
-            file["layers/dense/vars/1"] = np.zeros(3)
-        file.create_group("layers/one")
-    write(path, parts, model_weights_h5=memory.getvalue(), config_json=json.dumps(dense() if not piece else nested(1)))
-    with refused(path, piece):
-        fg.from_keras(path)
-
-
-def test_arrays_may_not_overlap(path, parts):
-    """Each of a thousand could be as long as the file."""
-    memory = io.BytesIO()
-    with h5py.File(memory, "w") as file:
-        for number in range(100):
-            file[f"a{number}"] = np.zeros(1000)
-    content = memory.getvalue()
-    at = [place for place in range(len(content) - 18) if content[place + 10 : place + 18] == struct.pack("<Q", 8000)]
-    at = [place for place in at if content[place : place + 2] == b"\3\1"]
-    assert len(at) == 100
-    for place in at:
-        content = content[: place + 2] + content[at[0] + 2 : at[0] + 10] + content[place + 10 :]
-    write(path, parts, model_weights_h5=content)
-    with refused(path, "overlap"):
-        fg.from_keras(path)
-
-
-def test_what_is_no_data_has_a_limit(path, parts):
-    with h5py.File(path.with_suffix(".h5"), "w") as file:
-        for number in range(20):
-            file.attrs[f"text_{number}"] = "x" * 2**20
-    with complaint(ValueError, "path", "beside its arrays"):
-        fg.from_keras(path.with_suffix(".h5"))
-
-
-# --------------------------------------------------------------------------------------------------------- at random
+# ----------------------------------------------------------------------------------------------------------- at random
 
 
 def damaged(content, rng):
@@ -296,15 +186,15 @@ def twisted(tree, rng):
 @pytest.mark.parametrize("what", ["archive", "weights", "config"])
 def test_damage_anywhere(path, parts, what):
     """The same model, other numbers, or an error of ours, in a moment."""
-    write(path, parts)
+    write_parts(path, parts)
     whole, rng, errors, slowest = path.read_bytes(), np.random.default_rng(0), 0, 0.0
     for _ in range(200):
         if what == "archive":
             path.write_bytes(damaged(whole, rng))
         elif what == "weights":
-            write(path, parts, model_weights_h5=damaged(parts["model.weights.h5"], rng))
+            write_parts(path, parts, model_weights_h5=damaged(parts["model.weights.h5"], rng))
         else:
-            write(path, parts, config_json=twisted(json.loads(parts["config.json"]), rng))
+            write_parts(path, parts, config_json=twisted(json.loads(parts["config.json"]), rng))
         start = time.process_time()
         try:
             fg.from_keras(path)

@@ -69,6 +69,10 @@ def wrong_arrays(place: str, count: int, where: str, members: Iterable[object], 
     return ValueError(f"{place}: expected {count} arrays in {where}, got {len(found)}{advice}")
 
 
+def unfit_layer(name: str, expected: Iterable[str]) -> ValueError:
+    return ValueError(f"weights: hold those of a layer {name!r}: expected {_some(map(repr, expected))} alone")
+
+
 def unknown_keras_layer(place: str, origin: str) -> ValueError:
     whose = f", of {origin!r}, which is never imported or run" if origin else ""
     return ValueError(f"{place}: expected a layer of Keras that fastgate has, got another one{whose}")

@@ -49,7 +49,11 @@ class Stored:
         self._root, self._path = root, path
 
     def items(self, attribute: str, kinds: Sequence[str]) -> Sequence[Source]:
-        return [self.child(f"{attribute}/{name}") for name in names_in_files(kinds)]
+        names = list(names_in_files(kinds))
+        for other, own in self._root.group(f"{self._path}/{attribute}").members.items():
+            if other not in names and _has_arrays(own):
+                raise errors.unfit_layer(other, names)
+        return [self.child(f"{attribute}/{name}") for name in names]
 
     def child(self, attribute: str) -> Source:
         return Stored(self._root, f"{self._path}/{attribute}")
@@ -97,7 +101,15 @@ class Live:
         self.layer = layer
 
     def items(self, attribute: str, kinds: Sequence[str]) -> Sequence[Live]:
-        return [Live(own) for own in getattr(self.layer, attribute) if type(own).__name__ != "InputLayer"]
+        layers = list(getattr(self.layer, attribute))
+        found = dict(zip(names_in_files([type(own).__name__ for own in layers]), layers, strict=True))
+        names = list(names_in_files(kinds))
+        for name in {**found, **dict.fromkeys(names)}:
+            if name not in names and found[name].weights:
+                raise errors.unfit_layer(name, names)
+            if name not in found:
+                raise errors.wrong_arrays(name, 1, "the model", (), found)
+        return [Live(found[name]) for name in names]
 
     def child(self, attribute: str) -> Live:
         return Live(getattr(self.layer, attribute))
@@ -109,6 +121,10 @@ class Live:
         to_array = sys.modules["keras"].ops.convert_to_numpy
         found = [tensor_of(f"{place}: {own.name}", to_array(own)) for own in weights]
         return tuple(tensor for tensor in found if tensor is not None)
+
+
+def _has_arrays(found: Group | Dataset) -> bool:
+    return isinstance(found, Dataset) or any(map(_has_arrays, found.members.values()))
 
 
 def _legacy(weights: Group) -> Iterator[Tensor]:

@@ -119,21 +119,24 @@ def object_of(layers: Sequence[Made], dtype: str, is_model: bool) -> Any:
     try:
         if is_model or len(layers) > 1:
             made = keras.saving.deserialize_keras_object(_model(layers, dtype))
-            pairs = leaves(layers, Live(made))
+            pairs = list(leaves(layers, Live(made)))
         else:
             (name,) = names_in_files([layers[0].kind])
             made = keras.saving.deserialize_keras_object(layers[0].config(name, dtype))
             made.build(tuple(_input_shape(layers)))
-            pairs = _of_one(layers[0], Live(made))
+            pairs = list(_of_one(layers[0], Live(made)))
     finally:
         random.setstate(state)
     for own, target in pairs:
+        assert isinstance(target, Live)
         target.layer.set_weights([np.asarray(array) for array in own.weights])
     return made
 
 
 def read_into(layers: Sequence[Made], source: Source, as_model: bool) -> None:
     """The weights of a source into the layers of fastgate that these were made of: all of them, or none."""
+    if not as_model and len(layers) > 1:
+        raise _errors.wrong_value("into", "one layer, as the source is", f"{len(layers)}")
     pairs = leaves(layers, source) if as_model else _of_one(layers[0], source)
     found: list[tuple[Made, list[Array]]] = []
     for made, own in pairs:
