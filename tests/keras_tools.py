@@ -37,13 +37,17 @@ def close(found, expected, dtype):
     assert abs(found - expected).max() <= bound * max(1, abs(expected).max())
 
 
-def good_parts(path):
-    """The members of a good ``.keras``."""
-    table, lstm = fg.Embedding(7, 3, mask_zero=True, seed=0), fg.LSTM(3, 4, bias="single", bidirectional=True, seed=1)
-    rest = fg.MergeDirections("sum"), fg.GRU(4, 2, seed=2), fg.FinalState(), fg.Linear(2, 3)
-    fg.to_keras(fg.Sequential(table, lstm, *rest), path)
+def parts_of(layer, path):
+    """The members of a ``.keras``."""
+    fg.to_keras(layer, path)
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
+
+
+def good_parts(path):
+    table, lstm = fg.Embedding(7, 3, mask_zero=True, seed=0), fg.LSTM(3, 4, bias="single", bidirectional=True, seed=1)
+    rest = fg.MergeDirections("sum"), fg.GRU(4, 2, seed=2), fg.FinalState(), fg.Linear(2, 3)
+    return parts_of(fg.Sequential(table, lstm, *rest), path)
 
 
 def write_parts(path, parts, method=zipfile.ZIP_STORED, **members):

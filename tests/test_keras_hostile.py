@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 from complaints import complaint
-from keras_tools import dense, good_parts, nested, write_parts
+from keras_tools import dense, good_parts, nested, parts_of, write_parts
 
 import fastgate as fg
 from fastgate.exchange import keras_files
@@ -105,8 +105,8 @@ TREES = {
 
 
 @pytest.mark.parametrize(("tree", "piece"), TREES.values(), ids=TREES)
-def test_configurations(path, parts, tree, piece):
-    write_parts(path, parts, config_json=json.dumps(tree))
+def test_configurations(path, tree, piece):
+    write_parts(path, parts_of(fg.Linear(2, 3), path), config_json=json.dumps(tree))
     with refused(path, piece):
         fg.from_keras(path)
 
