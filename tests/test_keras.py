@@ -218,6 +218,28 @@ def test_a_gru_keeps_both_biases(keras, bias):
     assert layer.params.flat.tobytes() == before.tobytes()
 
 
+def test_weights_go_where_they_fit(keras):
+    """By class and order, all of them or none."""
+    L = keras.layers
+    model = with_weights(keras.Sequential([keras.Input((T, I)), L.Dropout(0.1), L.LSTM(3), L.Dense(2)]))
+    own = fg.Sequential(fg.LSTM(I, 3), fg.FinalState(), fg.Linear(3, 2))
+    close(fg.from_keras(model, into=own)(drawn((3, T, I))), output(model, drawn((3, T, I))), "float32")
+    for source, into, piece in (
+        (model, fg.LSTM(I, 3), "'dense': expected 'lstm'"),
+        (model, fg.Sequential(fg.GRU(I, 3), fg.Linear(3, 2)), "'lstm': expected 'gru'"),
+        (model, fg.Sequential(fg.LSTM(I, 3), fg.Linear(3, 2), fg.Linear(2, 2)), "dense_1"),
+        (model, fg.Sequential(fg.LSTM(I, 4), fg.Linear(4, 2)), "(4, 16), got (4, 12)"),
+        (model.layers[1], fg.Linear(I, 3), "expected 2 arrays"),
+        (model.layers[2], fg.LSTM(I, 3), "with a cell"),
+        (model.layers[1], own, "one layer"),
+    ):
+        before = into.params.flat.copy()
+        with pytest.raises(ValueError, match=r"^(into|weights|dense_1)") as caught:
+            fg.from_keras(source, into=into)
+        assert piece in str(caught.value)
+        np.testing.assert_array_equal(into.params.flat, before)
+
+
 def test_gradients(torch, keras):
     """By PyTorch through Keras: of the weights, masks included."""
     model, _ = model_of(keras, MODELS["masked"], "float64")

@@ -112,7 +112,10 @@ class Live:
         return [Live(found[name]) for name in names]
 
     def child(self, attribute: str) -> Live:
-        return Live(getattr(self.layer, attribute))
+        part = getattr(self.layer, attribute, None)
+        if part is None:
+            raise _errors.misplaced("into", f"a layer of Keras with a {attribute}", repr(self.layer))
+        return Live(part)
 
     def own(self, count: int, place: str) -> tuple[Tensor, ...]:
         weights = self.layer.weights if count else []
