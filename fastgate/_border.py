@@ -8,7 +8,7 @@ from fastgate import _errors
 from fastgate._arrays import Array, as_floating, as_real, is_ready
 from fastgate._configuration import Configured
 from fastgate._kernels import cpu
-from fastgate._masks import as_mask, inside
+from fastgate._masks import as_mask, within
 from fastgate._tape import State
 
 LARGEST_REMEMBERED = 1 << 20  # bytes of zeros
@@ -40,16 +40,12 @@ def read_batch(layer: Configured, x: Any, lengths: Any, mask: Any) -> tuple[Arra
     is_unbatched = x.ndim == 2
     shape, batch_first = (1, *x.shape) if is_unbatched else x.shape, layer.batch_first or is_unbatched
     B, T = shape[:2] if batch_first else (shape[1], shape[0])
-    valid = _read_valid(lengths, mask, x, layer.batch_first)
+    counts, times, valid = _read_steps(lengths, mask, x, layer.batch_first)
     own = as_floating("x", x, layer.dtype, valid)
-    if valid is None:
-        parts, slices = _shares(layer, B, B * T)
+    parts, slices = _shares(layer, B, B * T if counts is None else int(counts.sum()))
+    if counts is None:
         schedule = cpu.uniform_schedule(B, T, batch_first, parts)
     else:
-        by_sequence = valid.reshape(B, T) if batch_first else valid.T
-        counts = by_sequence.sum(axis=1, dtype=np.int64)
-        parts, slices = _shares(layer, B, int(counts.sum()))
-        times = None if mask is None else by_sequence.nonzero()[1]
         schedule = cpu.Schedule(counts, T, batch_first, parts, times=times)
     layout = layer._layout
     batch = Batch(
@@ -61,27 +57,34 @@ def read_batch(layer: Configured, x: Any, lengths: Any, mask: Any) -> tuple[Arra
         (*shape[:2], layout.directions * layout.output_size),
         tuple(np.zeros(own, layer.dtype) for own in state_shapes(layer, B)),
     )
-    if valid is None and batch.zeros[0].nbytes <= LARGEST_REMEMBERED:
+    if counts is None and batch.zeros[0].nbytes <= LARGEST_REMEMBERED:
         layer._local.batch = x.shape, cpu.team.get_threads(), batch
     return own.reshape(shape), batch, not np.may_share_memory(own, x)
 
 
-def _read_valid(lengths: Any, mask: Any, x: Array, batch_first: bool) -> Array | None:
-    """Which steps are run: (B, T), (T, B) or unbatched (T,); None if all are."""
-    valid: Array
-    leading = x.shape[:-1]
-    if mask is not None:
-        if lengths is not None:
-            raise _errors.unwanted("mask", "None beside lengths", mask)
-        order = "time" if len(leading) == 1 else "batch, time" if batch_first else "time, batch"
-        valid = as_mask(mask, leading, axes=f"({order})")
-    elif lengths is not None:
+def _read_steps(
+    lengths: Any, mask: Any, x: Array, batch_first: bool
+) -> tuple[Array | None, Array | None, Array | None]:
+    """How many steps each sequence has, (B,); if they are not its first ones, when they are; and both as a mask.
+
+    All None where every sequence has all steps.
+    """
+    nothing, leading = (None, None, None), x.shape[:-1]
+    if mask is None:
+        if lengths is None:
+            return nothing
         if len(leading) == 1:
             raise _errors.wrong_shape("x", "of 3 dimensions beside lengths", x.shape)
-        valid = inside(lengths, leading, batch_first)
-    else:
-        return None
-    return None if valid.all() else valid
+        counts, valid = within(lengths, leading, batch_first)
+        return nothing if valid.all() else (counts, None, valid)
+    if lengths is not None:
+        raise _errors.unwanted("mask", "None beside lengths", mask)
+    order = "time" if len(leading) == 1 else "batch, time" if batch_first else "time, batch"
+    valid = as_mask(mask, leading, axes=f"({order})")
+    if valid.all():
+        return nothing
+    by_sequence = valid[None] if len(leading) == 1 else valid if batch_first else valid.T
+    return by_sequence.sum(axis=1, dtype=np.int64), by_sequence.nonzero()[1], valid
 
 
 def state_shapes(layer: Configured, B: int) -> list[tuple[int, int, int]]:

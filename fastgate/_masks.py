@@ -23,11 +23,12 @@ def as_mask(mask: Any, shape: tuple[int, ...], *, axes: str = "") -> Mask:
     return array
 
 
-def inside(lengths: Any, leading: tuple[int, ...], batch_first: bool) -> Mask:
-    """Which steps of (B, T) or (T, B) are within the lengths (B,)."""
+def within(lengths: Any, leading: tuple[int, ...], batch_first: bool) -> tuple[Array, Mask]:
+    """Lengths (B,), and as a mask (B, T) or (T, B)."""
     B, T = leading if batch_first else leading[::-1]
-    within: Mask = np.arange(T) < as_lengths(lengths, B, T)[:, None]
-    return within if batch_first else within.T
+    own = as_lengths(lengths, B, T)
+    mask: Mask = np.arange(T) < own[:, None]
+    return own, mask if batch_first else mask.T
 
 
 def both(first: Any, second: Mask) -> Mask:

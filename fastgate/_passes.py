@@ -52,7 +52,8 @@ def infer(members: Members, x: Any, starts: Sequence[Any], valid: Valid) -> tupl
                 x = m.layer(ends[-1], directions=directions)
             else:
                 x = m.infer(x, valid)
-            valid = m.after(before, valid)
+            if m.makes_mask:
+                valid = m.after(before, valid)
     return x, ends, valid
 
 
@@ -76,7 +77,8 @@ def forward(
                 x, tape = m.layer.forward(ends[-1], directions=directions)
             else:
                 x, tape = m.forward(x, options)
-            valid = m.after(before, valid)
+            if m.makes_mask:
+                valid = m.after(before, valid)
             is_ours = m.makes_output or (is_ours and m.is_own)
             tapes.append(tape)
     return x, ends, tapes, valid
@@ -130,7 +132,8 @@ def step(members: Members, x: Any, starts: Sequence[Any]) -> tuple[Any, list[Any
                 ends.append(end)
             else:
                 x = m.infer(x, ALL)
-            valid = m.after(before, valid)
+            if m.makes_mask:
+                valid = m.after(before, valid)
     return x, ends
 
 

@@ -12,7 +12,7 @@ from fastgate import _errors
 from fastgate._arrays import Array, as_array
 from fastgate._params import NamedArrays, Params
 from fastgate._recurrent import Recurrent
-from fastgate._valid import ALL, Valid
+from fastgate._valid import ALL, ALL_TOLD, Valid
 from fastgate.activation import Activation
 from fastgate.dropout import Dropout
 from fastgate.embedding import Embedding
@@ -79,10 +79,10 @@ class Member:
 
     @cached_property
     def makes_mask(self) -> bool:
-        """Behind it there are other steps that count."""
+        """Behind it there are other steps that count, or no steps."""
         if isinstance(self.layer, Embedding):
             return self.layer.mask_zero
-        return callable(getattr(self.layer, "compute_mask", None))
+        return self.is_final or callable(getattr(self.layer, "compute_mask", None))
 
     @cached_property
     def needs_sequences(self) -> bool:
@@ -97,6 +97,8 @@ class Member:
 
     def told(self, valid: Valid) -> dict[str, Any]:
         """Which steps count, as it takes that: by lengths, by a mask, or not at all."""
+        if valid is ALL:
+            return ALL_TOLD
         takes_lengths, takes_mask = "lengths" in self.takes, "mask" in self.takes
         if takes_lengths and valid.lengths is not None:
             return {"lengths": valid.lengths, "mask": None}
@@ -106,11 +108,9 @@ class Member:
         return {"lengths": None, "mask": valid.mask}
 
     def after(self, x: Any, valid: Valid) -> Valid:
-        """Which steps count behind it; x is its input."""
+        """Which steps count behind it, if it `makes_mask`; x is its input."""
         if self.is_final:
             return ALL
-        if not self.makes_mask:
-            return valid
         found = self.layer.compute_mask(x, valid.mask)
         if found is None:
             return ALL

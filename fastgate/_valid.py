@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_array, as_lengths
-from fastgate._masks import Mask, as_mask, inside
+from fastgate._arrays import Array, as_array
+from fastgate._masks import Mask, as_mask, within
 
 
 class Valid(NamedTuple):
@@ -25,6 +25,7 @@ class Valid(NamedTuple):
 
 
 ALL = Valid()
+ALL_TOLD: dict[str, Any] = {"lengths": None, "mask": None}
 
 
 def read_valid(x: Any, lengths: Any, mask: Any, batch_first: bool) -> tuple[Any, Valid]:
@@ -35,12 +36,11 @@ def read_valid(x: Any, lengths: Any, mask: Any, batch_first: bool) -> tuple[Any,
     if mask is None:
         if array.ndim < 2:
             raise _errors.wrong_shape("x", "of a batch of sequences, beside lengths", array.shape)
-        within = inside(lengths, array.shape[:2], batch_first)
-        return array, Valid(as_lengths(lengths, *within.shape[:: 1 if batch_first else -1]), within)
+        return array, Valid(*within(lengths, array.shape[:2], batch_first))
     if lengths is not None:
         raise _errors.unwanted("mask", "None beside lengths", mask)
     own = as_array("mask", mask, "booleans")
-    return array, Valid(None, as_mask(own, array.shape[: 1 if own.ndim == 1 else 2]))
+    return array, Valid(None, as_mask(own, array.shape[: 1 if own.ndim == 1 else 2]).copy())
 
 
 def zeros_where(beyond: Array | None, array: Array) -> Array:

@@ -10,7 +10,11 @@ import fastgate as fg
 from fastgate.kernels.cpu import schedule, sharing
 
 B, T, I, H = 5, 9, 3, 4
-OPTIONS = {}, {"bidirectional": True, "num_layers": 2}, {"batch_first": False}, {"bidirectional": True, "proj_size": 2}
+OPTIONS = {}, {"bidirectional": True, "num_layers": 2}, {"batch_first": False}
+LAYERS = [(cell, options) for cell in CELLS for options in OPTIONS]
+layers = pytest.mark.parametrize(
+    ("cell", "options"), [*LAYERS, ("lstm", {"bidirectional": True, "proj_size": 2})], ids=str
+)
 rng = np.random.default_rng(0)
 
 # Left, right and inside, nothing skipped, everything.
@@ -40,11 +44,8 @@ def given(layer, mask):
     return x, start, draw_states(rng, layer, len(mask)), dy
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("cell", CELLS)
+@layers
 def test_what_lengths_say_a_mask_says_to_the_last_bit(cell, options):
-    if "proj_size" in options and cell != "lstm":
-        pytest.skip("only an LSTM has projections")
     layer, lengths = make(cell, I, H, **options), np.array([4, T, 0, 7, 7])
     mask = np.arange(T) < lengths[:, None]
     arguments = given(layer, mask)
@@ -53,12 +54,9 @@ def test_what_lengths_say_a_mask_says_to_the_last_bit(cell, options):
         assert found[name].tobytes() == expected[name].tobytes(), name
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("cell", CELLS)
+@layers
 def test_skipping_steps_is_running_the_others(cell, options):
     """All bits are those of the sequences without the steps that are skipped; the rest is zero."""
-    if "proj_size" in options and cell != "lstm":
-        pytest.skip("only an LSTM has projections")
     layer = make(cell, I, H, **options)
     x, start, d_end, dy = given(layer, MASK)
     found = run(layer, x, start, d_end, dy, mask=as_laid_out(layer, MASK))
@@ -101,7 +99,7 @@ def test_gradients(cell):
 
 @pytest.mark.parametrize("recompute", [None, 1, 4, "auto"])
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("options", OPTIONS[:3], ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_threads_and_recomputation(options, threads, recompute, monkeypatch):
     monkeypatch.setattr(sharing, "FLOPS_PER_THREAD", 1.0)
     monkeypatch.setattr(schedule, "CHUNK", 2 * B)

@@ -91,7 +91,7 @@ def layout_of(model: Any) -> Layout:
         can_carry=len(parts) == 1 and not is_two_way,
         activation=end.function if isinstance(end, Activation) else None,
         doubtful=None if is_known else own[-1].place,
-        makes_mask=any(member.makes_mask for member in members),
+        makes_mask=any(member.makes_mask and not member.is_final for member in members),
     )
 
 
