@@ -52,6 +52,7 @@ MODELS = {
     "mul": lambda L: both(L, "mul"),
     "ave": lambda L: both(L, "ave", dropout=0.1),
     "cell": lambda L: [L.RNN(L.GRUCell(5), return_sequences=True)],
+    "cell_both": lambda L: [L.Bidirectional(L.RNN(L.LSTMCell(5)), merge_mode="mul")],
     "cells": cells,
     "cells_backwards": lambda L: cells(L, go_backwards=True, return_sequences=True),
     "activation": lambda L: [L.LSTM(5, activation="softsign", recurrent_activation="hard_sigmoid")],

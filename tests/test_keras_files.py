@@ -170,6 +170,20 @@ def test_weights_of_keras_2(tmp_path):
     assert not own.params["bias_hh_l0"].any()
 
 
+def test_no_array_is_two_weights(tmp_path):
+    path, weights = tmp_path / "old.h5", old_weights()
+    write_legacy(path, OLD, weights)
+    with h5py.File(path, "a") as file:
+        names = file["model_weights/b"].attrs["weight_names"]
+        file["model_weights/b"].attrs["weight_names"] = [names[0]] * 6
+    with complaint(ValueError, "path", "two of its weights"):
+        fg.from_keras(path)
+    weights["d"]["more"] = drawn((2,))
+    write_legacy(path, OLD, weights)
+    with complaint(ValueError, "path", "the layers alone", "1 more"):
+        fg.from_keras(path)
+
+
 # ------------------------------------------------------------------------------------------------------------ refusals
 
 

@@ -95,15 +95,11 @@ def from_keras(source: Any, *, into: Any = None) -> Any:
 
     Examples
     --------
-    >>> import fastgate as fg
-    >>> path = getfixture("tmp_path") / "model.keras"
-    >>> fg.to_keras(fg.Sequential(fg.LSTM(3, 5, bias="single"), fg.FinalState(), fg.Linear(5, 2)), path)
-    >>> fg.from_keras(path)
-    Sequential(
-        LSTM(3, 5, bias='single'),
-        FinalState(),
-        Linear(5, 2),
-    )
+    >>> import keras, fastgate as fg
+    >>> layer = keras.layers.LSTM(5)
+    >>> layer.build((None, None, 3))
+    >>> fg.from_keras(layer)
+    LSTM(3, 5, bias='single')
     """
     with _opened(source) as found:
         if into is not None:
@@ -115,9 +111,9 @@ def from_keras(source: Any, *, into: Any = None) -> Any:
             raise errors.weights_alone()
         else:
             chain = list(Reader(found.generation).chain(found.config, found.source))
+            if isinstance(found.source, Flat):
+                found.source.check_done()
             made = _layer_or_model(chain, keras_chain.parts_of(chain), found)
-        if isinstance(found.source, Flat):
-            found.source.check_done()
     return made
 
 
@@ -149,6 +145,11 @@ def to_keras(layer: Any, path: str | os.PathLike[str] | None = None) -> Any:
         If Keras, or for a file h5py, is not installed.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import fastgate as fg
+    >>> fg.to_keras(fg.Sequential(fg.GRU(3, 5), fg.FinalState(), fg.Linear(5, 2)), "model.keras")
     """
     layers = keras_export.layers_of(layer)
     if not layers:

@@ -27,6 +27,8 @@ FUNCTIONS = {
     "softplus": "softplus", "sigmoid": "sigmoid", "tanh": "tanh", "softmax": "softmax", "log_softmax": "log_softmax",
 }  # fmt: skip
 INSIDE_TIME = ("Dense", "LayerNormalization", "Dropout", *ACTIVATIONS)  # act on the last axis, at whatever step
+OF_CELLS = "units", "activation", "recurrent_activation", "use_bias", "reset_after", "dropout", "recurrent_dropout"
+PARAMS = "gamma", "beta"
 BACKWARDS = "it hands its mask on as it was, while its output runs backwards"
 
 
@@ -199,9 +201,6 @@ class _Chain:
         self._is_masked = self._is_masked and keeps_time
 
 
-PARAMS = "gamma", "beta"
-
-
 def _check_common(layer: Layer, keeps_time: bool) -> None:
     """Of a layer with steps, Bidirectional's too."""
     own = layer.options
@@ -213,9 +212,7 @@ def _check_common(layer: Layer, keeps_time: bool) -> None:
         raise _errors.misplaced(layer.place, f"return_sequences={keeps_time}, as in its other direction", "another")
     own.get("cell")
     if layer.kind != "RNN":  # whose cell has the rest
-        for name in ("units", "activation", "recurrent_activation", "use_bias", "reset_after"):
-            own.get(name)
-        for name in ("dropout", "recurrent_dropout"):
+        for name in OF_CELLS:
             own.get(name)
     own.done()
 
@@ -236,6 +233,9 @@ def _both(layer: Layer, backwards: bool) -> Iterator[Any]:
         raise _errors.misplaced(place, "both directions with the same dropout", sorted(rates))
     yield from _dropout(cells[0])
     yield keras_recurrent.layer_of(cells, place)
+    if forward.kind == "RNN":
+        for cell in cells:
+            cell.options.done()
 
 
 def _dropout(cell: Layer) -> list[Dropout]:

@@ -28,19 +28,9 @@ from fastgate.sequential import Sequential
 
 NAMES: dict[Any, str] = {LSTM: "LSTM", GRU: "GRU", RNN: "SimpleRNN"}
 STEPWISE = {
-    Linear,
-    Embedding,
-    LayerNorm,
-    Dropout,
-    Masking,
-    Activation,
-    RepeatPast,
-    Reverse,
-    MergeDirections,
-    FinalState,
-}
-WRITTEN = {"bias", "num_layers", "bidirectional", "dropout", "recurrent_dropout", "input_size", "hidden_size"}
-WRITTEN |= {"batch_first", "dtype", "device", "seed", "init", "nonlinearity", "activations", "reset_after"}
+    Linear, Embedding, LayerNorm, Dropout, Masking, Activation, RepeatPast, Reverse, MergeDirections, FinalState,
+}  # fmt: skip
+KNOWN = {"nonlinearity", "activations", "reset_after", "recurrent_dropout"}  # to Keras too
 
 
 @dataclass
@@ -162,28 +152,25 @@ class _Chain:
             options["zero_output_for_mask"] = bool(self._is_masked and options["return_sequences"] and not repeats)
             options["dropout"] = dropped.p if dropped and not number else 0.0
             mode = merged.mode if merged and is_last else "concat"
-            yield _one(layer, number, options, mode)
+            yield _one(place, layer, number, options, mode)
             if layer.dropout and not is_last:
                 yield Made("Dropout", {"rate": layer.dropout})
         self._is_masked = self._is_masked and not final
 
 
-def _one(layer: Any, number: int, options: dict[str, Any], mode: str) -> Made:
+def _one(place: str, layer: Any, number: int, options: dict[str, Any], mode: str) -> Made:
     """One layer of a stack."""
-    options |= _cell_options(layer)
+    options |= _cell_options(place, layer)
     cells = []
     for direction in range(1 + layer.bidirectional):
-        place = Place(number, direction)
-        name = NAMES[type(layer)]
-        cell = Made(f"{name}Cell", {}, keras_recurrent.arrays_of(layer, place), write=_cell_writer(layer, place))
+        here, name = Place(number, direction), NAMES[type(layer)]
+        cell = Made(f"{name}Cell", {}, keras_recurrent.arrays_of(layer, here), write=_cell_writer(layer, here))
         own = options | ({"go_backwards": True} if direction else {})
         cells.append(Made(name, own, parts={"cell": cell}))
     if len(cells) == 1:
         return cells[0]
-    return Made("Bidirectional", {"merge_mode": mode}, parts=dict(zip(BOTH, cells, strict=True)))
-
-
-BOTH = "forward_layer", "backward_layer"
+    parts = dict(zip(("forward_layer", "backward_layer"), cells, strict=True))
+    return Made("Bidirectional", {"merge_mode": mode}, parts=parts)
 
 
 def _check(place: str, layer: Any) -> None:
@@ -192,29 +179,32 @@ def _check(place: str, layer: Any) -> None:
         raise errors.unknown_layer(place, type(layer).__name__)
     _must(place, layer, batch_first=True)
     for name, usual in layer._usual.items():
-        if name not in WRITTEN and getattr(layer, name) != usual:
+        if name not in KNOWN and getattr(layer, name) != usual:
             raise errors.no_equal(place, name, getattr(layer, name), "in Keras")
 
 
-def _cell_options(layer: Any) -> dict[str, Any]:
+def _cell_options(place: str, layer: Any) -> dict[str, Any]:
     options: dict[str, Any] = {"units": layer.hidden_size, "use_bias": bool(layer.bias)}
     options["recurrent_dropout"] = getattr(layer, "recurrent_dropout", 0.0)
     if isinstance(layer, RNN):
-        return options | {"activation": _nonlinearity(layer.nonlinearity)}
+        return options | {"activation": _nonlinearity(place, layer.nonlinearity)}
     gates, *others = layer.activations
     if len(set(others)) > 1:
-        raise errors.no_equal(repr(layer), "activations", layer.activations, "as g and c' have one in Keras")
+        raise errors.no_equal(place, "activations", layer.activations, "as g and c' have one in Keras")
     if isinstance(layer, GRU):
         options["reset_after"] = layer.reset_after
-    return options | {"recurrent_activation": _nonlinearity(gates), "activation": _nonlinearity(others[0])}
+    return options | {
+        "recurrent_activation": _nonlinearity(place, gates),
+        "activation": _nonlinearity(place, others[0]),
+    }
 
 
-def _nonlinearity(activation: Any) -> str:
+def _nonlinearity(place: str, activation: Any) -> str:
     for name, own in keras_recurrent.ACTIVATIONS.items():
         if own == activation:
             return name
     known = ", ".join(repr(own) for own in keras_recurrent.ACTIVATIONS.values())
-    raise errors.no_equal("layer", "activation", activation, f"in Keras, which has {known}")
+    raise errors.no_equal(place, "activation", activation, f"in Keras, which has {known}")
 
 
 def _function(function: str) -> str:

@@ -131,12 +131,17 @@ def _has_arrays(found: Group | Dataset) -> bool:
 
 
 def _legacy(weights: Group) -> Iterator[Tensor]:
+    seen: set[int] = set()
     for layer in _texts(weights, "layer_names"):
         group = weights.members.get(layer)
         if not isinstance(group, Group):
             raise ValueError(f"is damaged: it has no group of the layer {layer!r}")
         for name in _texts(group, "weight_names"):
-            yield _tensor_of(group.find(name), f"{layer}/{name}")
+            found = group.find(name)
+            if id(found) in seen:  # of which a small file could make much
+                raise ValueError(f"is damaged: two of its weights are the array {name!r}")
+            seen.add(id(found))
+            yield _tensor_of(found, f"{layer}/{name}")
 
 
 def _texts(group: Group, name: str) -> list[str]:

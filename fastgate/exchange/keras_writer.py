@@ -17,7 +17,7 @@ from fastgate._arrays import Array
 from fastgate._atomic import atomic_file
 from fastgate.exchange.keras_export import Made
 from fastgate.exchange.keras_files import WEIGHTS
-from fastgate.exchange.keras_sources import Live, Source, names_in_files
+from fastgate.exchange.keras_sources import Flat, Live, Source, names_in_files
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # the same content gives the same file
 VERSION = "3.0.0"  # the first that reads it
@@ -146,6 +146,8 @@ def read_into(layers: Sequence[Made], source: Source, as_model: bool) -> None:
             if tensor.shape != array.shape:
                 raise _errors.wrong_shape(f"{place}: array {number}", f"{array.shape}", tensor.shape)
         found.append((made, [tensor.read() for tensor in tensors]))
+    if isinstance(source, Flat):
+        source.check_done()
     for made, arrays in found:
         assert made.write is not None
         made.write(arrays)
