@@ -47,7 +47,7 @@ def layer_of(cells: Sequence[Layer], place: str) -> Recurrent:
         if options[-1][name] != options[0][name]:
             got = f"{options[0][name]!r} and {options[-1][name]!r}"
             raise _errors.misplaced(place, f"both directions with the same {name}", got)
-    units, I = cells[0].options.size("units"), _input_size(cells[0])
+    units, I = options[0].pop("units"), _input_size(cells[0])
     tensors = {f"{cell.place}: {n}": own for cell in cells for n, own in enumerate(cell.weights)}
     given = options[0] | {"dtype": common_dtype(place, tensors, None), "bidirectional": len(cells) > 1, "seed": 0}
     arrays = [_arrays(cell, kind, I, units) for cell in cells]  # before memory is asked for
@@ -67,7 +67,7 @@ def _options(cell: Layer, kind: str) -> dict[str, Any]:
     """As the class of fastgate takes them."""
     own, has_bias = cell.options, cell.options.flag("use_bias", True)
     dropped = own.number("recurrent_dropout", 0.0)
-    found: dict[str, Any] = {"recurrent_dropout": dropped or None}
+    found: dict[str, Any] = {"units": own.size("units"), "recurrent_dropout": dropped or None}
     activation = _activation(cell, "activation", "tanh")
     if kind == "RNN":
         return found | {"bias": "single" if has_bias else False, "nonlinearity": activation}
