@@ -12,6 +12,7 @@ from fastgate.clipping import clip_gradient_norm, clip_gradient_value
 from fastgate.dropout import Dropout
 from fastgate.embedding import Embedding
 from fastgate.encoder_decoder import EncoderDecoder
+from fastgate.exchange.keras import from_keras, to_keras
 from fastgate.exchange.onnx import from_onnx, to_onnx
 from fastgate.exchange.pytorch import from_torch, to_torch
 from fastgate.exchange.rtneural import from_rtneural, to_rtneural
@@ -86,6 +87,7 @@ __all__ = [
     "clip_gradient_value",
     "cross_entropy",
     "from_config",
+    "from_keras",
     "from_onnx",
     "from_rtneural",
     "from_torch",
@@ -100,6 +102,7 @@ __all__ = [
     "r2",
     "save",
     "set_num_threads",
+    "to_keras",
     "to_onnx",
     "to_rtneural",
     "to_torch",

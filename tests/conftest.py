@@ -1,5 +1,6 @@
 """What all tests share: unset memory holds NaN, and PyTorch is optional."""
 
+import os
 import signal
 from importlib.util import find_spec
 from types import ModuleType
@@ -75,6 +76,12 @@ def nan_in_unset_memory():
 @pytest.fixture(scope="session")
 def torch():
     return pytest.importorskip("torch", reason="PyTorch is not installed: parity with it is not tested")
+
+
+@pytest.fixture(scope="session")
+def keras(torch):
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    return pytest.importorskip("keras", reason="Keras is not installed: parity with it is not tested")
 
 
 @pytest.fixture

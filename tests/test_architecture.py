@@ -128,6 +128,8 @@ def test_import_is_light():
         "onnx",
         "onnxruntime",
         "safetensors",
+        "keras",
+        "h5py",
         "scipy.linalg",
         "sklearn",
         "pytest",

@@ -63,3 +63,30 @@ def unknown_layer(place: str, kind: str) -> TypeError:
 
 def without(option: str, other: str) -> ValueError:
     return ValueError(f"{option}: expected none without {other}")
+
+
+def wrong_arrays(place: str, count: int, where: str, members: Iterable[object], known: Iterable[str]) -> ValueError:
+    found = list(members)
+    advice = f"; its layers are {_some(map(repr, known))}" if known else ""
+    return ValueError(f"{place}: expected {count} arrays in {where}, got {len(found)}{advice}")
+
+
+def unfit_layer(name: str, expected: Iterable[str]) -> ValueError:
+    return ValueError(f"weights: hold those of a layer {name!r}: expected {_some(map(repr, expected))} alone")
+
+
+def unknown_keras_layer(place: str, origin: str) -> ValueError:
+    whose = f", of {origin!r}, which is never imported or run" if origin else ""
+    return ValueError(f"{place}: expected a layer of Keras that fastgate has, got another one{whose}")
+
+
+def no_equal(place: str, option: str, got: object, reason: str = "") -> ValueError:
+    """Of an option that has other values here or there."""
+    why = f", {reason}" if reason else ""
+    return ValueError(f"{place}: {option}={got!r} has no equal{why}")
+
+
+def weights_alone() -> ValueError:
+    return ValueError(
+        "holds weights alone, and says nothing of the layers: expected a layer or model for them by into="
+    )

@@ -14,6 +14,7 @@ ENTRY, LOCAL = struct.Struct("<4s6H3L5H2L"), struct.Struct("<4s5H3L2H")
 WIDE = 0xFFFFFFFF  # a size that stands in the extra field, in 64 bits
 LONGEST_DIRECTORY = 2**22  # bytes: some 40,000 members
 ENCRYPTED = 1
+PIECE = 2**20  # bytes at once
 
 
 class Member(NamedTuple):
@@ -46,12 +47,29 @@ def members_of(file: BinaryIO, size: int) -> dict[str, Member]:
 
 def read(file: BinaryIO, name: str, member: Member) -> bytes:
     if not member.is_stored:
-        raise ValueError(f"is damaged: its member {name!r} is compressed or encrypted, as torch.save writes none")
+        raise ValueError(f"is damaged: {_packed(name)}")
     file.seek(member.start)
     content = file.read(member.size)
     if len(content) != member.size or zlib.crc32(content) != member.checksum:
         raise ValueError(f"is damaged: the checksum of its member {name!r} is wrong")
     return content
+
+
+def located(file: BinaryIO, name: str, member: Member) -> tuple[int, int]:
+    """Where the bytes of a member lie that is not to be read at once; they have been compared with its checksum."""
+    if not member.is_stored:
+        raise ValueError(f"is damaged: {_packed(name)}")
+    checksum, left = 0, member.size
+    file.seek(member.start)
+    while left and (piece := file.read(min(left, PIECE))):
+        checksum, left = zlib.crc32(piece, checksum), left - len(piece)
+    if left or checksum != member.checksum:
+        raise ValueError(f"is damaged: the checksum of its member {name!r} is wrong")
+    return member.start, member.size
+
+
+def _packed(name: str) -> str:
+    return f"its member {name!r} is compressed or encrypted, as neither PyTorch nor Keras writes any"
 
 
 def _directory(file: BinaryIO, size: int) -> tuple[int, int]:
