@@ -8,6 +8,7 @@ from fastgate._params import NamedArrays, Params
 from fastgate._tape import Gradients, LayerGradients, LayerTape, Tape
 from fastgate._threads import get_num_threads, set_num_threads
 from fastgate.activation import Activation
+from fastgate.c.export import to_c
 from fastgate.clipping import clip_gradient_norm, clip_gradient_value
 from fastgate.dropout import Dropout
 from fastgate.embedding import Embedding
@@ -90,6 +91,7 @@ __all__ = [
     "r2",
     "save",
     "set_num_threads",
+    "to_c",
     "to_onnx",
     "to_torch",
 ]

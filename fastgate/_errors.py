@@ -184,3 +184,12 @@ def a_folder(path: object) -> OSError:
 
 def no_ordinary_file(path: object) -> OSError:
     return OSError(f"path: {str(path)!r} is no ordinary file")
+
+
+def not_in_c(place: str, reason: str) -> ValueError:
+    return ValueError(f"{place}: cannot become a program in C, as {reason}")
+
+
+def not_an_identifier(name: str, longest: int) -> ValueError:
+    expected = f"letters, digits and underscores, at most {longest}, the first of them a letter"
+    return ValueError(f"name: expected {expected}, got {name!r}")

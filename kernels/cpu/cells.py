@@ -41,6 +41,7 @@ class Cell(NamedTuple):
     step_for: Any  # dtype, that of packed weights -> its step
     peephole_gates: tuple[int, ...] = ()  # those that see c, the last of them the new one
     is_projected: bool = False  # h has fewer units than c
+    equations: tuple[Any, ...] = ()  # one step of a unit: the functions of `equations.py`, one for each phase
 
     @property
     def input_gates(self):
@@ -70,6 +71,7 @@ def _lstm(variant, activations, *, coupled=False, peepholes=False, projected=Fal
         has_slices=not projected,
         peephole_gates=seeing,
         is_projected=projected,
+        equations=pair[:1],
         **_drivers(variant, steps, 0, len(gates)),
     )
 
@@ -87,6 +89,7 @@ def _gru(variant, activations):
         has_single_bias=False,
         has_candidate_bias=True,
         has_slices=True,
+        equations=(gru_cell,),
         **_drivers(variant, gru.make_steps(gru_cell, gru_cell_vjp, variant), 1, 3),
     )
 
@@ -108,11 +111,13 @@ def _gru_reset_before(variant, activations, *, reset_carry):
         has_single_bias=True,
         has_candidate_bias=False,
         has_slices=False,
+        equations=own[::2],
         **_drivers(variant, gru_reset_before.make_steps(*own, variant, reset_carry=reset_carry), 1, 2),
     )
 
 
 def _rnn(variant, activations):
+    pair = equations.make_rnn(*activations)
     return Cell(
         group_sizes=(1,),
         input_groups=((0,),),
@@ -124,7 +129,8 @@ def _rnn(variant, activations):
         has_single_bias=False,
         has_candidate_bias=False,
         has_slices=True,
-        **_drivers(variant, rnn.make_steps(*equations.make_rnn(*activations), variant), 0, 1),
+        equations=pair[:1],
+        **_drivers(variant, rnn.make_steps(*pair, variant), 0, 1),
     )
 
 
