@@ -13,7 +13,7 @@ from fastgate.kernels.cpu import features
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 # As the kernels of this process: they use fused multiply-adds only where their CPU has them.
-FUSED = ["-mfma"] if features.HAS_FMA and not features.IS_ARM else []
+FUSED = ["-march=native"] if features.HAS_FMA and not features.IS_ARM else []
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
 
 

@@ -11,7 +11,9 @@ from kernel_tools import bits
 from test_cell_options import VARIANTS, made
 
 import fastgate as fg
+from fastgate.__main__ import main
 from fastgate.c.equations import Functions
+from fastgate.c.files import files
 from fastgate.c.literals import literals
 from fastgate.kernels.nonlinearities import activation
 
@@ -35,7 +37,10 @@ def in_steps(model, x):
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_same_bits(cell, dtype, tmp_path):
     layer = make(cell, 3, 19, num_layers=2, dtype=dtype)
-    x, compiled = inputs(layer, 3), Compiled(layer, tmp_path)
+    x, compiled = (
+        inputs(layer, 3),
+        Compiled(layer, tmp_path, "-O3", "-std=gnu99"),
+    )  # which fuses what it can, unless told
     expected, state = in_steps(layer, x)
     np.testing.assert_array_equal(bits(compiled.run(x)), bits(expected))
     own = np.concatenate([part.reshape(-1) for part in (state if isinstance(state, tuple) else (state,))])
@@ -174,6 +179,20 @@ def test_what_has_no_step_is_refused_by_name(model, named, tmp_path):
     with pytest.raises((TypeError, ValueError), match=named):
         fg.to_c(model, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command(tmp_path, capsys):
+    layer, path, out = fg.GRU(2, 3, seed=0), tmp_path / "gru.safetensors", tmp_path / "out"
+    fg.save(path, layer)
+    assert main(["export-c", str(path), str(out), "--name", "gru"]) == 0
+    assert str(out / "gru.h") in capsys.readouterr().out
+    assert {file.name: file.read_text() for file in out.iterdir()} == files(layer, "gru")
+
+    fg.save(path, fg.GRU(2, 3, bidirectional=True))
+    for bad in (path, tmp_path / "missing"):
+        assert main(["export-c", str(bad), str(tmp_path / "none")]) == 2
+        assert capsys.readouterr().err.startswith("fastgate: error: ")
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("name", ["", "2nd", "a-b", "a b", "x" * 25, 3])

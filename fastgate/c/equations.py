@@ -124,7 +124,7 @@ class _Body:
         arguments = [f"{real} {argument}" for argument in self.source.arguments]
         arguments += [f"{real} *{self._expression(result)}_out" for result in self.wanted if several]
         body = "".join(f"    {line}\n" for line in self.lines)
-        return f"static {'void' if several else real} {name}({', '.join(arguments)})\n{{\n{body}}}\n"
+        return f"static inline {'void' if several else real} {name}({', '.join(arguments)})\n{{\n{body}}}\n"
 
     def _needed(self) -> list[tuple[ast.Assign, set[str]]]:
         """Statements that the results depend on, and what is still to be read after each."""

@@ -18,21 +18,21 @@ PRIMITIVES: dict[Callable[..., Any], str] = {
 TEXTS = {
     "FMA": """\
 /* x * y + z, rounded once where the processor can do that in one instruction. */
-#ifdef FP_FAST_FMA{F}
+#if defined(FP_FAST_FMA{F}) || defined(__FP_FAST_FMA{F}) || defined(__FMA__) || defined(__aarch64__)
 #define FMA(x, y, z) fma{f}(x, y, z)
 #else
 #define FMA(x, y, z) ((x) * (y) + (z))
 #endif
 """,
     "complement": """\
-static {real} complement({real} x)
+static inline {real} complement({real} x)
 {{
     return 1.0{f} - x;
 }}
 """,
     "clip": """\
 /* NaN stays NaN. */
-static {real} clip({real} x, {real} low, {real} high)
+static inline {real} clip({real} x, {real} low, {real} high)
 {{
     x = x < low ? low : x;
     return x > high ? high : x;
@@ -40,27 +40,27 @@ static {real} clip({real} x, {real} low, {real} high)
 """,
     "choose": """\
 /* x where c > 0 (or NaN), else y. */
-static {real} choose({real} c, {real} x, {real} y)
+static inline {real} choose({real} c, {real} x, {real} y)
 {{
     return c <= 0.0{f} ? y : x;
 }}
 """,
     "magnitude": """\
-static {real} magnitude({real} x)
+static inline {real} magnitude({real} x)
 {{
     return fabs{f}(x);
 }}
 """,
     "with_sign": """\
 /* |x| with the sign of y. */
-static {real} with_sign({real} x, {real} y)
+static inline {real} with_sign({real} x, {real} y)
 {{
     return copysign{f}(x, y);
 }}
 """,
     "power_of_two": """\
 /* 2**k of an integer k: the sum has it, and the bias of exponents, in its lowest bits. */
-static {real} power_of_two({real} k)
+static inline {real} power_of_two({real} k)
 {{
     {real} power = k + {rounder};
     {bits} bits;
