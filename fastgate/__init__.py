@@ -9,6 +9,7 @@ from fastgate._tape import Gradients, LayerGradients, LayerTape, Tape
 from fastgate._threads import get_num_threads, set_num_threads
 from fastgate.activation import Activation
 from fastgate.c.export import to_c
+from fastgate.c.function import CFunction
 from fastgate.clipping import clip_gradient_norm, clip_gradient_value
 from fastgate.dropout import Dropout
 from fastgate.embedding import Embedding
@@ -43,6 +44,7 @@ __all__ = [
     "Activation",
     "Adam",
     "AdamW",
+    "CFunction",
     "Callback",
     "CosineDecay",
     "Dense",

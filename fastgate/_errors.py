@@ -97,8 +97,8 @@ def shared_output(other: str) -> ValueError:
     return ValueError(f"out: expected memory of its own, got an array that shares memory with {other}")
 
 
-def no_single_step() -> ValueError:
-    return ValueError("step: a bidirectional layer needs the whole sequence; it cannot run step by step")
+def no_single_step(method: str = "step") -> ValueError:
+    return ValueError(f"{method}: a bidirectional layer needs the whole sequence; it cannot run step by step")
 
 
 def not_quantizable(name: str, weights: str) -> ValueError:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from fastgate.kernels import equations
 from fastgate.kernels.cpu import gru, gru_reset_before, lstm, rnn
+from fastgate.kernels.cpu.callback import make_callbacks
 from fastgate.kernels.cpu.sequences import make_backward, make_forward, make_step
 from fastgate.kernels.nonlinearities import activation
 
@@ -39,6 +40,7 @@ class Cell(NamedTuple):
     forward: Any
     backward: Any
     step_for: Any  # dtype, that of packed weights -> its step
+    callbacks_for: Any  # the same -> its step for C
     peephole_gates: tuple[int, ...] = ()  # those that see c, the last of them the new one
     is_projected: bool = False  # h has fewer units than c
     equations: tuple[Any, ...] = ()  # one step of a unit: the functions of `equations.py`, one for each phase
@@ -140,6 +142,7 @@ def _drivers(variant, steps, first_place, places):
         "forward": make_forward(step_forward, variant),
         "backward": make_backward(step_backward, first_place, places, variant),
         "step_for": make_step(step_forward, variant),
+        "callbacks_for": make_callbacks(step_forward, variant),
     }
 
 
