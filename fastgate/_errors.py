@@ -193,3 +193,7 @@ def not_in_c(place: str, reason: str) -> ValueError:
 def not_an_identifier(name: str, longest: int) -> ValueError:
     expected = f"letters, digits and underscores, at most {longest}, the first of them a letter"
     return ValueError(f"name: expected {expected}, got {name!r}")
+
+
+def addresses_inside(kind: str) -> TypeError:
+    return TypeError(f"{kind}: holds addresses and can be neither copied nor pickled; copy the layer, and make another")

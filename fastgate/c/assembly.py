@@ -8,6 +8,7 @@ import numpy as np
 
 from fastgate import _errors
 from fastgate._assembly import features_taken
+from fastgate._frozen import Frozen
 from fastgate._protocol import Member, member
 from fastgate._recurrent import Recurrent
 from fastgate.activation import Activation
@@ -31,6 +32,8 @@ class Assembled:
     """A program, and what its step takes and gives."""
 
     def __init__(self, given: Any) -> None:
+        if not isinstance(given, Frozen):
+            raise _errors.wrong_type("layer", "a layer or a Sequential model", type(given).__name__)
         members = given._members if isinstance(given, Sequential) else (member("", given),)
         for m in members:
             _check(m)
@@ -50,7 +53,7 @@ class Assembled:
             self.parts.append(part)
             features = part.outputs
         self.outputs = features
-        self.takes_number = bool(self.parts) and isinstance(self.parts[0], EmbeddingPart)
+        self.takes_number = isinstance(self.parts[0], EmbeddingPart)
         self.states = [(kind, part, *shape) for part in self.parts for kind, shape in part.states.items()]
 
     @property
@@ -65,8 +68,6 @@ class Assembled:
     def body(self) -> list[str]:
         """Of the step, from `x` (or from `number`, which is in range) and `state` to `y`."""
         real, x, memory, lines = self.program.real, "x", [], []
-        if not self.parts:
-            return [f"memcpy(y, x, {self.outputs} * sizeof *y);"]
         for part in self.parts:
             is_last = part is self.parts[-1]
             if isinstance(part, RecurrentPart):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -115,6 +115,9 @@ class CFunction:
         function, data = kind(self._callbacks.value().address), ctypes.c_void_p(words.ctypes.data)
         data.kept = self, start, words  # type: ignore[attr-defined]
         return LowLevelCallable(function, data)
+
+    def __reduce__(self) -> NoReturn:
+        raise _errors.addresses_inside("CFunction")
 
     def __repr__(self) -> str:
         return f"{self._description}.cfunc()"
