@@ -28,7 +28,7 @@ class CFunction:
     bit.
 
     Any number of threads may call it at once, each with a state of its own; it takes no lock, allocates nothing,
-    never fails, and takes some bytes of the stack, ``4 * hidden_size`` numbers and a little more. Nothing is checked.
+    never fails, and takes room for some ``8 * hidden_size`` numbers on the stack. Nothing is checked.
     The machine code, and the weights behind `cell`, live as long as this object. It does not see later writes to the
     layer's parameters. For one step from Python `layer.step` is quicker, and checks.
 

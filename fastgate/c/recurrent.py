@@ -14,7 +14,7 @@ import numpy as np
 
 from fastgate._arrays import Array
 from fastgate._weights import Place
-from fastgate.c.equations import source_of
+from fastgate.c.expressions import source_of
 from fastgate.c.pieces import Part, Program
 
 
