@@ -50,7 +50,7 @@ def test_the_same_bits(cell, dtype, tmp_path):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_same_bits_with_options(variant, tmp_path):
-    layer = made(variant, 3, 5)
+    layer = made(variant, 3, 5, num_layers=2)
     x = inputs(layer, 3)
     np.testing.assert_array_equal(bits(Compiled(layer, tmp_path).run(x)), bits(layer(x)[0]))
 

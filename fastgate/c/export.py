@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from fastgate import _errors
+from fastgate._arrays import quiet
 from fastgate._atomic import atomic_file
 from fastgate.c.files import files
 
 LONGEST = 24  # characters of a name: C99 tells names apart by 31, and "_state" is added
 
 
+@quiet  # sums of biases
 def to_c(layer: Any, folder: str | os.PathLike[str], *, name: str = "model") -> list[Path]:
     """Write a layer's or model's inference step as C99 source, which needs nothing but the C compiler's own library.
 
