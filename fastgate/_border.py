@@ -25,12 +25,12 @@ class Batch(NamedTuple):
     zeros: tuple[Array, ...]  # the states where none are given; nobody writes there
 
 
-def read_batch(layer: Configured, x: Any, lengths: Any) -> tuple[Array, Batch, bool]:
+def read_batch(layer: Configured, cell: Any, x: Any, lengths: Any) -> tuple[Array, Batch, bool]:
     """x as it is laid out, contiguous and in the layer's dtype; the batch; whether this x is a copy."""
     if lengths is None and is_ready(x, layer.dtype):
         known = layer._local.__dict__.get("batch")
-        if known is not None and known[0] == x.shape and known[1] == cpu.team.get_threads():
-            batch: Batch = known[2]
+        if known is not None and known[0] == x.shape and known[1] == cpu.team.get_threads() and known[2] is cell:
+            batch: Batch = known[3]
             return (x[None] if batch.is_unbatched else x), batch, False
     x = as_real("x", x)
     if x.ndim not in (2, 3) or x.shape[-1] != layer.input_size:
@@ -50,7 +50,7 @@ def read_batch(layer: Configured, x: Any, lengths: Any) -> tuple[Array, Batch, b
             as_floating("x", x, layer.dtype, valid if batch_first else valid.T),
             bool(lengths.min(initial=T) == T),
         )
-    parts, slices = _shares(layer, B, B * T if full else int(lengths.sum()))
+    parts, slices = _shares(layer, cell, B, B * T if full else int(lengths.sum()))
     schedule = cpu.uniform_schedule if full else cpu.Schedule
     layout = layer._layout
     batch = Batch(
@@ -63,7 +63,7 @@ def read_batch(layer: Configured, x: Any, lengths: Any) -> tuple[Array, Batch, b
         tuple(np.zeros(own, layer.dtype) for own in state_shapes(layer, B)),
     )
     if full and batch.zeros[0].nbytes <= LARGEST_REMEMBERED:
-        layer._local.batch = x.shape, cpu.team.get_threads(), batch
+        layer._local.batch = x.shape, cpu.team.get_threads(), cell, batch
     return own.reshape(shape), batch, not np.may_share_memory(own, x)
 
 
@@ -95,9 +95,9 @@ def users_shape(batch: Batch, shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[1:] if batch.is_unbatched else shape
 
 
-def _shares(layer: Configured, B: int, rows: int) -> tuple[int, int]:
+def _shares(layer: Configured, cell: Any, B: int, rows: int) -> tuple[int, int]:
     """Into how many parts the sequences are shared out, or into how many slices the units."""
-    slices = int(cpu.slices_for(layer._cell, B, rows, layer._multiply_adds, layer.hidden_size, layer.dtype))
+    slices = int(cpu.slices_for(cell, B, rows, layer._multiply_adds, layer.hidden_size, layer.dtype))
     return (1, slices) if slices > 1 else (int(cpu.parts_for(B, rows, layer._multiply_adds)), 1)
 
 

@@ -53,7 +53,7 @@ class Recurrent(Steps):
         TypeError, ValueError
             If an argument has the wrong type, shape or range; the message names it.
         """
-        x, batch, _ = _border.read_batch(self, x, lengths)
+        x, batch, _ = _border.read_batch(self, self._cell, x, lengths)
         start, end = self._states(batch, state)
         y = None if out is None else _border.check_output(self, out, batch, x, start)
         y = _stack.forward(self, self.params._snapshot, x, batch, start, end, y)
@@ -81,10 +81,11 @@ class Recurrent(Steps):
         x, state, lengths
             As in calling the layer.
         training : bool
-            Apply dropout between layers.
+            Apply dropout between layers, and recurrent dropout.
         rng_key : int, 0 or more
-            Names the dropout mask, which is a pure function of (seed, rng_key, layer, time, row, unit): the same key
-            draws the same mask. Needed when dropout is applied; the number of the training step is a good choice.
+            Names the dropout masks, which are a pure function of (seed, rng_key, layer, time, row, unit), those of
+            recurrent dropout of (seed, rng_key, layer, direction, gate, row, unit): the same key draws the same masks.
+            Needed when dropout is applied; the number of the training step is a good choice.
         copy : bool
             False lets the tape refer to `x` itself where its layout allows; then it must not change until `backward`.
         recompute : "auto" or int, optional
@@ -108,12 +109,12 @@ class Recurrent(Steps):
         key = None if rng_key is None else as_size("rng_key", rng_key, least=0)
         as_flag("copy", copy)
         dropout_key = None
-        if as_flag("training", training) and self.dropout and self.num_layers > 1:
+        if as_flag("training", training) and (self.recurrent_dropout or (self.dropout and self.num_layers > 1)):
             if key is None:
-                raise _errors.key_needed(self.dropout)
+                raise _errors.key_needed(self.dropout, self.recurrent_dropout)
             dropout_key = key
-        recompute = as_recompute(recompute)
-        x, batch, is_copy = _border.read_batch(self, x, lengths)
+        recompute, cell = as_recompute(recompute), self._cell_of(dropout_key)
+        x, batch, is_copy = _border.read_batch(self, cell, x, lengths)
         start, end = self._states(batch, state)
         if copy and not is_copy:
             x = x.copy()
@@ -121,7 +122,7 @@ class Recurrent(Steps):
         steps = None
         if recompute is not None:
             steps = cpu.steps_of_stretch(batch.schedule, None if recompute == "auto" else recompute)
-        y, records = _stack.record(self, snapshot, x, batch, start, end, dropout_key, steps)
+        y, records = _stack.record(self, cell, snapshot, x, batch, start, end, dropout_key, steps)
         tape = Tape(self.params, snapshot, batch, records, dropout_key)
         y.flags.writeable = False
         return (y[0] if batch.is_unbatched else y), _border.write_states(end, unbatched=batch.is_unbatched), tape

@@ -58,7 +58,7 @@ class CFunction:
         if layer.bidirectional:
             raise _errors.no_single_step("cfunc")
         snapshot, layout, L = layer.params._snapshot, layer._layout, layer.num_layers
-        packed = [_stack.packed(layer, snapshot, Place(depth, 0)) for depth in range(L)]
+        packed = [_stack.packed(layer, layer._cell, snapshot, Place(depth, 0)) for depth in range(L)]
         memory_units = layer.hidden_size if layer._cell.has_memory else 0
         sizes = L, layer.input_size, layout.output_size, layer.hidden_size, memory_units
         self._callbacks = layer._cell.callbacks_for(layer.dtype, packed[0].W_ih.dtype)

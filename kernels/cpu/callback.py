@@ -74,7 +74,7 @@ def make_callbacks(step_forward, variant):
                 for u in range(states.shape[1]):
                     states[0, u] = state[0, own_h + u] if u < size else 0.0
                     states[2, u] = state[0, own_c + u] if u < memory_units else 0.0
-                step_forward(a, 0, states, 0, 1, states, 2, 2, W_hh, 0, units, size, 1, a, 0, False)
+                step_forward(a, 0, states, 0, 1, states, 2, 2, W_hh, 0, units, size, 1, a, 0, False, a, 0)
                 for u in range(size):
                     state[0, own_h + u] = states[1, u]
                 for u in range(memory_units):
