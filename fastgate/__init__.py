@@ -8,6 +8,8 @@ from fastgate._params import NamedArrays, Params
 from fastgate._tape import Gradients, LayerGradients, LayerTape, Tape
 from fastgate._threads import get_num_threads, set_num_threads
 from fastgate.activation import Activation
+from fastgate.c.export import to_c
+from fastgate.c.function import CFunction
 from fastgate.clipping import clip_gradient_norm, clip_gradient_value
 from fastgate.dropout import Dropout
 from fastgate.embedding import Embedding
@@ -48,6 +50,7 @@ __all__ = [
     "Activation",
     "Adam",
     "AdamW",
+    "CFunction",
     "Callback",
     "CosineDecay",
     "Dense",
@@ -103,6 +106,7 @@ __all__ = [
     "save",
     "set_num_threads",
     "to_keras",
+    "to_c",
     "to_onnx",
     "to_rtneural",
     "to_torch",

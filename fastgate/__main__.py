@@ -15,6 +15,7 @@ from fastgate.bench import program as bench
 from fastgate.bench.peers import LIBRARIES
 from fastgate.convert import program as convert
 from fastgate.convert.formats import FORMATS
+from fastgate.c import program as export_program
 from fastgate.demo import program
 from fastgate.demo.model import CELLS
 
@@ -36,6 +37,8 @@ def _run(options: argparse.Namespace) -> int:
         cells = list(_warmup.LAYERS) if "all" in options.cells else options.cells
         dtypes = list(DTYPES) if "all" in options.dtypes else options.dtypes
         return _warmup.run(dict.fromkeys(cells), dict.fromkeys(dtypes))
+    if options.command == "export-c":
+        return export_program.run(options.model, options.folder, options.name)
     if options.command == "bench":
         return bench.run(options)
     if options.command == "convert":
@@ -81,6 +84,14 @@ def _parser() -> argparse.ArgumentParser:
     warmup.add_argument(
         "--dtype", dest="dtypes", nargs="+", choices=[*DTYPES, "all"], default=["float32"], help="default: float32"
     )
+    export = commands.add_parser(
+        "export-c",
+        help="write the inference step of a saved model as C source, for programs without Python",
+        description="Write the inference step of a model, as fastgate.save wrote it, as C99 source; see fastgate.to_c.",
+    )
+    export.add_argument("model", type=Path, metavar="MODEL", help="a file of fastgate.save")
+    export.add_argument("folder", type=Path, metavar="OUT", help="where to write NAME.h, NAME.c and others")
+    export.add_argument("--name", default="model", metavar="NAME", help="default: %(default)s")
     _add_bench(commands)
     _add_convert(commands)
     return parser

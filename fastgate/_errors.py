@@ -98,8 +98,8 @@ def shared_output(other: str) -> ValueError:
     return ValueError(f"out: expected memory of its own, got an array that shares memory with {other}")
 
 
-def no_single_step() -> ValueError:
-    return ValueError("step: a bidirectional layer needs the whole sequence; it cannot run step by step")
+def no_single_step(method: str = "step") -> ValueError:
+    return ValueError(f"{method}: a bidirectional layer needs the whole sequence; it cannot run step by step")
 
 
 def not_quantizable(name: str, weights: str) -> ValueError:
@@ -185,3 +185,16 @@ def a_folder(path: object) -> OSError:
 
 def no_ordinary_file(path: object) -> OSError:
     return OSError(f"path: {str(path)!r} is no ordinary file")
+
+
+def not_in_c(place: str, reason: str) -> ValueError:
+    return ValueError(f"{place}: cannot become a program in C, as {reason}")
+
+
+def not_an_identifier(name: str, longest: int) -> ValueError:
+    expected = f"letters, digits and underscores, at most {longest}, the first of them a letter"
+    return ValueError(f"name: expected {expected}, got {name!r}")
+
+
+def addresses_inside(kind: str) -> TypeError:
+    return TypeError(f"{kind}: holds addresses and can be neither copied nor pickled; copy the layer, and make another")

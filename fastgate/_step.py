@@ -18,6 +18,7 @@ from fastgate._kernels import cpu, memory
 from fastgate._params import Snapshot
 from fastgate._tape import State
 from fastgate._weights import Place
+from fastgate.c.function import CFunction
 
 LARGEST_KEPT = 1 << 20  # bytes of scratch memory that a thread may hold on to between steps
 
@@ -77,6 +78,21 @@ class Steps(Configured):
         except TypeError:
             return _first_step(self, x, state)
         return y, (h_end, c_end) if no_memory is None else h_end
+
+    def cfunc(self) -> CFunction:
+        """The step of one sequence as a pointer to a C function, for code that is not Python.
+
+        Returns
+        -------
+        CFunction
+            With the weights of this moment, and everything that a caller has to know.
+
+        Raises
+        ------
+        ValueError
+            If the layer is bidirectional.
+        """
+        return CFunction(self)
 
 
 def _first_step(layer: Configured, x: Any, state: Any) -> tuple[Array, State]:

@@ -103,8 +103,12 @@ def _relu_float64(x):
     return clip(x, f64(0.0), f64(np.inf))
 
 
+BY_PRECISION = {}  # of each function below and of further ones: what it is in float32, and in float64
+
+
 def by_precision(function, float32, float64):
     """Compile `function` as the text for the precision of its argument."""
+    BY_PRECISION[function] = {"float32": float32, "float64": float64}
 
     @overload(function, jit_options=INLINED, strict=False)  # whatever the argument is called
     def choose(x):

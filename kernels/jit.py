@@ -12,6 +12,7 @@ from pathlib import Path
 
 from numba import njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache
+from numba.core.ccallback import CFunc
 from numba.core.extending import register_jitable
 
 # Without Numba's run time no kernel can allocate, and none counts references to its arrays, which callers hold anyway:
@@ -53,6 +54,14 @@ def sealed(function, signature, *, variant=""):
     dispatcher.compile(signature)
     dispatcher.disable_compile()
     return dispatcher
+
+
+def callback(function, signature, *, variant=""):
+    """Compile a function for C: a pointer to it holds its `address`. Callers need no lock of Python's."""
+    made = CFunc(function, (signature.args, signature.return_type), {}, OPTIONS)
+    made._cache = _open_cache(function, variant)
+    made.compile()
+    return made
 
 
 def cache_directory():

@@ -15,7 +15,7 @@ from fastgate.kernels import cpu
 LONGEST_FILE = 300  # lines: what one reads in one sitting
 FASTGATE = sorted(
     path
-    for folder in ("", "convert", "demo", "examples", "exchange", "sklearn", "training")
+    for folder in ("", "convert", "demo", "examples", "exchange", "sklearn", "training", "c")
     for path in (ROOT / "fastgate" / folder).glob("*.py")
 )
 EXAMPLES = [path for path in FASTGATE if path.parent.name == "examples" and not path.name.startswith("_")]
@@ -41,7 +41,13 @@ KERNELS_MAY_IMPORT = {
 }
 # Everything else takes its kernels from there.
 FASTGATE_MAY_IMPORT = {
-    "_kernels.py": {"fastgate.kernels.cpu", "fastgate.kernels.jit", "fastgate.kernels.memory"},
+    "_kernels.py": {
+        "fastgate.kernels.activations.BY_PRECISION",
+        "fastgate.kernels.arithmetic",
+        "fastgate.kernels.cpu",
+        "fastgate.kernels.jit",
+        "fastgate.kernels.memory",
+    },
 }
 
 
@@ -224,7 +230,7 @@ def test_every_package_is_installed():
     configuration = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     listed = set(configuration["tool"]["setuptools"]["packages"])
     folders = {path.parent.relative_to(ROOT) for path in KERNELS if path.name == "__init__.py"}
-    names = "bench", "bench.peers", "convert", "demo", "examples", "exchange", "sklearn", "training"
+    names = "bench", "bench.peers", "convert", "demo", "examples", "exchange", "sklearn", "training", "c"
     parts = ("fastgate", *(f"fastgate.{name}" for name in names))
     assert listed == {*parts, *(".".join(("fastgate", *folder.parts)) for folder in folders)}
     assert configuration["project"]["version"] == fastgate.__version__

@@ -10,7 +10,7 @@ import pytest
 from kernel_tools import ROOT
 
 import fastgate as fg
-from fastgate.examples import forecast, lstm_or_gru, regression, sum_of_sequence, vanishing_gradient
+from fastgate.examples import continuous_time, forecast, lstm_or_gru, regression, sum_of_sequence, vanishing_gradient
 from fastgate.examples._program import CELLS
 
 DATA = ROOT.parent / "shared" / "data"
@@ -96,6 +96,17 @@ def test_norms_are_those_of_the_jacobian(cell):
                     ends.append(layer(x[5 - lag :][None], start)[0][0, -1])
                 columns.append((ends[0] - ends[1]) / 2e-6)
             assert found[name][lag - 1] == pytest.approx(np.linalg.norm(np.array(columns), 2), rel=1e-6)
+
+
+def test_continuous_time(output_of):
+    output = output_of(continuous_time)
+    trained, same, equation = (
+        number_after(f"  {name}", output) for name in ("as in training", "the same layer", "as an equation")
+    )
+    assert max(trained, equation) < 0.1
+    assert same > 0.2
+    assert float(re.search("largest difference (.*)", output)[1]) < 1e-14
+    assert len(set(re.findall(r"quad .* (0\.\d+),", output))) == 1
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from fastgate.kernels import equations
 from fastgate.kernels.cpu import gru, gru_reset_before, lstm, rnn
+from fastgate.kernels.cpu.callback import make_callbacks
 from fastgate.kernels.cpu.sequences import make_backward, make_forward, make_step
 from fastgate.kernels.nonlinearities import activation
 
@@ -39,9 +40,11 @@ class Cell(NamedTuple):
     forward: Any
     backward: Any
     step_for: Any  # dtype, that of packed weights -> its step
+    callbacks_for: Any  # the same -> its step for C
     peephole_gates: tuple[int, ...] = ()  # those that see c, the last of them the new one
     is_projected: bool = False  # h has fewer units than c
     is_masked: bool = False  # what W_hh multiplies, see `recurrent_dropout.py`
+    equations: tuple[Any, ...] = ()  # one step of a unit: the functions of `equations.py`, one for each phase
 
     @property
     def input_gates(self):
@@ -71,6 +74,7 @@ def _lstm(variant, activations, *, coupled=False, peepholes=False, projected=Fal
         has_slices=not projected,
         peephole_gates=seeing,
         is_projected=projected,
+        equations=pair[:1],
         **_drivers(variant, lstm.make_steps(*pair, variant, **options), 0, len(gates), masked),
     )
 
@@ -88,6 +92,7 @@ def _gru(variant, activations, *, masked=False):
         has_single_bias=False,
         has_candidate_bias=True,
         has_slices=True,
+        equations=(gru_cell,),
         **_drivers(variant, gru.make_steps(gru_cell, gru_cell_vjp, variant, masked=masked), 1, 3, masked),
     )
 
@@ -109,6 +114,7 @@ def _gru_reset_before(variant, activations, *, reset_carry, masked=False):
         has_single_bias=True,
         has_candidate_bias=False,
         has_slices=False,
+        equations=own[::2],
         **_drivers(variant, gru_reset_before.make_steps(*own, variant, **options), 1, 2, masked),
     )
 
@@ -126,6 +132,7 @@ def _rnn(variant, activations, *, masked=False):
         has_single_bias=False,
         has_candidate_bias=False,
         has_slices=True,
+        equations=pair[:1],
         **_drivers(variant, rnn.make_steps(*pair, variant, masked=masked), 0, 1, masked),
     )
 
@@ -154,6 +161,7 @@ def _drivers(variant, steps, first_place, places, masked):
         "forward": make_forward(step_forward, variant),
         "backward": make_backward(step_backward, first_place, places, variant, masked),
         "step_for": make_step(step_forward, variant),
+        "callbacks_for": make_callbacks(step_forward, variant),
     }
 
 

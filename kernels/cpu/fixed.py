@@ -23,6 +23,7 @@ class Fixed:
 
     def __init__(self, *kinds):
         self.kinds, self.reader = kinds, _reader(kinds)
+        self.columns = sum(1 + ndim for ndim, _ in kinds)
 
     def words(self, rows):
         """Arguments of each row, numbers and C-contiguous arrays -> words (L,n), to be read row by row"""
@@ -56,7 +57,7 @@ def _reader(kinds):
                 count = 1 + kind.ndim if isinstance(kind, types.Array) else 1
                 places = (builder.gep(table.data, [builder.add(at, INT64(i))]) for i in range(count))
                 word, *shape = (builder.load(place) for place in places)
-                values.append(_array_at(context, builder, kind, word, shape) if shape else word)
+                values.append(_array_of(context, builder, kind, word, shape) if shape else word)
                 at = builder.add(at, INT64(count))
             return context.make_tuple(builder, sig.return_type, values)
 
@@ -65,13 +66,17 @@ def _reader(kinds):
     return read
 
 
-def _array_at(context, builder, kind, address, shape):
+def _array_of(context, builder, kind, word, shape):
+    address = builder.inttoptr(word, context.get_data_type(kind.dtype).as_pointer())
+    return array_at(context, builder, kind, address, shape)
+
+
+def array_at(context, builder, kind, address, shape):
+    """A C-contiguous array of memory that somebody else keeps, as a value of LLVM."""
     array = make_array(kind)(context, builder)
-    element = context.get_data_type(kind.dtype)
-    itemsize = INT64(context.get_abi_sizeof(element))
+    itemsize = INT64(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
     strides = [itemsize]
     for length in reversed(shape[1:]):
         strides.insert(0, builder.mul(strides[0], length))
-    data = builder.inttoptr(address, element.as_pointer())
-    populate_array(array, data, shape, strides, itemsize, meminfo=None)
+    populate_array(array, address, shape, strides, itemsize, meminfo=None)
     return array._getvalue()

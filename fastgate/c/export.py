@@ -1,0 +1,67 @@
+"""A layer or model as C that any program can be linked with."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from fastgate import _errors
+from fastgate._arrays import quiet
+from fastgate._atomic import atomic_file
+from fastgate.c.files import files
+
+LONGEST = 24  # characters of a name: C99 tells names apart by 31, and "_state" is added
+
+
+@quiet  # sums of biases
+def to_c(layer: Any, folder: str | os.PathLike[str], *, name: str = "model") -> list[Path]:
+    """Write a layer's or model's inference step as C99 source, which needs nothing but the C compiler's own library.
+
+    Four files: ``NAME.h``, which documents itself (and serves C++), ``NAME.c``, ``NAME_weights.h``, and for Fortran the
+    module ``NAME.f90``. There is a struct ``NAME_state`` with the states of all recurrent layers, owned by the caller,
+    and ``NAME_init(&state)`` and ``NAME_step(&state, x, y)`` for one time step of one sequence. Nothing is allocated,
+    nothing is global but the weights, which are constants: for microcontrollers, plug-ins and simulations.
+
+    Weights are written exactly. The equations are those of the kernels, translated; recurrent layers and `Linear` give
+    the same bits as `layer.step` where both use fused multiply-adds (gcc and clang: with ``-O3 -march=native``, say) or
+    neither does. `LayerNorm` and `Activation` use math.h, whose results differ from NumPy's by some units in the last
+    place.
+
+    Parameters
+    ----------
+    layer : LSTM, GRU, RNN, Linear, LayerNorm, Embedding, or a Sequential of these, of Activation and Dropout
+        Dropout vanishes. The step of what begins with an `Embedding` takes an integer in place of x.
+    folder : str or path-like
+        Made if there is none; files of these names are replaced.
+    name : str
+        Begins the names of files, of the functions and of the struct.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a layer has no step (bidirectional, `FinalState`), or is not one of these; the message names it. Nothing is
+        written.
+    OSError
+        If a file cannot be written.
+
+    Examples
+    --------
+    >>> import fastgate as fg
+    >>> files = fg.to_c(fg.LSTM(3, 16), "generated", name="filter")  # doctest: +SKIP
+    """
+    if not isinstance(name, str) or not re.fullmatch(rf"[A-Za-z][A-Za-z0-9_]{{0,{LONGEST - 1}}}", name):
+        raise _errors.not_an_identifier(name, LONGEST)
+    contents = files(layer, name)
+    target = Path(folder)
+    target.mkdir(exist_ok=True)
+    for own, text in contents.items():
+        with atomic_file(target / own) as file:
+            file.write(text.encode())
+    return [target / own for own in contents]

@@ -1,0 +1,19 @@
+"""``python -m fastgate export-c``."""
+
+from pathlib import Path
+
+from fastgate._files import load
+from fastgate._terminal import UserError, say
+from fastgate.c.export import to_c
+
+
+def run(model: Path, folder: Path, name: str) -> int:
+    """Write the files and say so; the exit code."""
+    try:
+        files = to_c(load(model), folder, name=name)
+    except (TypeError, ValueError, OSError, ImportError) as error:
+        raise UserError(str(error)) from None
+    for path in files:
+        say(f"{path}  {path.stat().st_size:,} bytes")
+    say(f"\ncc -std=c99 -O3 -march=native -c {folder / name}.c    then link it, with -lm; see {files[0]}")
+    return 0
