@@ -108,7 +108,9 @@ def as_array(name: str, value: Any, expected: str = "an array of numbers") -> Ar
         return value
     parts = value if isinstance(value, (list, tuple)) else (value,)
     if any(isinstance(part, np.ma.MaskedArray) for part in parts):
-        raise _errors.wrong_type(name, f"{expected} without a mask (fill it, or use lengths)", "a masked array")
+        raise _errors.wrong_type(
+            name, f"{expected} without a mask (fill it, and pass lengths or a mask)", "a masked array"
+        )
     try:
         if hasattr(value, "__dlpack__") and not isinstance(value, (np.ndarray, np.generic)):
             value = np.from_dlpack(value)

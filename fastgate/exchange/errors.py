@@ -56,7 +56,9 @@ def pair_for_module(place: str, number: int, following: str) -> ValueError:
 
 
 def unknown_layer(place: str, kind: str) -> TypeError:
-    return TypeError(f"{place}: expected a layer of fastgate or a Sequential model of such layers, got {kind}")
+    return TypeError(
+        f"{place}: expected a layer of fastgate that has an equal there, or a Sequential of such, got {kind}"
+    )
 
 
 def without(option: str, other: str) -> ValueError:
