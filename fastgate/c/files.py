@@ -64,6 +64,8 @@ SOURCE = """\
 /* A product and a sum are rounded apart, unless FMA is written. */
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("fp-contract=off")
+#elif defined(_MSC_VER)
+#pragma fp_contract(off)
 #else
 #pragma STDC FP_CONTRACT OFF
 #endif

@@ -13,10 +13,7 @@ A_LINE = 100  # characters
 def literals(values: Array) -> list[str]:
     """Those of a vector of float32 or float64."""
     suffix = "f" if values.dtype == np.float32 else ""
-    texts = values.astype(str).tolist()
-    if not np.isfinite(values).all():
-        texts = [_NOT_FINITE.get(text, text) for text in texts]
-    return [text if text.endswith("Y") or text.endswith("N") else text + suffix for text in texts]
+    return [_NOT_FINITE.get(text, text + suffix) for text in values.astype(str).tolist()]
 
 
 _NOT_FINITE = {"inf": "INFINITY", "-inf": "-INFINITY", "nan": "NAN"}

@@ -33,7 +33,6 @@ class OtherPart(Part):
         super().__init__(program, layer, name)
         self.features = features
         self.f = "f" if self.real == "float" else ""
-        self.states = {}
         self._write()
 
     def calls(self, x: str, y: str) -> list[str]:

@@ -75,7 +75,7 @@ class Part:
     """A layer in its place. Its functions are written when it is made."""
 
     outputs: int
-    states: dict[str, tuple[int, int]] = {}  # kind -> shape  # noqa: RUF012
 
     def __init__(self, program: Program, layer: Any, name: str) -> None:
         self.program, self.real, self.layer, self.name, self.upper = program, program.real, layer, name, name.upper()
+        self.states: dict[str, tuple[int, int]] = {}  # h, and c if there is one -> (layers, units)
