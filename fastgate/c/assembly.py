@@ -93,6 +93,8 @@ def _check(m: Member) -> None:
         raise _errors.not_in_c(place, "it is bidirectional and needs whole sequences, so that it has no step")
     if m.is_final or m.needs_sequences:
         raise _errors.not_in_c(place, "it needs whole sequences, so that it has no step")
+    if m.makes_mask:
+        raise _errors.not_in_c(place, "it masks steps")
     if type(m.layer) not in (*RECURRENT, *OTHERS, Dropout):
         raise _errors.not_in_c(place, "there is no program in C for it")
 
