@@ -13,9 +13,9 @@ from fastgate._options import at_least, positive
 from fastgate._terminal import exit_code
 from fastgate.bench import program as bench
 from fastgate.bench.peers import LIBRARIES
+from fastgate.c import program as export_program
 from fastgate.convert import program as convert
 from fastgate.convert.formats import FORMATS
-from fastgate.c import program as export_program
 from fastgate.demo import program
 from fastgate.demo.model import CELLS
 
