@@ -157,11 +157,11 @@ def draw(true: Array, found: Array, is_gauged: Array) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = parser("rainfall_runoff", __doc__, epochs=(40, 5))
+    options = parser("rainfall_runoff", __doc__, epochs=(80, 6))
     options.add_argument("--units", type=at_least(1), default=32, metavar="H", help="default: %(default)s")
     options.add_argument("--grid", type=at_least(1), nargs=2, default=(16, 24), metavar="N", help="default: 16 24")
     options.add_argument("--years", type=at_least(2), default=6, metavar="N", help="default: %(default)s")
-    options.add_argument("--gauges", type=at_least(1), default=24, metavar="N", help="default: %(default)s")
+    options.add_argument("--gauges", type=at_least(1), default=60, metavar="N", help="default: %(default)s")
     options.add_argument("--folder", type=Path, help="where to keep both stores")
     options.add_argument("--workers", type=at_least(0), default=0, metavar="N", help="processes of dask.distributed")
     return run(learn, options, argv)
