@@ -110,10 +110,17 @@ class Samples:
         first = len(self) - min(max(1, round(len(self) * fraction)), len(self) - 1)
         return self.part(0, first, seed=self._seed), self.part(first, len(self), seed=None)
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+    @property
+    def is_regular(self) -> bool:
+        """Whether all samples have the same number of steps, so that a part of a batch has those of the batch."""
+        return not any(isinstance(column, SequencesColumn) for column in self._x)
+
+    def epoch(self, number: int, start: int = 0, share: Callable[[slice], slice] | None = None) -> Iterator[Batch]:
+        """The batches from number `start` on; of each what `share` makes of its place in the order of the epoch."""
         order = None if self._seed is None else epoch_order(self._seed, number, len(self))
         for first in range(start * self._batch_size, len(self), self._batch_size):
-            rows = slice(first, first + self._batch_size)
+            rows = slice(first, min(first + self._batch_size, len(self)))
+            rows = rows if share is None else share(rows)
             yield self.take(rows if order is None else order[rows])
 
     def take(self, rows: Rows) -> Batch:
