@@ -1,0 +1,191 @@
+"""What tests/test_mpi.py runs in several processes: python mpi_program.py PART FOLDER. Rank 0 prints."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+from mpi4py import MPI
+from training_tools import arrays, everything, generated, ragged, stream
+
+import fastgate as fg
+
+WORLD = MPI.COMM_WORLD
+HERE = Path(sys.argv[2])
+
+
+def say(*values):
+    if WORLD.rank == 0:
+        sys.stdout.write(" ".join(map(str, values)) + "\n")
+
+
+def classifier(dtype="float64", **options):
+    layers = fg.LSTM(3, 5, 2, seed=0, dtype=dtype, **options), fg.FinalState(), fg.Linear(5, 1, seed=2, dtype=dtype)
+    return fg.Sequential(*layers)
+
+
+def tagger(dtype="float64", **options):
+    embedding = fg.Embedding(7, 3, seed=0, dtype=dtype)
+    return fg.Sequential(embedding, fg.GRU(3, 5, seed=1, dtype=dtype, **options), fg.Linear(5, 7, seed=2, dtype=dtype))
+
+
+def huge(y, target, **options):
+    """A metric of a user's own, which needs all outputs at once."""
+    return float(np.abs(y).max())
+
+
+def kinds():
+    """Name -> model, data and options: the last batch has one sample, some weights are 0, lengths differ."""
+    weights = np.random.default_rng(3).uniform(0, 2, 10)
+    weights[3:5] = 0
+    x, y = arrays()
+    return {
+        "arrays": (classifier, (x, y), {"loss": "mse", "metrics": ["r2", huge], "weights": weights, "validation": 0.2}),
+        "ragged": (tagger, ragged(), {"loss": "cross_entropy", "metrics": "accuracy", "validation": ragged(4)}),
+        "callable": (classifier, (generated,), {"loss": "mse", "early_stopping": 1}),
+        "stream": (tagger, stream(), {"loss": "cross_entropy", "stateful": 5, "validation": stream(21)}),
+        "time first": (
+            lambda dtype: tagger(dtype, batch_first=False),
+            (np.arange(50).reshape(5, 10) % 7, np.arange(50).reshape(5, 10) % 3),
+            {"loss": "cross_entropy", "lengths": np.arange(10) % 6},
+        ),
+        "pairs": (pair, (((arrays()[0], arrays()[0][:, ::2]), arrays()[0][:, ::2, :1])), {"loss": "mse"}),
+    }
+
+
+def pair(dtype):
+    encoder = fg.Sequential(fg.LSTM(3, 4, seed=0, dtype=dtype))
+    decoder = fg.Sequential(fg.LSTM(3, 4, seed=1, dtype=dtype), fg.Linear(4, 1, seed=2, dtype=dtype))
+    return fg.EncoderDecoder(encoder, decoder)
+
+
+def train(comm, make, data, options, dtype="float64", **others):
+    model, optimizer = make(dtype), fg.Adam(1e-2)
+    options = {"epochs": 3, "batch_size": 3, "clip_norm": 1.0, **options, **others}
+    history = model.fit(*data, optimizer=optimizer, distributed=comm, **options)
+    return model, optimizer, history
+
+
+def equal():
+    """As in one process, but for rounding; and in all processes to the last bit."""
+    for dtype in ("float64", "float32"):
+        for name, (make, data, options) in kinds().items():
+            alone, ours = (train(comm, make, data, options, dtype) for comm in (None, WORLD))
+            told = WORLD.allgather(everything(*ours))
+            assert told == [told[0]] * WORLD.size, name
+            assert (alone[2].steps, alone[2].stopped) == (ours[2].steps, ours[2].stopped), name
+            apart = [np.abs(alone[0].params.flat - ours[0].params.flat).max()]
+            apart += [np.abs(np.subtract(alone[2][column], ours[2][column])).max() for column in alone[2]]
+            say(dtype, max(apart), name)
+
+
+class CtrlC(fg.Callback):
+    """Pressed at some step, in one process."""
+
+    def __init__(self, step, rank):
+        self.step, self.is_pressed = step, rank == WORLD.rank
+
+    def on_step_end(self, run):
+        if run.history.steps == self.step and self.is_pressed:
+            signal.raise_signal(signal.SIGINT)
+
+
+def resumed():
+    """Interrupted in one number of processes and gone on with in another; rank 0 alone writes."""
+    make, data, options = kinds()[sys.argv[3]]
+    whole = train(None, make, data, options)
+    pairs = WORLD.Split(WORLD.rank // 2, WORLD.rank)  # 0 and 1; 2
+    alone, pair = (comm if WORLD.rank < size else None for comm, size in ((MPI.COMM_SELF, 1), (pairs, 2)))
+    for number, (first, second, presser) in enumerate([(WORLD, alone, 2), (alone, WORLD, 0), (pair, WORLD, 1)]):
+        folder = HERE / str(number) if WORLD.rank == 0 else HERE / "nowhere"
+        keeping = {"checkpoint": folder, "every": 2, "resume": True}
+        if first:
+            _, _, history = train(first, make, data, options, callbacks=[CtrlC(4, presser)], **keeping)
+            assert history.interrupted
+            assert history.steps in (4, 5)  # where there are others, they must learn of it
+        WORLD.barrier()
+        if second:
+            model, _, history = train(second, make, data, options, callbacks=[CtrlC(99, 0)], **keeping)
+        if WORLD.rank == 0:
+            apart = [np.abs(model.params.flat - whole[0].params.flat).max()]
+            apart += [np.abs(np.subtract(whole[2][column], history[column])).max() for column in whole[2]]
+            say(max(apart), history.steps == whole[2].steps)
+        WORLD.barrier()
+    assert not (HERE / "nowhere").exists()
+
+
+class On(fg.Callback):
+    """Does something at a step, in the last process."""
+
+    def __init__(self, step, act):
+        self.step, self.act = step, act
+
+    def on_step_end(self, run):
+        if run.history.steps == self.step and WORLD.rank == WORLD.size - 1:
+            self.act(run)
+
+
+def told():
+    """What goes wrong in one process is raised in all of them, which can go on."""
+    make, data, options = kinds()["arrays"]
+    is_last = WORLD.rank == WORLD.size - 1
+    x, y = data
+    holes = np.where(np.arange(len(x))[:, None, None] == len(x) // 2, np.nan, x)
+    folder = HERE / "used"
+    if WORLD.rank == 0:
+        train(None, make, data, options, checkpoint=folder)
+    WORLD.barrier()
+    plain = options | {"weights": None, "validation": None, "shuffle": False}
+    attempts = {
+        "another batch size": (data, {"batch_size": 3 + is_last}),
+        "another seed": (data, {"seed": int(is_last)}),
+        "other data": ((x + is_last, y), {}),
+        "a wrong argument": (data, {"clip_norm": -1.0 if is_last else 1.0}),
+        "a wrong argument everywhere": (data, {"batch_size": 0}),
+        "lbfgs": (data, {"optimizer": "lbfgs"}),
+        "NaN": ((holes, y), plain),
+        "a loss that raises": (data, plain | {"loss": failing}),
+        "a folder in use": (data, {"checkpoint": folder}),
+        "unequal numbers of batches": ((lambda epoch: list(generated(epoch))[is_last:],), {"loss": "mse"}),
+        "a changed model": (data, {"callbacks": On(2, lambda run: setattr(run.optimizer, "lr", 1.0))}),
+    }
+    for name, (own, others) in attempts.items():
+        chosen = plain if "NaN" in name or "raises" in name or "batches" in name else options
+        chosen = {"loss": "mse"} if "batches" in name else chosen
+        try:
+            train(WORLD, make, own, chosen, **{k: v for k, v in others.items() if k not in chosen} | others)
+            text = "no error"
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+        for rank, line in enumerate(WORLD.gather(text) or ()):
+            say(f"{name} [{rank}] {line}")
+    model, _, history = train(WORLD, make, data, options, callbacks=On(4, lambda run: run.stop("enough")))
+    say("stopped", WORLD.gather((history.steps, history.stopped)))
+    other = fg.Sequential(fg.LSTM(3, 5), fg.FinalState(), fg.Linear(5, 1))  # each process draws its own
+    other.fit(x, y, loss="mse", optimizer="sgd", distributed=WORLD)
+    say("drawn", len(set(WORLD.allgather(other.params.flat.tobytes()))))
+
+
+def failing(y, target, **options):
+    if WORLD.rank == WORLD.size - 1:
+        raise ZeroDivisionError("no loss today")
+    return fg.mse(y, target, **options)
+
+
+def aborted():
+    """An exception outside of a step, of which others cannot learn in time; or the end of a process."""
+    make, data, options = kinds()["arrays"]
+
+    def act(run):
+        if sys.argv[3] == "raise":
+            raise ZeroDivisionError("in a callback")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    train(WORLD, make, data, options, callbacks=On(3, act), epochs=10**6)
+
+
+PARTS = {"equal": equal, "resumed": resumed, "told": told, "aborted": aborted}
+
+if __name__ == "__main__":
+    PARTS[sys.argv[1]]()
