@@ -1,4 +1,4 @@
-"""What tests/test_mpi.py runs in several processes: python mpi_program.py PART FOLDER. Rank 0 prints."""
+"""What tests/test_mpi.py runs in several processes: python mpi_program.py all FOLDER, or aborted FOLDER HOW."""
 
 import os
 import signal
@@ -16,8 +16,15 @@ HERE = Path(sys.argv[2])
 
 
 def say(*values):
+    """On rank 0."""
     if WORLD.rank == 0:
         sys.stdout.write(" ".join(map(str, values)) + "\n")
+
+
+def say_all(name, text):
+    """What each rank has to say."""
+    for rank, line in enumerate(WORLD.gather(text) or ()):
+        say("told:", name, f"[{rank}]", line)
 
 
 def classifier(dtype="float64", **options):
@@ -62,9 +69,8 @@ def pair(dtype):
 
 def train(comm, make, data, options, dtype="float64", **others):
     model, optimizer = make(dtype), fg.Adam(1e-2)
-    options = {"epochs": 3, "batch_size": 3, "clip_norm": 1.0, **options, **others}
-    history = model.fit(*data, optimizer=optimizer, distributed=comm, **options)
-    return model, optimizer, history
+    options = {"epochs": 3, "batch_size": 3, "clip_norm": 1.0, "optimizer": optimizer, **options, **others}
+    return model, optimizer, model.fit(*data, distributed=comm, **options)
 
 
 def equal():
@@ -77,7 +83,7 @@ def equal():
             assert (alone[2].steps, alone[2].stopped) == (ours[2].steps, ours[2].stopped), name
             apart = [np.abs(alone[0].params.flat - ours[0].params.flat).max()]
             apart += [np.abs(np.subtract(alone[2][column], ours[2][column])).max() for column in alone[2]]
-            say(dtype, max(apart), name)
+            say("equal:", dtype, max(apart), name)
 
 
 class CtrlC(fg.Callback):
@@ -93,25 +99,27 @@ class CtrlC(fg.Callback):
 
 def resumed():
     """Interrupted in one number of processes and gone on with in another; rank 0 alone writes."""
-    make, data, options = kinds()[sys.argv[3]]
-    whole = train(None, make, data, options)
     pairs = WORLD.Split(WORLD.rank // 2, WORLD.rank)  # 0 and 1; 2
     alone, pair = (comm if WORLD.rank < size else None for comm, size in ((MPI.COMM_SELF, 1), (pairs, 2)))
-    for number, (first, second, presser) in enumerate([(WORLD, alone, 2), (alone, WORLD, 0), (pair, WORLD, 1)]):
-        folder = HERE / str(number) if WORLD.rank == 0 else HERE / "nowhere"
-        keeping = {"checkpoint": folder, "every": 2, "resume": True}
-        if first:
-            _, _, history = train(first, make, data, options, callbacks=[CtrlC(4, presser)], **keeping)
-            assert history.interrupted
-            assert history.steps in (4, 5)  # where there are others, they must learn of it
-        WORLD.barrier()
-        if second:
-            model, _, history = train(second, make, data, options, callbacks=[CtrlC(99, 0)], **keeping)
-        if WORLD.rank == 0:
-            apart = [np.abs(model.params.flat - whole[0].params.flat).max()]
-            apart += [np.abs(np.subtract(whole[2][column], history[column])).max() for column in whole[2]]
-            say(max(apart), history.steps == whole[2].steps)
-        WORLD.barrier()
+    for name in ("arrays", "ragged", "stream"):
+        make, data, options = kinds()[name]
+        whole = train(None, make, data, options)
+        for number, (first, second, presser) in enumerate([(WORLD, alone, 2), (alone, WORLD, 0), (pair, WORLD, 1)]):
+            folder = HERE / f"{name} {number}" if WORLD.rank == 0 else HERE / "nowhere"
+            keeping = {"checkpoint": folder, "every": 2, "resume": True}
+            if first:
+                _, _, history = train(first, make, data, options, callbacks=[CtrlC(4, presser)], **keeping)
+                assert history.interrupted
+                assert history.steps in (4, 5)  # where there are others, they must learn of it
+            WORLD.barrier()
+            if second:
+                model, _, history = train(second, make, data, options, callbacks=[CtrlC(99, 0)], **keeping)
+            if WORLD.rank == 0:
+                assert history.steps == whole[2].steps
+                apart = [np.abs(model.params.flat - whole[0].params.flat).max()]
+                apart += [np.abs(np.subtract(whole[2][column], history[column])).max() for column in whole[2]]
+                say("resumed:", max(apart), name)
+            WORLD.barrier()
     assert not (HERE / "nowhere").exists()
 
 
@@ -136,35 +144,33 @@ def told():
     if WORLD.rank == 0:
         train(None, make, data, options, checkpoint=folder)
     WORLD.barrier()
-    plain = options | {"weights": None, "validation": None, "shuffle": False}
+    plain = {"loss": "mse", "shuffle": False}
     attempts = {
-        "another batch size": (data, {"batch_size": 3 + is_last}),
-        "another seed": (data, {"seed": int(is_last)}),
-        "other data": ((x + is_last, y), {}),
-        "a wrong argument": (data, {"clip_norm": -1.0 if is_last else 1.0}),
-        "a wrong argument everywhere": (data, {"batch_size": 0}),
-        "lbfgs": (data, {"optimizer": "lbfgs"}),
+        "batch size": (data, options | {"batch_size": 3 + is_last}),
+        "seed": (data, options | {"seed": int(is_last)}),
+        "data": ((x + is_last, y), options),
+        "argument": (data, options | {"clip_norm": -1.0 if is_last else 1.0}),
+        "argument everywhere": (data, options | {"batch_size": 0}),
+        "lbfgs": (data, plain | {"optimizer": "lbfgs", "clip_norm": None}),
         "NaN": ((holes, y), plain),
-        "a loss that raises": (data, plain | {"loss": failing}),
-        "a folder in use": (data, {"checkpoint": folder}),
-        "unequal numbers of batches": ((lambda epoch: list(generated(epoch))[is_last:],), {"loss": "mse"}),
-        "a changed model": (data, {"callbacks": On(2, lambda run: setattr(run.optimizer, "lr", 1.0))}),
+        "loss": (data, plain | {"loss": failing}),
+        "folder": (data, options | {"checkpoint": folder}),
+        "numbers of batches": ((lambda epoch: list(generated(epoch))[is_last:],), plain),
+        "communicator": (data, options),
+        "changed model": (data, options | {"callbacks": On(2, lambda run: setattr(run.optimizer, "lr", 1.0))}),
     }
-    for name, (own, others) in attempts.items():
-        chosen = plain if "NaN" in name or "raises" in name or "batches" in name else options
-        chosen = {"loss": "mse"} if "batches" in name else chosen
+    for name, (own, chosen) in attempts.items():
+        text = "nothing"
         try:
-            train(WORLD, make, own, chosen, **{k: v for k, v in others.items() if k not in chosen} | others)
-            text = "no error"
+            train(2 if name == "communicator" else WORLD, make, own, chosen)
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
-        for rank, line in enumerate(WORLD.gather(text) or ()):
-            say(f"{name} [{rank}] {line}")
-    model, _, history = train(WORLD, make, data, options, callbacks=On(4, lambda run: run.stop("enough")))
-    say("stopped", WORLD.gather((history.steps, history.stopped)))
+        say_all(name, text)
+    _, _, history = train(WORLD, make, data, options, callbacks=On(4, lambda run: run.stop("enough")))
+    say_all("stopped", f"{history.steps} {history.stopped}")
     other = fg.Sequential(fg.LSTM(3, 5), fg.FinalState(), fg.Linear(5, 1))  # each process draws its own
     other.fit(x, y, loss="mse", optimizer="sgd", distributed=WORLD)
-    say("drawn", len(set(WORLD.allgather(other.params.flat.tobytes()))))
+    say_all("drawn", f"{len(set(WORLD.allgather(other.params.flat.tobytes())))} model")
 
 
 def failing(y, target, **options):
@@ -185,7 +191,6 @@ def aborted():
     train(WORLD, make, data, options, callbacks=On(3, act), epochs=10**6)
 
 
-PARTS = {"equal": equal, "resumed": resumed, "told": told, "aborted": aborted}
-
 if __name__ == "__main__":
-    PARTS[sys.argv[1]]()
+    for part in (aborted,) if sys.argv[1] == "aborted" else (equal, resumed, told):
+        part()
