@@ -144,6 +144,7 @@ SHAPE = re.compile(r"\([A-Z0-9][A-Za-z0-9*+/,]*\)")  # (B,H) or (3B+P,Hp), witho
 WITHOUT_ARRAYS = {
     "cell",
     "give_way",
+    "part_of_batch",
     "parts_for",
     "philox",
     "Schedule",

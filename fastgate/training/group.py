@@ -11,6 +11,7 @@ from fastgate._terminal import Interruption
 from fastgate.training.batches import Source
 from fastgate.training.callbacks import Callback, Run
 from fastgate.training.gradient import Found
+from fastgate.training.layout import Batch
 from fastgate.training.objective import Sums
 
 Value = TypeVar("Value")
@@ -42,7 +43,7 @@ class Group:
         """What knows of Ctrl-C."""
         return Interruption()
 
-    def step(self, compute: Callable[[], Found]) -> Found:
+    def step(self, compute: Callable[[], Found], batch: Batch) -> Found:
         """From what this process found of its share to what the whole batch comes to."""
         return compute()
 

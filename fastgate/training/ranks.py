@@ -19,12 +19,14 @@ from typing import Any, NoReturn
 import numpy as np
 from mpi4py import MPI
 
+from fastgate._kernels import cpu
 from fastgate._terminal import Interruption, warn
 from fastgate.training import errors
 from fastgate.training.batches import Source
 from fastgate.training.callbacks import Callback, Run
 from fastgate.training.gradient import Found
 from fastgate.training.group import Group, Value
+from fastgate.training.layout import Batch
 from fastgate.training.objective import Sums
 from fastgate.training.progress import Progress
 from fastgate.training.resume import difference, printed
@@ -104,12 +106,14 @@ class Ranks(Group):
     def interruption(self) -> Interruption:
         return self._ctrl_c
 
-    def step(self, compute: Callable[[], Found]) -> Found:
+    def step(self, compute: Callable[[], Found], batch: Batch) -> Found:
         failure: Exception | None = None
         own: Found | None = None
         buffer = self._buffer
+        assert batch.part is not None
         try:
-            own = compute()
+            with cpu.part_of_batch(cpu.Part(*batch.part, time_first=not self._model.batch_first)):
+                own = compute()
         except Exception as error:
             failure = error
         if own is None or own.gradients is None:

@@ -34,15 +34,21 @@ class Shared:
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         source = self._source
         if isinstance(source, Samples) and source.is_regular:  # what others compute is not even read
-            yield from source.epoch(number, start, self._share)
+            for rows, batch in source.shares(number, start, self._share):
+                yield batch._replace(part=_part(rows, self._share(rows)))
         else:  # a list is padded to the longest of the whole batch
             yield from map(self._cut, source.epoch(number, start))
 
     def _cut(self, batch: Batch) -> Batch:
         first = batch.x[0] if isinstance(batch.x, tuple) else batch.x
-        rows = self._share(slice(0, np.shape(first)[self._axis]))
-        parts = {name: cut(part, rows) for name, part in batch._asdict().items() if name not in ("x", "carries")}
-        return batch._replace(x=cut(batch.x, rows, self._axis), **parts)
+        rows = slice(0, np.shape(first)[self._axis])
+        own = self._share(rows)
+        kept = {"x": cut(batch.x, own, self._axis), "carries": batch.carries, "part": _part(rows, own)}
+        return Batch(**{name: cut(value, own) for name, value in batch._asdict().items() if name not in kept}, **kept)
+
+
+def _part(rows: slice, own: slice) -> tuple[int, int, int]:
+    return own.start - rows.start, own.stop - own.start, rows.stop - rows.start
 
 
 def cut(part: Any, rows: slice, axis: int = 0) -> Any:

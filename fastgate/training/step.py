@@ -46,7 +46,7 @@ class Stepper:
         key = getattr(self.optimizer, "steps", number)
         state = self.state if self.carries and batch.carries else None
         own = partial(loss_and_gradient, self.model, self.objective, batch, key, state, step=number, epoch=epoch)
-        found = self.group.step(own)
+        found = self.group.step(own, batch)
         if found.gradients is not None:
             parts = self.model.params.split(found.gradients)
             if self.clip_value is not None:
