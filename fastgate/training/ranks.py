@@ -1,8 +1,47 @@
 """Synchronous training in several processes by MPI: each computes its rows of every batch, all make the same step.
 
-The gradients of the shares are summed up by one Allreduce in every step, with how much each share counts, its loss and
-three flags behind them: "I failed", "I was interrupted" and "I have no more batches". So every process always knows of
-the others whether it goes on, without one message more.
+    from mpi4py import MPI
+    history = model.fit(x, y, ..., distributed=MPI.COMM_WORLD)      # mpirun -n 4 python program.py
+
+**What it comes to.** The same as one process, but for the rounding of sums: the union of the shares is the batch that
+one process would take, with its lengths, weights and dropout masks, and the losses of the shares are averaged by what
+counts in each. In all processes parameters and history are the same to the last bit. So the number of processes may
+change wherever a checkpoint is. A loss of your own must be a mean over the rows, or steps, that count; a layer of your
+own may draw random numbers, but those are then its own in each process.
+
+**What every process does.** It calls `fit` with the same arguments, which is checked, and gets the parameters of rank
+0. Of arrays (and memory maps) it reads only its rows; an iterable must give the whole batches everywhere. Validation
+data are shared out as batches are. Callbacks run everywhere, and must decide the same; any of them may stop the
+training. Rank 0 alone writes checkpoints and shows progress. Each process uses `get_num_threads` threads: set
+FASTGATE_NUM_THREADS to the cores of a node by its processes, unless mpirun binds each to its own.
+
+**What goes wrong.** Errors in arguments, and in the forward and backward pass, are raised by all processes; Ctrl-C in
+one of them interrupts all at the same step. Anything else that is raised inside `fit`, in a callback for example, ends
+the whole job with a message (MPI_Abort), as nobody could tell the processes that wait.
+
+**One message.** The gradients of the shares are summed up by one Allreduce in every step, with how much each share
+counts, its loss and three flags behind them: "I failed", "I was interrupted", "I have no more batches". Epochs and
+checkpoints take some small messages more.
+
+**How much faster.** A step of one process takes f + c B for B rows; of P processes f + c B / P + a. Here f is what all
+repeat (Python, packing weights, the optimiser), and a is the Allreduce of n bytes, about 2 log2(P) messages of latency
+and 2 n (P - 1) / P bytes. It pays from B = a / (c (1 - 1/P)) rows on. On two cores of one machine, 50 steps of time,
+float32, with one thread each, ms a step:
+
+    ================================  ======  ======  =========  =========  ==========
+    model, parameters                 f       c       1 process  2 threads  2 processes
+    ================================  ======  ======  =========  =========  ==========
+    LSTM(4, 16), 20 steps, 1.4e3                      B=16 0.38       0.39        0.44
+    LSTM(8, 32), 5.4e3                0.26    0.028   B=32 1.17       1.17        0.80
+    ..                                                B=128 3.9       3.2         2.2
+    LSTM(64, 256, 2), 8.6e5           7       2.7     B=32 90         53          48
+    ..                                                B=128 350       177         178
+    ================================  ======  ======  =========  =========  ==========
+
+Inside this machine the Allreduce takes 1 us for a few numbers, 8 us for the second model, and 0.3 ms for the third.
+Between machines (latency 2 us and 20 GB/s, or 30 us and 1.2 GB/s with Ethernet of 10 Gbit/s) it would take 10 or 100
+us for the second, and 0.35 or 6 ms for the third model: it pays from 1 or 7 rows on, and from 1 or 5. With 8 machines
+of one thread each and B = 128 the step of the third is 7 or 6 times as fast; what is left is f, so use larger batches.
 """
 
 from __future__ import annotations

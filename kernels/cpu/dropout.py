@@ -56,6 +56,12 @@ def current_part():
     return getattr(_here, "part", None)
 
 
+def first_row():
+    """Where in that batch the rows begin."""
+    part = current_part()
+    return 0 if part is None else part.first
+
+
 @jit
 def _scale_rows(rows, inner, at, layer, key0, key1, threshold, scale):
     """rows (P,N), at (6,) -> zero where the random number is below `threshold`, else scaled
@@ -74,8 +80,7 @@ def _scale_rows(rows, inner, at, layer, key0, key1, threshold, scale):
 
 def dropout(rows, schedule, probability, seed, key, layer):
     """Drop entries of rows (B*T,N) in place with `probability` and scale the others by 1 / (1 - probability)."""
-    part = current_part()
-    first = 0 if part is None else part.first
+    first = first_row()
     if schedule.batch_first:
         _drop(rows, schedule.steps, (first, 1, 0, 0, 0, 1), probability, seed, key, layer)
     else:
