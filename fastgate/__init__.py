@@ -20,8 +20,12 @@ from fastgate.layer_norm import LayerNorm
 from fastgate.linear import Linear
 from fastgate.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
 from fastgate.lstm import LSTM
+from fastgate.masking import Masking
+from fastgate.merge_directions import MergeDirections
 from fastgate.metrics import accuracy, bits_per_character, mean_absolute_error, mean_squared_error, perplexity, r2
 from fastgate.optimizers import SGD, Adam, AdamW, RMSprop
+from fastgate.repeat_past import RepeatPast
+from fastgate.reverse import Reverse
 from fastgate.rnn import RNN
 from fastgate.schedules import CosineDecay, ExponentialDecay, LinearWarmup, StepDecay
 from fastgate.sequential import Sequential
@@ -58,6 +62,8 @@ __all__ = [
     "LayerTape",
     "Linear",
     "LinearWarmup",
+    "Masking",
+    "MergeDirections",
     "ModelGradients",
     "ModelParams",
     "ModelTape",
@@ -66,6 +72,8 @@ __all__ = [
     "Params",
     "RMSprop",
     "ReduceOnPlateau",
+    "RepeatPast",
+    "Reverse",
     "Run",
     "Sequential",
     "StepDecay",

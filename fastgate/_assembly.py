@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastgate import _errors
-from fastgate._protocol import Member
+from fastgate._protocol import OVER_TIME, Member
 from fastgate._recurrent import Recurrent
 from fastgate.activation import Activation
 from fastgate.dropout import Dropout
 from fastgate.embedding import Embedding
 from fastgate.final_state import FinalState
+from fastgate.masking import Masking
+from fastgate.merge_directions import MergeDirections
 
 
 def check(members: Sequence[Member]) -> None:
@@ -23,13 +25,15 @@ def check(members: Sequence[Member]) -> None:
         if m.is_final and not (before and before.is_recurrent):
             got = before.place if before else "the model's input"
             raise _errors.misplaced(m.place, "an LSTM, GRU or RNN directly before it", got)
-        if m.is_recurrent and not has_time:
+        if m.needs_time and not has_time:
             raise _errors.misplaced(m.place, "an input with time steps", "what follows from FinalState, without them")
         if isinstance(m.layer, Embedding) and before and before.is_own:
             raise _errors.misplaced(m.place, "integers, as only a model's input has", f"numbers of {before.place}")
         takes = features_taken(m.layer)
         if before and None not in (takes, features) and takes != features:
             raise _errors.misplaced(m.place, f"a layer for {features} features, as {before.place} gives", takes)
+        if isinstance(m.layer, MergeDirections) and features is not None and features % 2:
+            raise _errors.misplaced(m.place, "an even number of features", features)
         features = features_given(m.layer, features, before)
         has_time = not m.is_final and (has_time or not m.is_own)  # a user's layer may well repeat a vector over time
         before = m
@@ -39,7 +43,7 @@ def check(members: Sequence[Member]) -> None:
 def check_common(members: Sequence[Member]) -> None:
     """What must be the same of all layers, and what must not."""
     _check_equal(members, "dtype", [m.params.dtype.name if m.params else None for m in members])
-    _check_equal(members, "batch_first", [getattr(m.layer, "batch_first", None) for m in members])
+    _check_equal(members, "batch_first", [m.batch_first for m in members])
     _check_distinct(members)
 
 
@@ -59,8 +63,10 @@ def features_given(layer: Any, taken: int | None, before: Member | None) -> int 
         size = layer._layout.output_size * (1 + layer.bidirectional)
     elif isinstance(layer, Embedding):
         size = layer.embedding_dim
-    elif isinstance(layer, (Dropout, Activation)):
+    elif isinstance(layer, (Dropout, Activation, Masking, *OVER_TIME)):
         size = taken
+    elif isinstance(layer, MergeDirections):
+        size = None if taken is None else taken // 2
     else:
         size = getattr(layer, "out_features", getattr(layer, "features", None))
     return size if isinstance(size, int) else None

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_floating, as_lengths, as_real, is_ready
+from fastgate._arrays import Array, as_floating, as_real, is_ready
 from fastgate._configuration import Configured
 from fastgate._kernels import cpu
+from fastgate._masks import as_mask, within
 from fastgate._tape import State
 
 LARGEST_REMEMBERED = 1 << 20  # bytes of zeros
@@ -25,12 +26,12 @@ class Batch(NamedTuple):
     zeros: tuple[Array, ...]  # the states where none are given; nobody writes there
 
 
-def read_batch(layer: Configured, x: Any, lengths: Any) -> tuple[Array, Batch, bool]:
+def read_batch(layer: Configured, cell: Any, x: Any, lengths: Any, mask: Any) -> tuple[Array, Batch, bool]:
     """x as it is laid out, contiguous and in the layer's dtype; the batch; whether this x is a copy."""
-    if lengths is None and is_ready(x, layer.dtype):
+    if lengths is None and mask is None and is_ready(x, layer.dtype):
         known = layer._local.__dict__.get("batch")
-        if known is not None and known[0] == x.shape and known[1] == cpu.team.get_threads():
-            batch: Batch = known[2]
+        if known is not None and known[0] == x.shape and known[1] == cpu.team.get_threads() and known[2] is cell:
+            batch: Batch = known[3]
             return (x[None] if batch.is_unbatched else x), batch, False
     x = as_real("x", x)
     if x.ndim not in (2, 3) or x.shape[-1] != layer.input_size:
@@ -39,22 +40,16 @@ def read_batch(layer: Configured, x: Any, lengths: Any) -> tuple[Array, Batch, b
     is_unbatched = x.ndim == 2
     shape, batch_first = (1, *x.shape) if is_unbatched else x.shape, layer.batch_first or is_unbatched
     B, T = shape[:2] if batch_first else (shape[1], shape[0])
-    if lengths is None:
-        own, full = as_floating("x", x, layer.dtype), True
+    counts, times, valid = _read_steps(lengths, mask, x, layer.batch_first)
+    own = as_floating("x", x, layer.dtype, valid)
+    parts, slices = _shares(layer, cell, B, B * T if counts is None else int(counts.sum()))
+    if counts is None:
+        schedule = cpu.uniform_schedule(B, T, batch_first, parts)
     else:
-        if is_unbatched:
-            raise _errors.wrong_shape("x", "of 3 dimensions beside lengths", x.shape)
-        lengths = as_lengths(lengths, B, T)
-        valid = np.arange(T) < lengths[:, None]
-        own, full = (
-            as_floating("x", x, layer.dtype, valid if batch_first else valid.T),
-            bool(lengths.min(initial=T) == T),
-        )
-    parts, slices = _shares(layer, B, B * T if full else int(lengths.sum()))
-    schedule = cpu.uniform_schedule if full else cpu.Schedule
+        schedule = cpu.Schedule(counts, T, batch_first, parts, times=times)
     layout = layer._layout
     batch = Batch(
-        schedule(B if full else lengths, T, batch_first, parts),
+        schedule,
         slices,
         B,
         is_unbatched,
@@ -62,9 +57,34 @@ def read_batch(layer: Configured, x: Any, lengths: Any) -> tuple[Array, Batch, b
         (*shape[:2], layout.directions * layout.output_size),
         tuple(np.zeros(own, layer.dtype) for own in state_shapes(layer, B)),
     )
-    if full and batch.zeros[0].nbytes <= LARGEST_REMEMBERED:
-        layer._local.batch = x.shape, cpu.team.get_threads(), batch
+    if counts is None and batch.zeros[0].nbytes <= LARGEST_REMEMBERED:
+        layer._local.batch = x.shape, cpu.team.get_threads(), cell, batch
     return own.reshape(shape), batch, not np.may_share_memory(own, x)
+
+
+def _read_steps(
+    lengths: Any, mask: Any, x: Array, batch_first: bool
+) -> tuple[Array | None, Array | None, Array | None]:
+    """How many steps each sequence has, (B,); if they are not its first ones, when they are; and both as a mask.
+
+    All None where every sequence has all steps.
+    """
+    nothing, leading = (None, None, None), x.shape[:-1]
+    if mask is None:
+        if lengths is None:
+            return nothing
+        if len(leading) == 1:
+            raise _errors.wrong_shape("x", "of 3 dimensions beside lengths", x.shape)
+        counts, valid = within(lengths, leading, batch_first)
+        return nothing if valid.all() else (counts, None, valid)
+    if lengths is not None:
+        raise _errors.unwanted("mask", "None beside lengths", mask)
+    order = "time" if len(leading) == 1 else "batch, time" if batch_first else "time, batch"
+    valid = as_mask(mask, leading, axes=f"({order})")
+    if valid.all():
+        return nothing
+    by_sequence = valid[None] if len(leading) == 1 else valid if batch_first else valid.T
+    return by_sequence.sum(axis=1, dtype=np.int64), by_sequence.nonzero()[1], valid
 
 
 def state_shapes(layer: Configured, B: int) -> list[tuple[int, int, int]]:
@@ -95,9 +115,9 @@ def users_shape(batch: Batch, shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[1:] if batch.is_unbatched else shape
 
 
-def _shares(layer: Configured, B: int, rows: int) -> tuple[int, int]:
+def _shares(layer: Configured, cell: Any, B: int, rows: int) -> tuple[int, int]:
     """Into how many parts the sequences are shared out, or into how many slices the units."""
-    slices = int(cpu.slices_for(layer._cell, B, rows, layer._multiply_adds, layer.hidden_size, layer.dtype))
+    slices = int(cpu.slices_for(cell, B, rows, layer._multiply_adds, layer.hidden_size, layer.dtype))
     return (1, slices) if slices > 1 else (int(cpu.parts_for(B, rows, layer._multiply_adds)), 1)
 
 

@@ -35,6 +35,7 @@ class Configured(Frozen):
         bias: bool | str,
         batch_first: bool,
         dropout: float,
+        recurrent_dropout: float,
         bidirectional: bool,
         dtype: npt.DTypeLike,
         device: str,
@@ -48,6 +49,7 @@ class Configured(Frozen):
         self.batch_first = as_flag("batch_first", batch_first)
         self.bidirectional = as_flag("bidirectional", bidirectional)
         self.dropout = as_probability("dropout", dropout)
+        self.recurrent_dropout = as_probability("recurrent_dropout", recurrent_dropout)
         self.dtype = as_dtype(dtype)
         self.device = as_choice("device", device, ("cpu",))
         self.init = as_choice("init", init, tuple(INITIALIZERS))
@@ -82,9 +84,15 @@ class Configured(Frozen):
             _cell=cpu.cell(**self._cell_options), _multiply_adds=self._layout.multiply_adds(), _local=threading.local()
         )
 
+    def _cell_of(self, dropout_key: int | None) -> Any:
+        """The cell, or that of recurrent dropout, whose kernels are compiled on first use."""
+        if dropout_key is None or not self.recurrent_dropout:
+            return self._cell
+        return cpu.cell(**self._cell_options, masked=True)
+
     def _pack(self, *arguments: Any) -> Any:
-        """One direction's weights as the kernels take them: the arguments of `cpu.pack_weights` after the cell."""
-        return cpu.pack_weights(self._cell, *arguments)
+        """One direction's weights as the kernels take them: the arguments of `cpu.pack_weights`."""
+        return cpu.pack_weights(*arguments)
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -98,7 +106,7 @@ class Configured(Frozen):
 
     def __repr__(self) -> str:
         defaults: dict[str, Any] = {"num_layers": 1, "bias": True, "batch_first": True, "dropout": 0.0}
-        defaults |= {"bidirectional": False, "init": "pytorch", **self._usual}
+        defaults |= {"bidirectional": False, "init": "pytorch", **self._usual, "recurrent_dropout": 0.0}
         options = {name: getattr(self, name) for name, usual in defaults.items() if getattr(self, name) != usual}
         options |= {"dtype": self.dtype.name} if self.dtype != np.float32 else {}
         inside = [

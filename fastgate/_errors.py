@@ -86,9 +86,10 @@ def whole_sequences(place: str) -> ValueError:
     return ValueError(f"step: {place} needs whole sequences; it cannot run step by step")
 
 
-def key_needed(dropout: float) -> ValueError:
+def key_needed(dropout: float, recurrent_dropout: float = 0.0) -> ValueError:
+    reason = f"recurrent_dropout is {recurrent_dropout}" if recurrent_dropout else f"dropout is {dropout}"
     return ValueError(
-        f"rng_key: expected an integer (the number of the training step, say), because dropout is {dropout} and the"
+        f"rng_key: expected an integer (the number of the training step, say), because {reason} and the"
         " same key draws the same mask; got None"
     )
 

@@ -37,6 +37,7 @@ def describe() -> dict[str, str]:
         "threads": str(fastgate.get_num_threads()),
         "kernel cache": cache_state(),
         "further kernels": "activations, clip, coupled, peepholes, proj_size: fused too, compiled on first use",
+        "recurrent_dropout": "fused too, by a product for each gate; never shared out by units; compiled on first use",
         "kernel sources": jit.SOURCE_HASH,
         **{name: _version(name) or "not installed (optional)" for name in EXTRAS},
     }

@@ -20,13 +20,18 @@ from fastgate.training.fit import fit
 
 @dataclass(frozen=True, eq=False)
 class ModelTape:
-    """The memory of one `forward` of a model: its layers' tapes. Valid until a parameter of the model is written."""
+    """The memory of one `forward` of a model: its layers' tapes. Valid until a parameter of the model is written.
+
+    `mask` says which steps of the output count, (B, T), (T, B) or unbatched (T,), if there were lengths or a mask, or a
+    layer has made one; None if all count, or the output has no steps.
+    """
 
     params: ModelParams = field(repr=False)
     snapshots: tuple[Snapshot, ...] = field(repr=False)
     tapes: list[Any] = field(repr=False)
     state: Any = field(repr=False)  # the final state of each recurrent layer
-    beyond: Array | None = field(repr=False)  # (B, T) or (T, B), where a sequence has ended
+    beyond: Array | None = field(repr=False)  # as the mask of the input, which steps of it do not count
+    mask: Array | None = field(repr=False)
 
     @property
     def nbytes(self) -> int:
@@ -64,6 +69,10 @@ class Model(Frozen):
     batch_first: bool
 
     fit, predict, evaluate = fit, predict, evaluate
+
+    def _infer(self, x: Any, lengths: Any, mask: Any, state: Any) -> tuple[Array, tuple[State, ...], Array | None]:
+        """y, the final states, and the mask of y."""
+        raise NotImplementedError
 
     def _described(self) -> Iterator[tuple[str, Any, int]]:
         """Of each layer its place, itself and the number of its parameters."""

@@ -11,6 +11,7 @@ from fastgate import _errors
 from fastgate._arrays import Array, as_size
 from fastgate._params import NamedArrays
 from fastgate._protocol import Member
+from fastgate._valid import ALL, Valid
 
 Members = Sequence[Member]
 
@@ -36,26 +37,29 @@ def keys_of(rng_key: int | None, layers: int) -> Sequence[int | None]:
     return range(first, first + layers)
 
 
-def infer(members: Members, x: Any, starts: Sequence[Any], lengths: Any) -> tuple[Any, list[Any]]:
-    """y and the final states."""
+def infer(members: Members, x: Any, starts: Sequence[Any], valid: Valid) -> tuple[Any, list[Any], Valid]:
+    """y, the final states, and which steps of y count."""
     ends: list[Any] = []
     with _Place() as here:
         for m in members:
             here.member = m
+            before = x
             if m.is_recurrent:
-                x, end = m.layer(x, starts[len(ends)], lengths=lengths)
+                x, end = m.layer(x, starts[len(ends)], **m.told(valid))
                 ends.append(end)
                 directions = 1 + m.layer.bidirectional
             elif m.is_final:
-                x, lengths = m.layer(ends[-1], directions=directions), None
+                x = m.layer(ends[-1], directions=directions)
             else:
-                x = m.infer(x, lengths)
-    return x, ends
+                x = m.infer(x, valid)
+            if m.makes_mask:
+                valid = m.after(before, valid)
+    return x, ends, valid
 
 
 def forward(
-    members: Members, x: Any, starts: Sequence[Any], lengths: Any, training: bool, keys: Sequence[int | None]
-) -> tuple[Any, list[Any], list[Any]]:
+    members: Members, x: Any, starts: Sequence[Any], valid: Valid, training: bool, keys: Sequence[int | None]
+) -> tuple[Any, list[Any], list[Any], Valid]:
     """The same with dropout, and with a tape of each layer."""
     ends: list[Any] = []
     tapes: list[Any] = []
@@ -63,19 +67,21 @@ def forward(
     with _Place() as here:
         for m, key in zip(members, keys, strict=True):
             here.member = m
-            options = {"lengths": lengths, "training": training, "rng_key": key}
+            before = x
+            options = {"training": training, "rng_key": key, **m.told(valid)}
             if m.is_recurrent:
                 x, end, tape = m.layer.forward(x, starts[len(ends)], copy=not is_ours, **options)
                 ends.append(end)
                 directions = 1 + m.layer.bidirectional
             elif m.is_final:
                 x, tape = m.layer.forward(ends[-1], directions=directions)
-                lengths = None
             else:
                 x, tape = m.forward(x, options)
+            if m.makes_mask:
+                valid = m.after(before, valid)
             is_ours = m.makes_output or (is_ours and m.is_own)
             tapes.append(tape)
-    return x, ends, tapes
+    return x, ends, tapes, valid
 
 
 def backward(
@@ -113,15 +119,34 @@ def backward(
 def step(members: Members, x: Any, starts: Sequence[Any]) -> tuple[Any, list[Any]]:
     """One time step: y and the states after it."""
     ends: list[Any] = []
+    valid = ALL
     with _Place() as here:
         for m in members:
             here.member = m
+            before = x
             if m.is_recurrent:
-                x, end = m.layer.step(x, starts[len(ends)])
+                start = starts[len(ends)]
+                x, end = m.layer.step(x, start)
+                if valid.mask is not None:
+                    x, end = _skipped(valid.mask[..., None], x, start, end)
                 ends.append(end)
             else:
-                x = m.infer(x, None)
+                x = m.infer(x, ALL)
+            if m.makes_mask:
+                valid = m.after(before, valid)
     return x, ends
+
+
+def _skipped(mask: Array, y: Array, start: Any, end: Any) -> tuple[Array, Any]:
+    """A step of a recurrent layer as it is where the mask (B, 1) or (1,) is True; elsewhere 0, and no step at all."""
+    if isinstance(end, tuple):
+        h, c = (None, None) if start is None else start
+        return np.where(mask, y, 0), (_chosen(mask, end[0], h), _chosen(mask, end[1], c))
+    return np.where(mask, y, 0), _chosen(mask, end, start)
+
+
+def _chosen(mask: Array, end: Array, start: Any) -> Array:
+    return np.where(mask, end, np.asarray(0 if start is None else start, end.dtype))
 
 
 def _sum(given: Any, found: Any) -> Any:

@@ -9,18 +9,25 @@ from functools import cached_property
 from typing import Any
 
 from fastgate import _errors
-from fastgate._arrays import Array
+from fastgate._arrays import Array, as_array
 from fastgate._params import NamedArrays, Params
 from fastgate._recurrent import Recurrent
+from fastgate._valid import ALL, ALL_TOLD, Valid
 from fastgate.activation import Activation
 from fastgate.dropout import Dropout
 from fastgate.embedding import Embedding
 from fastgate.final_state import FinalState
 from fastgate.layer_norm import LayerNorm
 from fastgate.linear import Linear
+from fastgate.masking import Masking
+from fastgate.merge_directions import MergeDirections
+from fastgate.repeat_past import RepeatPast
+from fastgate.reverse import Reverse
 
-OPTIONS = frozenset({"training", "rng_key", "lengths"})  # what a model offers to a layer's forward
-STEPWISE = Embedding, Linear, Dropout, Activation, LayerNorm  # act on the last axis, whatever the others are
+OPTIONS = frozenset({"training", "rng_key", "lengths", "mask"})  # what a model offers to a layer's forward
+# They act on the last axis, whatever the others are; but for dropout that is the same at every step.
+STEPWISE = Embedding, Linear, Dropout, Activation, LayerNorm, Masking, MergeDirections
+OVER_TIME = RepeatPast, Reverse  # no recurrent layers, but they act on all steps
 
 
 @dataclass(frozen=True)
@@ -50,19 +57,67 @@ class Member:
         return type(self.layer) in STEPWISE
 
     @cached_property
+    def is_over_time(self) -> bool:
+        return type(self.layer) in OVER_TIME
+
+    @cached_property
     def is_own(self) -> bool:
         """One of fastgate's layers, not a user's."""
-        return self.is_stepwise or self.is_recurrent or self.is_final
+        return self.is_stepwise or self.is_recurrent or self.is_final or self.is_over_time
+
+    @cached_property
+    def needs_time(self) -> bool:
+        """Its input has an axis of steps."""
+        is_dropout = isinstance(self.layer, Dropout) and self.layer.same_every_step
+        return self.is_recurrent or self.is_over_time or is_dropout
+
+    @cached_property
+    def batch_first(self) -> Any:
+        """Which axis its steps are; None if it does not say, or it does not matter."""
+        matters = self.needs_time or not isinstance(self.layer, Dropout)
+        return getattr(self.layer, "batch_first", None) if matters else None
+
+    @cached_property
+    def makes_mask(self) -> bool:
+        """Behind it there are other steps that count, or no steps."""
+        if isinstance(self.layer, Embedding):
+            return self.layer.mask_zero
+        return self.is_final or callable(getattr(self.layer, "compute_mask", None))
 
     @cached_property
     def needs_sequences(self) -> bool:
-        """It cannot run on one time step: so it is with a user's layer that asks for lengths."""
-        return self.is_final or (not self.is_recurrent and "lengths" in self.takes)
+        """It cannot run on one time step: so it is with a user's layer that asks for lengths or a mask."""
+        asks = not self.is_recurrent and not self.takes.isdisjoint({"lengths", "mask"})
+        return self.is_final or self.is_over_time or asks
 
     @cached_property
     def makes_output(self) -> bool:
         """What it returns is nobody else's memory; dropout may hand its input on."""
-        return self.is_own and not isinstance(self.layer, Dropout)
+        return self.is_own and not isinstance(self.layer, (Dropout, RepeatPast))
+
+    def told(self, valid: Valid) -> dict[str, Any]:
+        """Which steps count, as it takes that: by lengths, by a mask, or not at all."""
+        if valid is ALL:
+            return ALL_TOLD
+        takes_lengths, takes_mask = "lengths" in self.takes, "mask" in self.takes
+        if takes_lengths and valid.lengths is not None:
+            return {"lengths": valid.lengths, "mask": None}
+        if takes_lengths and not takes_mask and valid.mask is not None:
+            got = "one that takes lengths alone"
+            raise _errors.misplaced(self.place, "a forward that takes mask, as steps before it are masked", got)
+        return {"lengths": None, "mask": valid.mask}
+
+    def after(self, x: Any, valid: Valid) -> Valid:
+        """Which steps count behind it, if it `makes_mask`; x is its input."""
+        if self.is_final:
+            return ALL
+        found = self.layer.compute_mask(x, valid.mask)
+        if found is None:
+            return ALL
+        mask = as_array(f"{self.place}.compute_mask", found, "booleans")
+        if mask.dtype != bool:
+            raise _errors.wrong_type(f"{self.place}.compute_mask", "booleans", f"dtype {mask.dtype}")
+        return Valid(None, mask)
 
     def forward(self, x: Any, offered: dict[str, Any]) -> tuple[Any, Any]:
         """Pass on the options that the layer takes."""
@@ -77,11 +132,11 @@ class Member:
             raise _errors.wrong_type(f"{self.place}.backward", expected, type(found).__name__)
         return found
 
-    def infer(self, x: Any, lengths: Any) -> Any:
+    def infer(self, x: Any, valid: Valid) -> Any:
         """The output alone."""
         if self.is_stepwise:
             return self.layer(x)
-        return self.forward(x, {"lengths": lengths, "training": False, "rng_key": None})[0]
+        return self.forward(x, self.told(valid) | {"training": False, "rng_key": None})[0]
 
     def collect(self, found: Any, target: NamedArrays) -> None:
         """Write the gradients in its parameters, which its backward found, to where the model wants them."""

@@ -24,6 +24,7 @@ class Recurrent(Steps):
         state: Any = None,
         *,
         lengths: npt.ArrayLike | None = None,
+        mask: npt.ArrayLike | None = None,
         out: Array | None = None,
     ) -> tuple[Array, State]:
         """Run the layer for inference: no dropout, nothing is kept.
@@ -37,9 +38,12 @@ class Recurrent(Steps):
         lengths : array_like of int, (B,), optional
             Steps of each sequence, 0 to T, in any order. What lies beyond is never read, `y` is 0 there, and the
             state stays as it was after the sequence's last step.
+        mask : array_like of bool, (B, T), or (T, B) with ``batch_first=False``, or unbatched (T,), optional
+            Not beside `lengths`. A step where it is False is skipped: `x` is never read there, `y` is 0, and the state
+            stays as it is.
         out : ndarray, the shape of y, optional
             Where to write `y`: C-contiguous, in the layer's dtype, and sharing memory with neither `x` nor `state`.
-            Small calls of the same shapes, without `lengths`, then allocate nothing but states.
+            Small calls of the same shapes, without `lengths` and `mask`, then allocate nothing but states.
 
         Returns
         -------
@@ -53,7 +57,7 @@ class Recurrent(Steps):
         TypeError, ValueError
             If an argument has the wrong type, shape or range; the message names it.
         """
-        x, batch, _ = _border.read_batch(self, x, lengths)
+        x, batch, _ = _border.read_batch(self, self._cell, x, lengths, mask)
         start, end = self._states(batch, state)
         y = None if out is None else _border.check_output(self, out, batch, x, start)
         y = _stack.forward(self, self.params._snapshot, x, batch, start, end, y)
@@ -69,6 +73,7 @@ class Recurrent(Steps):
         state: Any = None,
         *,
         lengths: npt.ArrayLike | None = None,
+        mask: npt.ArrayLike | None = None,
         training: bool = True,
         rng_key: int | None = None,
         copy: bool = True,
@@ -78,13 +83,14 @@ class Recurrent(Steps):
 
         Parameters
         ----------
-        x, state, lengths
+        x, state, lengths, mask
             As in calling the layer.
         training : bool
-            Apply dropout between layers.
+            Apply dropout between layers, and recurrent dropout.
         rng_key : int, 0 or more
-            Names the dropout mask, which is a pure function of (seed, rng_key, layer, time, row, unit): the same key
-            draws the same mask. Needed when dropout is applied; the number of the training step is a good choice.
+            Names the dropout masks, which are a pure function of (seed, rng_key, layer, time, row, unit), those of
+            recurrent dropout of (seed, rng_key, layer, direction, gate, row, unit): the same key draws the same masks.
+            Needed when dropout is applied; the number of the training step is a good choice.
         copy : bool
             False lets the tape refer to `x` itself where its layout allows; then it must not change until `backward`.
         recompute : "auto" or int, optional
@@ -108,12 +114,12 @@ class Recurrent(Steps):
         key = None if rng_key is None else as_size("rng_key", rng_key, least=0)
         as_flag("copy", copy)
         dropout_key = None
-        if as_flag("training", training) and self.dropout and self.num_layers > 1:
+        if as_flag("training", training) and (self.recurrent_dropout or (self.dropout and self.num_layers > 1)):
             if key is None:
-                raise _errors.key_needed(self.dropout)
+                raise _errors.key_needed(self.dropout, self.recurrent_dropout)
             dropout_key = key
-        recompute = as_recompute(recompute)
-        x, batch, is_copy = _border.read_batch(self, x, lengths)
+        recompute, cell = as_recompute(recompute), self._cell_of(dropout_key)
+        x, batch, is_copy = _border.read_batch(self, cell, x, lengths, mask)
         start, end = self._states(batch, state)
         if copy and not is_copy:
             x = x.copy()
@@ -121,7 +127,7 @@ class Recurrent(Steps):
         steps = None
         if recompute is not None:
             steps = cpu.steps_of_stretch(batch.schedule, None if recompute == "auto" else recompute)
-        y, records = _stack.record(self, snapshot, x, batch, start, end, dropout_key, steps)
+        y, records = _stack.record(self, cell, snapshot, x, batch, start, end, dropout_key, steps)
         tape = Tape(self.params, snapshot, batch, records, dropout_key)
         y.flags.writeable = False
         return (y[0] if batch.is_unbatched else y), _border.write_states(end, unbatched=batch.is_unbatched), tape
@@ -139,7 +145,7 @@ class Recurrent(Steps):
         tape : Tape
             From `forward` of this layer, whose parameters have not been written since. It can be used again.
         dy : array_like, the shape of y, optional
-            Gradient of the loss in `y`; never read beyond a sequence's length.
+            Gradient of the loss in `y`; never read beyond a sequence's length, or where the mask is False.
         dstate : array_like or pair, the shape of the state, optional
             Gradient of the loss in the final state. For an LSTM either of the pair may be None.
 

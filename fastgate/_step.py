@@ -103,7 +103,7 @@ def _prepare(layer: Configured, B: int) -> Ready:
     ready: Ready | None = getattr(layer._local, "ready", None)
     if ready is not None and ready.snapshot is snapshot and ready.h_shape[1] == B:
         return ready
-    packed = [_stack.packed(layer, snapshot, Place(i, 0)) for i in range(L)]
+    packed = [_stack.packed(layer, layer._cell, snapshot, Place(i, 0)) for i in range(L)]
     states = memory.empty((3 * B, cpu.features.padded(H, layer.dtype)), layer.dtype)
     a = memory.empty((B, packed[0].bias.shape[1]), layer.dtype)
     kernel, fixed = layer._cell.step_for(layer.dtype, packed[0].W_ih.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
@@ -24,6 +25,11 @@ class Dropout(Frozen):
     p : float, 0 to below 1
     seed : int, optional
         For the masks; drawn at random if None.
+    same_every_step : bool
+        True: one mask for each sequence and feature, the same at all its steps, as in Keras' ``LSTM(dropout=)`` and
+        ``SpatialDropout1D``; x is then (B, T, features), (T, B, features) or unbatched (T, features).
+    batch_first : bool
+        Which axis is time; it only matters beside `same_every_step`.
 
     Raises
     ------
@@ -31,8 +37,17 @@ class Dropout(Frozen):
         If an option has a wrong type or value; the message names it.
     """
 
-    def __init__(self, p: float = 0.5, *, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        p: float = 0.5,
+        *,
+        seed: int | None = None,
+        same_every_step: bool = False,
+        batch_first: bool = True,
+    ) -> None:
         self.p = as_probability("p", p)
+        self.same_every_step = as_flag("same_every_step", same_every_step)
+        self.batch_first = as_flag("batch_first", batch_first)
         self.seed = new_seed() if seed is None else as_size("seed", seed, least=0)
         self._freeze()
 
@@ -64,6 +79,9 @@ class Dropout(Frozen):
             If an argument has the wrong type or value.
         """
         own, key = as_any_floating("x", x), None if rng_key is None else as_size("rng_key", rng_key, least=0)
+        if self.same_every_step and own.ndim not in (2, 3):
+            order = "batch, time" if self.batch_first else "time, batch"
+            raise _errors.wrong_shape("x", f"({order}, features) or (time, features)", own.shape)
         if not as_flag("training", training) or not self.p:
             return own, PlainTape(self, own.shape, own.dtype, (None,))
         if key is None:
@@ -92,10 +110,19 @@ class Dropout(Frozen):
         return without_params(own.copy() if key is None else self._dropped(own, key))
 
     def _dropped(self, array: Array, key: int) -> Array:
-        y = array.copy()
+        if not self.same_every_step:
+            return self._drop(array.copy(), key)
+        axis = int(self.batch_first and array.ndim == 3)
+        factors = self._drop(np.ones((*array.shape[:axis], 1, *array.shape[axis + 1 :]), array.dtype), key)
+        return np.multiply(array, factors, out=np.zeros_like(array), where=factors != 0)  # 0, whatever was dropped
+
+    def _drop(self, y: Array, key: int) -> Array:
+        """In place."""
         if y.size:
             cpu.dropout_of_entries(y, self.p, self.seed, key, APART)
         return y
 
     def __repr__(self) -> str:
-        return f"Dropout({self.p})"
+        options = ", same_every_step=True" if self.same_every_step else ""
+        options += "" if self.batch_first else ", batch_first=False"
+        return f"Dropout({self.p}{options})"

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_array, as_choice, as_dtype, as_floating, as_size, kind_of, new_seed
+from fastgate._arrays import Array, as_array, as_choice, as_dtype, as_flag, as_floating, as_size, kind_of, new_seed
 from fastgate._frozen import Frozen
 from fastgate._kernels import cpu
+from fastgate._masks import both
 from fastgate._params import NamedArrays, Params
 from fastgate._tape import LayerGradients, LayerTape, check_tape
 
@@ -23,6 +24,9 @@ class Embedding(Frozen):
     num_embeddings, embedding_dim : int
     padding_idx : int, optional
         An integer whose vector is zero at first and has no gradient, so that no training moves it.
+    mask_zero : bool
+        Whether 0 is padding, as in Keras: in a model, the recurrent layers behind it skip these steps, and `fit` does
+        not count them. Its vector is one like the others.
     dtype : "float32" or "float64"
     seed : int, optional
         For the initial vectors; drawn at random if None.
@@ -46,6 +50,7 @@ class Embedding(Frozen):
         embedding_dim: int,
         *,
         padding_idx: int | None = None,
+        mask_zero: bool = False,
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
         init: str = "pytorch",
@@ -55,6 +60,7 @@ class Embedding(Frozen):
         self.padding_idx = None if padding_idx is None else as_size("padding_idx", padding_idx, least=0)
         if self.padding_idx is not None and self.padding_idx >= self.num_embeddings:
             raise _errors.wrong_value("padding_idx", f"at most {self.num_embeddings - 1}", padding_idx)
+        self.mask_zero = as_flag("mask_zero", mask_zero)
         self.dtype = as_dtype(dtype)
         self.init = as_choice("init", init, ("pytorch", "keras"))
         self.seed = new_seed() if seed is None else as_size("seed", seed, least=0)
@@ -137,6 +143,22 @@ class Embedding(Frozen):
             gradients["weight"][self.padding_idx] = 0
         return LayerGradients(None, gradients)
 
+    def compute_mask(self, x: npt.ArrayLike, mask: Any = None) -> Any:
+        """Which steps count: with `mask_zero` those that are not 0.
+
+        Parameters
+        ----------
+        x : array_like of int, (...)
+        mask : array_like of bool, (...), optional
+            Those that counted so far.
+
+        Returns
+        -------
+        ndarray of bool, (...)
+            Without `mask_zero` the mask that was given, or None.
+        """
+        return both(mask, self._read(x) != 0) if self.mask_zero else mask
+
     def _read(self, x: Any) -> npt.NDArray[np.int64]:
         array = as_array("x", x, "integers")
         if array.size == 0:
@@ -152,6 +174,7 @@ class Embedding(Frozen):
 
     def __repr__(self) -> str:
         options = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        options += ", mask_zero=True" if self.mask_zero else ""
         options += "" if self.dtype == np.float32 else f", dtype={self.dtype.name!r}"
         options += "" if self.init == "pytorch" else f", init={self.init!r}"
         return f"Embedding({self.num_embeddings}, {self.embedding_dim}{options})"

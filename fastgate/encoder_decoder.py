@@ -15,7 +15,7 @@ from fastgate._model import Model, ModelGradients, ModelTape, check_model_tape
 from fastgate._model_params import ModelParams
 from fastgate._params import NamedArrays
 from fastgate.embedding import Embedding
-from fastgate.sequential import Sequential
+from fastgate.sequential import Sequential, States
 
 Pair = tuple[npt.ArrayLike, npt.ArrayLike]
 
@@ -25,6 +25,9 @@ class EncoderDecoder(Model):
 
     In training the decoder reads the target up to each step and predicts the next (teacher forcing); `generate` lets it
     read what it has said itself.
+
+    Lengths are those of each of the two. The only masks are those that ``Embedding(mask_zero=True)`` or `Masking` make:
+    each holds within the model whose layer makes it, and ``tape.mask`` is the decoder's.
 
     Parameters
     ----------
@@ -107,9 +110,7 @@ class EncoderDecoder(Model):
         TypeError, ValueError
             If an argument has the wrong type, shape or range; a note names the layer.
         """
-        (source, target), (source_lengths, target_lengths) = as_pairs(x, lengths)
-        _, state = self.encoder.run(source, lengths=source_lengths)
-        return self.decoder.run(target, state, lengths=target_lengths)[0]
+        return self._infer(x, lengths, None, None)[0]
 
     def forward(
         self, x: Pair, *, lengths: Any = None, training: bool = True, rng_key: int | None = None
@@ -138,9 +139,14 @@ class EncoderDecoder(Model):
         (source, target), (source_lengths, target_lengths) = as_pairs(x, lengths)
         snapshots, count = self.params._snapshots(), len(self.encoder._members)
         keys = _passes.keys_of(rng_key, count + len(self.decoder._members))
-        _, first = self.encoder._forward(source, source_lengths, training, keys[:count], None)
-        y, second = self.decoder._forward(target, target_lengths, training, keys[count:], first.state)
-        return y, ModelTape(self.params, snapshots, [first, second], second.state, None)
+        _, first = self.encoder._forward(source, source_lengths, None, training, keys[:count], None)
+        y, second = self.decoder._forward(target, target_lengths, None, training, keys[count:], first.state)
+        return y, ModelTape(self.params, snapshots, [first, second], second.state, None, second.mask)
+
+    def _infer(self, x: Any, lengths: Any, mask: Any, state: Any) -> tuple[Array, States, Array | None]:
+        (source, target), (source_lengths, target_lengths) = as_pairs(x, lengths)
+        _, first, _ = self.encoder._infer(source, source_lengths, mask, state)
+        return self.decoder._infer(target, target_lengths, mask, first)
 
     def backward(self, tape: ModelTape, dy: npt.ArrayLike) -> ModelGradients:
         """From the gradient in y to those in source, target and all parameters, through the states.

@@ -44,6 +44,9 @@ class GRU(Recurrent):
         Of the gates r and z, and of n; see `LSTM`.
     clip : float, optional
         What enters the activations is clipped to [-clip, clip]; see `LSTM`.
+    recurrent_dropout : float, 0 to below 1
+        In training the h in ``U h``, or in ``U (r * h)``, is multiplied by a mask, each gate's own; see `LSTM`. As in
+        Keras the h in ``z * h`` is not, and so neither is the r * h there.
 
     Attributes
     ----------
@@ -76,6 +79,7 @@ class GRU(Recurrent):
         reset_carry: bool = False,
         activations: Sequence[Activation] = USUAL,
         clip: float | None = None,
+        recurrent_dropout: float = 0.0,
     ) -> None:
         self.reset_after = as_flag("reset_after", reset_after)
         self.reset_carry = as_flag("reset_carry", reset_carry)
@@ -85,6 +89,7 @@ class GRU(Recurrent):
         self.clip = as_clip(clip)
         common: dict[str, Any] = {"bias": bias, "batch_first": batch_first, "dropout": dropout, "seed": seed}
         common |= {"bidirectional": bidirectional, "dtype": dtype, "device": device, "init": init}
+        common["recurrent_dropout"] = recurrent_dropout
         kind = "gru" if reset_after else "gru_reset_carry" if reset_carry else "gru_reset_before"
         cell = {"kind": kind, "activations": tuple(map(with_parameters, self.activations)), "clip": self.clip}
         usual = {"reset_after": True, "reset_carry": False, "activations": USUAL, "clip": None}

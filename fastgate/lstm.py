@@ -63,6 +63,10 @@ class LSTM(Recurrent):
         There is no forget gate, but ``f = 1 - i`` (Greff et al. 2017).
     peepholes : bool
         Gates see the memory: i and f also add ``p * c`` and o adds ``p * c'`` (Gers and Schmidhuber 2000).
+    recurrent_dropout : float, 0 to below 1
+        In training the h in ``U h`` is dropped: every gate multiplies it by a mask of its own, drawn anew for each
+        sequence, layer and direction and the same at all steps (Gal and Ghahramani 2016; exactly as in Keras). What is
+        kept is divided by 1 - recurrent_dropout. With a projection it is the projected h.
 
     Attributes
     ----------
@@ -77,6 +81,10 @@ class LSTM(Recurrent):
     -----
     Other options than the usual ones, and each combination of them, have kernels of their own, as fast as the others
     and compiled on first use.
+
+    So has training with recurrent dropout. Its kernels multiply gate by gate, the tape keeps what each gate has
+    multiplied (4H numbers more for every step of a sequence), and a batch of few sequences is not shared out over
+    threads by its units. Inference does not know of it.
 
     Raises
     ------
@@ -111,6 +119,7 @@ class LSTM(Recurrent):
         clip: float | None = None,
         coupled: bool = False,
         peepholes: bool = False,
+        recurrent_dropout: float = 0.0,
     ) -> None:
         self.proj_size = as_size("proj_size", proj_size, least=0)
         self.activations = as_activations("activations", activations, USUAL)
@@ -120,6 +129,7 @@ class LSTM(Recurrent):
         self._gates = "igo" if self.coupled else "ifgo"
         common: dict[str, Any] = {"bias": bias, "batch_first": batch_first, "dropout": dropout, "seed": seed}
         common |= {"bidirectional": bidirectional, "dtype": dtype, "device": device, "init": init}
+        common["recurrent_dropout"] = recurrent_dropout
         cell = {
             "kind": "lstm",
             "activations": tuple(map(with_parameters, self.activations)),

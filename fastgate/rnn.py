@@ -21,6 +21,8 @@ class RNN(Recurrent):
         "tanh", "relu" or another one; see `LSTM`.
     clip : float, optional
         What enters it is clipped to [-clip, clip]; see `LSTM`.
+    recurrent_dropout : float, 0 to below 1
+        In training the h in ``U h`` is multiplied by a mask; see `LSTM`.
 
     Attributes
     ----------
@@ -51,11 +53,13 @@ class RNN(Recurrent):
         init: str = "pytorch",
         nonlinearity: Activation = "tanh",
         clip: float | None = None,
+        recurrent_dropout: float = 0.0,
     ) -> None:
         self.nonlinearity = as_activation("nonlinearity", nonlinearity)
         self.clip = as_clip(clip)
         common: dict[str, Any] = {"bias": bias, "batch_first": batch_first, "dropout": dropout, "seed": seed}
         common |= {"bidirectional": bidirectional, "dtype": dtype, "device": device, "init": init}
+        common["recurrent_dropout"] = recurrent_dropout
         cell = {"kind": "rnn", "activations": (with_parameters(self.nonlinearity),), "clip": self.clip}
         usual = {"nonlinearity": "tanh", "clip": None}
         super().__init__(input_size, hidden_size, num_layers, cell=cell, usual=usual, **common)

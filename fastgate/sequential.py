@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _assembly, _errors, _passes
-from fastgate._arrays import Array, as_array, as_flag, as_lengths, as_real
+from fastgate._arrays import Array, as_flag, as_real
 from fastgate._model import Model, ModelGradients, ModelTape, check_model_tape
 from fastgate._model_params import ModelParams
 from fastgate._protocol import Member, member
 from fastgate._tape import State
+from fastgate._valid import Valid, read_valid, zeros_where
 
 States = tuple[State, ...]
 
@@ -24,14 +25,18 @@ class Sequential(Model):
     Parameters
     ----------
     *layers : layers
-        `LSTM`, `GRU`, `RNN`, `Embedding`, `Linear`, `Dropout`, `Activation`, `LayerNorm`, `FinalState`, other
-        `Sequential` models, and layers of your own, which need no more than
+        `LSTM`, `GRU`, `RNN`, `Embedding`, `Linear`, `Dropout`, `Activation`, `LayerNorm`, `FinalState`, `Masking`,
+        `RepeatPast`, `Reverse`, `MergeDirections`, other `Sequential` models, and layers of your own, which need no
+        more than
 
         * ``y, tape = layer.forward(x)``, which may also take any of the keywords ``training``, ``rng_key`` (a number
-          that is another in every step and for every layer, or None) and ``lengths`` (as below, or None);
+          that is another in every step and for every layer, or None), ``lengths`` and ``mask`` (as below, or None; not
+          both, and lengths only where they say all);
         * ``gradients = layer.backward(tape, dy)``, an object with ``x`` (None where the input has no gradient) and
           ``params`` (name -> array);
-        * if there are parameters, ``layer.params``, a `fastgate.Params`.
+        * if there are parameters, ``layer.params``, a `fastgate.Params`;
+        * if it says which steps count behind it, ``layer.compute_mask(x, mask)`` of those that count before it, which
+          returns a mask or None; else these are the same.
 
         If it has ``in_features`` and ``out_features``, ``dtype`` of its params or ``batch_first``, they are checked.
 
@@ -72,7 +77,7 @@ class Sequential(Model):
         self._members = tuple(_members(layers))
         _assembly.check(self._members)
         self.dtype = np.dtype(next((m.params.dtype for m in self._members if m.params), np.float32))
-        layouts = (m.layer.batch_first for m in self._members if hasattr(m.layer, "batch_first"))
+        layouts = (m.batch_first for m in self._members if m.batch_first is not None)
         self.batch_first = bool(next(layouts, True))
         self.params = ModelParams([(m.path, m.params) for m in self._members if m.params], self.dtype)
         self._recurrent_count = sum(m.is_recurrent for m in self._members)
@@ -82,7 +87,9 @@ class Sequential(Model):
         self._clears_output = keeps_time and not self._members[-1].is_recurrent
         self._freeze()
 
-    def __call__(self, x: npt.ArrayLike, lengths: npt.ArrayLike | None = None) -> Array:
+    def __call__(
+        self, x: npt.ArrayLike, lengths: npt.ArrayLike | None = None, *, mask: npt.ArrayLike | None = None
+    ) -> Array:
         """Run the model for inference: no dropout, nothing is kept.
 
         Parameters
@@ -93,6 +100,9 @@ class Sequential(Model):
         lengths : array_like of int, (B,), optional
             Steps of each sequence, 0 to T, in any order. What lies beyond is never read; and where all layers act step
             by step, `y` is 0 there.
+        mask : array_like of bool, (B, T), or (T, B) with ``batch_first=False``, or unbatched (T,), optional
+            Not beside `lengths`. Steps where it is False are skipped, as those beyond the lengths. Layers which make a
+            mask themselves, ``Embedding(mask_zero=True)`` and `Masking`, take away more of them, for what follows.
 
         Returns
         -------
@@ -104,16 +114,21 @@ class Sequential(Model):
         TypeError, ValueError
             If an argument has the wrong type, shape or range; a note names the layer.
         """
-        return self.run(x, lengths=lengths)[0]
+        return self.run(x, lengths=lengths, mask=mask)[0]
 
     def run(
-        self, x: npt.ArrayLike, state: Sequence[Any] | None = None, *, lengths: npt.ArrayLike | None = None
+        self,
+        x: npt.ArrayLike,
+        state: Sequence[Any] | None = None,
+        *,
+        lengths: npt.ArrayLike | None = None,
+        mask: npt.ArrayLike | None = None,
     ) -> tuple[Array, States]:
         """Run the model for inference, from and to the states of its recurrent layers.
 
         Parameters
         ----------
-        x, lengths
+        x, lengths, mask
             As in calling the model.
         state : sequence, one state (or None, for zeros) for each recurrent layer, optional
             Zeros by default.
@@ -129,15 +144,15 @@ class Sequential(Model):
         TypeError, ValueError
             As calling the model does.
         """
-        own, own_lengths, beyond = self._read(x, lengths)
-        y, ends = _passes.infer(self._members, own, self._read_states("state", state), own_lengths)
-        return self._cleared(y, beyond), tuple(ends)
+        y, ends, _ = self._infer(x, lengths, mask, state)
+        return y, ends
 
     def forward(
         self,
         x: npt.ArrayLike,
         *,
         lengths: npt.ArrayLike | None = None,
+        mask: npt.ArrayLike | None = None,
         training: bool = True,
         rng_key: int | None = None,
         state: Sequence[Any] | None = None,
@@ -146,7 +161,7 @@ class Sequential(Model):
 
         Parameters
         ----------
-        x, lengths
+        x, lengths, mask
             As in calling the model.
         training : bool
             Apply dropout.
@@ -159,14 +174,15 @@ class Sequential(Model):
         -------
         y : ndarray
         tape : ModelTape
-            ``tape.state`` is the tuple of the recurrent layers' final states.
+            ``tape.state`` is the tuple of the recurrent layers' final states, ``tape.mask`` says which steps of `y`
+            count.
 
         Raises
         ------
         TypeError, ValueError
             If an argument has the wrong type, shape or range; a note names the layer.
         """
-        return self._forward(x, lengths, training, _passes.keys_of(rng_key, len(self._members)), state)
+        return self._forward(x, lengths, mask, training, _passes.keys_of(rng_key, len(self._members)), state)
 
     def backward(
         self, tape: ModelTape, dy: npt.ArrayLike | None = None, dstate: Sequence[Any] | None = None
@@ -178,7 +194,7 @@ class Sequential(Model):
         tape : ModelTape
             From `forward` of this model, whose parameters have not been written since. It can be used again.
         dy : array_like, the shape of y, optional
-            Never read beyond a sequence's length where `y` is 0.
+            Never read beyond a sequence's length, or where the mask is False, if `y` is 0 there.
         dstate : sequence, one gradient (or None) for each recurrent layer, optional
 
         Returns
@@ -200,8 +216,8 @@ class Sequential(Model):
         own = None if dy is None else self._cleared(dy, tape.beyond)
         ends, targets = self._read_states("dstate", dstate), self.params.split(gradients)
         dx, starts = _passes.backward(self._members, tape.tapes, own, ends, targets)
-        if tape.beyond is not None and self._clears_input and dx is not None:
-            dx = _zeros_where(tape.beyond, dx)  # forward read zeros there, whatever x held
+        if self._clears_input and dx is not None:
+            dx = zeros_where(tape.beyond, dx)  # forward read zeros there, whatever x held
         return ModelGradients(dx, tuple(starts), gradients)
 
     def step(self, x: npt.ArrayLike, state: Sequence[Any] | None = None) -> tuple[Array, States]:
@@ -222,39 +238,37 @@ class Sequential(Model):
         ------
         TypeError, ValueError
             If an argument has the wrong type or shape, a layer is bidirectional, or a layer needs whole sequences:
-            `FinalState`, and a layer of your own whose `forward` takes ``lengths``.
+            `FinalState`, `RepeatPast`, `Reverse`, and a layer of your own whose `forward` takes lengths or a mask.
         """
         if self._unsteppable is not None:
             raise _errors.whole_sequences(self._unsteppable.place)
         y, ends = _passes.step(self._members, x, self._read_states("state", state))
         return y, tuple(ends)
 
-    def _forward(self, x: Any, lengths: Any, training: bool, keys: Any, state: Any) -> tuple[Array, ModelTape]:
+    def _forward(
+        self, x: Any, lengths: Any, mask: Any, training: bool, keys: Any, state: Any
+    ) -> tuple[Array, ModelTape]:
         as_flag("training", training)
         snapshots, starts = self.params._snapshots(), self._read_states("state", state)
-        own, own_lengths, beyond = self._read(x, lengths)
-        y, ends, tapes = _passes.forward(self._members, own, starts, own_lengths, training, keys)
-        return self._cleared(y, beyond), ModelTape(self.params, snapshots, tapes, tuple(ends), beyond)
+        own, valid, beyond = self._read(x, lengths, mask)
+        y, ends, tapes, valid = _passes.forward(self._members, own, starts, valid, training, keys)
+        y = self._cleared(y, beyond)
+        return y, ModelTape(self.params, snapshots, tapes, tuple(ends), beyond, valid.at_end(y))
 
-    def _read(self, x: Any, lengths: Any) -> tuple[Any, Any, Array | None]:
-        """x with zeros beyond the lengths, so that no layer sees what is there; lengths; and where that is."""
-        if lengths is None:
-            return x, None, None
-        array = as_array("x", x)
-        if array.ndim < 2:
-            raise _errors.wrong_shape("x", "of a batch of sequences, beside lengths", array.shape)
-        B, T = array.shape[:2] if self.batch_first else array.shape[1::-1]
-        own = as_lengths(lengths, B, T)
-        beyond = np.arange(T) >= own[:, None]
-        beyond = beyond if self.batch_first else beyond.T
-        return _zeros_where(beyond, array) if self._clears_input else array, own, beyond
+    def _infer(self, x: Any, lengths: Any, mask: Any, state: Any) -> tuple[Array, States, Array | None]:
+        own, valid, beyond = self._read(x, lengths, mask)
+        y, ends, valid = _passes.infer(self._members, own, self._read_states("state", state), valid)
+        return self._cleared(y, beyond), tuple(ends), valid.at_end(y)
+
+    def _read(self, x: Any, lengths: Any, mask: Any) -> tuple[Any, Valid, Array | None]:
+        """x with zeros in the steps that do not count, so that no layer sees what is there; and which these are."""
+        own, valid = read_valid(x, lengths, mask, self.batch_first)
+        beyond = None if valid.mask is None else ~valid.mask
+        return zeros_where(beyond, own) if self._clears_input and beyond is not None else own, valid, beyond
 
     def _cleared(self, y: Any, beyond: Array | None) -> Any:
-        """Zeros beyond the lengths, where y (or dy) has time steps."""
-        if beyond is None or not self._clears_output:
-            return y
-        array = as_real("dy", y)
-        return _zeros_where(beyond, array) if array.shape[:2] == beyond.shape else array
+        """Zeros in the steps that do not count, where y (or dy) has time steps."""
+        return y if beyond is None or not self._clears_output else zeros_where(beyond, as_real("dy", y))
 
     def _read_states(self, name: str, state: Any) -> list[Any]:
         count = self._recurrent_count
@@ -272,14 +286,6 @@ class Sequential(Model):
     def __repr__(self) -> str:
         inside = "".join(f"    {line}\n" for layer in self.layers for line in f"{layer!r},".splitlines())
         return f"Sequential(\n{inside})"
-
-
-def _zeros_where(beyond: Array, array: Array) -> Array:
-    if not beyond.any():
-        return array
-    own = array.copy()
-    own[beyond] = 0
-    return own
 
 
 def _members(layers: tuple[Any, ...], above: str = "") -> Iterator[Member]:

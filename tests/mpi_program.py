@@ -28,8 +28,9 @@ def say_all(name, text):
 
 
 def classifier(dtype="float64"):
-    """With dropout at two places: each row has the mask that it has in the whole batch."""
-    layers = fg.LSTM(3, 5, 2, dropout=0.3, seed=0, dtype=dtype), fg.FinalState(), fg.Dropout(0.2, seed=3)
+    """With dropout at three places: each row has the masks that it has in the whole batch."""
+    lstm = fg.LSTM(3, 5, 2, dropout=0.3, recurrent_dropout=0.2, seed=0, dtype=dtype)
+    layers = lstm, fg.FinalState(), fg.Dropout(0.2, seed=3)
     return fg.Sequential(*layers, fg.Linear(5, 1, seed=2, dtype=dtype))
 
 

@@ -95,7 +95,7 @@ def test_an_edit_of_a_callee_changes_the_result(package):
     Hp = features.padded(1, np.dtype(np.float64))
     dy, dh, h, da, none = np.ones((1, 1)), np.zeros((1, Hp)), np.ones((2, Hp)), np.zeros((1, 1)), np.zeros((0, Hp))
     panels = np.zeros((1, 1, Hp))
-    step(dy, 0, np.zeros(1, int), dh, none, none, 0, none, 0, h, 0, 1, none, da, panels, 0, 1, 1)
+    step(dy, 0, np.zeros(1, int), dh, none, none, 0, none, 0, h, 0, 1, none, da, panels, 0, 1, 1, none)
     print(da[0, 0])
     """
     assert run(code, package).stdout.split() == ["1.0"]

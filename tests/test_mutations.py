@@ -108,7 +108,7 @@ SLIPS = {
     "what z keeps of the reset state is not carried back": Slip(
         "gru_reset_carry",
         "cpu/gru_reset_before.py",
-        "d_carried if reset_carry else zero_of(da))",
+        "d_carried if joins else zero_of(da))",
         "zero_of(da))",
         "h",
     ),

@@ -50,6 +50,7 @@ def test_refused_modules(torch, make, piece):
 LAYERS = {
     "reset_before": (lambda: fg.GRU(3, 4, reset_after=False), ValueError, "reset_after=True"),
     "peepholes": (lambda: fg.LSTM(3, 4, peepholes=True), ValueError, "peepholes=False"),
+    "recurrent_dropout": (lambda: fg.GRU(3, 4, recurrent_dropout=0.5), ValueError, "recurrent_dropout=0.0"),
     "clipped": (lambda: fg.GRU(3, 4, clip=3.0), ValueError, "clip=None"),
     "quantized": (lambda: fg.LSTM(3, 4).quantized("int8"), TypeError, "Quantized"),
     "in_a_model": (lambda: fg.Sequential(fg.Linear(3, 3), fg.GRU(3, 4, reset_after=False)), ValueError, "layer 1"),

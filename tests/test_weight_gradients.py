@@ -28,7 +28,7 @@ class Sums:
             shapes = [(gates * H, padded(I, dtype)), (gates * H, padded(H, dtype)), (1, gates * H), (1, gates * H)]
             totals = [np.full(shape, np.nan, dtype) for shape in shapes]
         for worker in range(workers):
-            scratch = [panels_for(size, dtype, worker, name) for name, size in (("x", I), ("h", H), ("reset", H))]
+            scratch = [panels_for(size, dtype, worker, name) for name, size in (("x", I), ("h", H), ("operand", H))]
             for array in (*scratch, block := block_for(dtype, worker)):
                 array[...] = np.nan
             weight_gradients(
@@ -51,8 +51,8 @@ class Sums:
                 found[0][own], found[2][0, own] = d.T @ x[self.x_rows], d.sum(0)
             own = slice(place.recurrent_gate * H, (place.recurrent_gate + 1) * H)
             if place.recurrent_gate >= 0:
-                at = place.reset_place * H
-                found[1][own] = d.T @ (kept[self.rows, at : at + H] if at else h[self.h_rows])
+                at = place.operand_place * H
+                found[1][own] = d.T @ (kept[self.rows, at : at + H] if at >= 0 else h[self.h_rows])
             if place.recurrent_gate >= 0 and place.has_bias:
                 found[3][0, own] = d.sum(0)
         return found

@@ -111,6 +111,9 @@ class ModelWriter:
         for path, own in self._layers:
             if type(own) not in KNOWN or (not is_model and isinstance(own, FinalState)):
                 raise errors.unknown_layer(f"layer {path}".rstrip(), type(own).__name__)
+            if getattr(own, "mask_zero", False):
+                expected = "no mask, which no operator of ONNX takes; the file can take lengths"
+                raise _errors.misplaced(f"layer {path} (Embedding)", expected, "mask_zero=True")
         recurrent = [own for _, own in self._layers if isinstance(own, Recurrent)]
         for option, value in (("lengths", lengths), ("state", state)):
             if value and not recurrent:

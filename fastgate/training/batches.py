@@ -251,7 +251,7 @@ def _target(name: str, value: Any, x: Column, layout: Layout) -> Column:
 def _misfit(name: str, values: list[Any], x: Column, layout: Layout) -> Exception:
     """Why these entries of unequal length cannot be those of the steps of x."""
     if not layout.keeps_steps:
-        expected = "one entry for each sequence, as the model has a FinalState"
+        expected = "one entry for each sequence, as the model has a FinalState, or ends in reversed order"
         return _errors.wrong_type(name, expected, "sequences of unequal length")
     if not isinstance(x, SequencesColumn):
         return _errors.wrong_type(name, "one array, as x is one", "sequences of unequal length")

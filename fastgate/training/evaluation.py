@@ -13,7 +13,7 @@ from fastgate._terminal import Interruption
 from fastgate.training import errors
 from fastgate.training.batches import Samples, Source
 from fastgate.training.group import Group
-from fastgate.training.layout import Batch, layout_of
+from fastgate.training.layout import layout_of
 from fastgate.training.objective import Objective, Outputs, Sums
 from fastgate.training.sources import source_of
 
@@ -114,17 +114,11 @@ def outputs_of(
     for batch in source.epoch(0):
         if batch.y is None:
             raise errors.no_targets()
-        y, state = _run(model, batch, state if batch.carries else None, carries=carries)
-        given = objective.outputs(y, batch)
+        start = state if carries and batch.carries else None
+        y, state, mask = model._infer(batch.x, batch.lengths, None, start)
+        given = objective.outputs(y, batch, mask)
         if weight := given.weight:
             yield objective.loss(given)[0], weight, given
-
-
-def _run(model: Any, batch: Batch, state: Any, *, carries: bool) -> tuple[Array, Any]:
-    """The model's output, and where states are carried its final state."""
-    if carries:
-        return model.run(batch.x, state, lengths=batch.lengths)  # type: ignore[no-any-return]
-    return model(batch.x, lengths=batch.lengths), None
 
 
 def _joined(outputs: list[Array], axis: int) -> Array:

@@ -74,8 +74,9 @@ def fit(
         "mse" or "mean_squared_error", "mae" or "mean_absolute_error", "huber", "cross_entropy",
         "binary_cross_entropy", or a function with their arguments, samples
         first. Lengths are given to it where the model has an output per step, which has three axes or more; if a layer
-        of your own ends time, it must take lengths where there are some. Both cross entropies take logits: no sigmoid
-        or softmax at the end of the model.
+        of your own ends time, it must take lengths where there are some. Where a layer makes a mask, as
+        ``Embedding(mask_zero=True)``, that is given in their place: what is masked does not count. Both cross entropies
+        take logits: no sigmoid or softmax at the end of the model.
     optimizer : optimiser, or "sgd", "adam", "adamw", "rmsprop" or "lbfgs"
         By name a new one with its default options.
         One for each model: what has trained another is refused, unless its `restore` was called since.

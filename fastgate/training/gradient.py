@@ -31,7 +31,7 @@ def loss_and_gradient(
         raise errors.no_targets()
     options = {"lengths": batch.lengths, "rng_key": key} | ({} if state is None else {"state": state})
     y, tape = model.forward(batch.x, **options)
-    given = objective.outputs(y, batch)
+    given = objective.outputs(y, batch, tape.mask)
     weight = given.weight
     if not weight:
         return Found(math.nan, weight, given, None, tape.state, None)

@@ -12,6 +12,7 @@ from fastgate._arrays import Array
 from fastgate._protocol import Member
 from fastgate.activation import Activation
 from fastgate.embedding import Embedding
+from fastgate.reverse import Reverse
 from fastgate.training import errors
 
 
@@ -55,6 +56,7 @@ class Layout(NamedTuple):
     can_carry: bool = True  # states, from piece to piece of a stream
     activation: str | None = None  # that the model ends with
     doubtful: str | None = None  # a last layer of the user's own that might end time, and takes no lengths
+    makes_mask: bool = False  # a layer says itself which steps count
 
     def has_steps(self, y: Array, batch: Batch) -> bool:
         """Whether an output has a time axis: three axes or more, unless `FinalState` has ended time.
@@ -80,15 +82,17 @@ def layout_of(model: Any) -> Layout:
     end = members[-1].layer
     is_two_way = any(getattr(member.layer, "bidirectional", False) for member in members)
     own = [member for member in members[ends[-1] + 1 if ends else 0 :] if not member.is_own]
-    is_known = not own or any("lengths" in member.takes for member in own)
+    turns = sum(isinstance(member.layer, Reverse) for member in members)
+    is_known = not own or any(member.takes & {"lengths", "mask"} for member in own)
     return Layout(
         time_first=not model.batch_first,
         per_step=not is_final,
-        keeps_steps=not any(member.is_final for member in members),
+        keeps_steps=turns % 2 == 0 and not any(member.is_final for member in members),
         inputs=tuple(_input_of(part._members) for part in parts),
         can_carry=len(parts) == 1 and not is_two_way,
         activation=end.function if isinstance(end, Activation) else None,
         doubtful=None if is_known else own[-1].place,
+        makes_mask=any(member.makes_mask and not member.is_final for member in members),
     )
 
 
@@ -96,4 +100,4 @@ def _input_of(members: Sequence[Member]) -> Input:
     """x surely has a time axis where a recurrent layer meets it before any layer that may change its axes."""
     first = next((member for member in members if not member.is_stepwise), None)
     step_axes = int(not isinstance(members[0].layer, Embedding))
-    return Input(step_axes, first is not None and first.is_recurrent)
+    return Input(step_axes, first is not None and (first.is_recurrent or first.is_over_time))

@@ -28,24 +28,25 @@ class Outputs(NamedTuple):
 
     y: Array
     target: Any
-    options: dict[str, Array]  # lengths and weights, for losses and metrics: whatever is there
+    options: dict[str, Array]  # lengths or mask, and weights, for losses and metrics: whatever is there
     is_turned: bool  # the model has time first
 
     @property
     def weight(self) -> float:
         """How much they count."""
-        lengths, weights = self.options.get("lengths"), self.options.get("weights")
+        lengths, weights, counts = (self.options.get(name) for name in ("lengths", "weights", "mask"))
+        if lengths is not None:
+            counts = np.arange(self.y.shape[1]) < lengths[:, None]
         if weights is None:
-            return float(math.prod(self.y.shape[:-1]) if lengths is None else lengths.sum())
+            return float(math.prod(self.y.shape[:-1]) if counts is None else np.count_nonzero(counts))
         if weights.ndim == 1:
-            steps = math.prod(self.y.shape[1:-1]) if lengths is None else lengths
+            steps = math.prod(self.y.shape[1:-1]) if counts is None else counts.sum(axis=1)
             return float(np.sum(weights * steps, dtype=np.float64))
-        valid = slice(None) if lengths is None else np.arange(weights.shape[1]) < lengths[:, None]
-        return float(np.sum(weights[valid], dtype=np.float64))
+        return float(np.sum(weights if counts is None else weights[counts], dtype=np.float64))
 
 
 class Objective:
-    """A loss and metrics, by name or as functions of (y, target) and, where there are some, `weights` and `lengths`."""
+    """A loss and metrics, by name or as functions of (y, target) and whatever there is of weights, lengths, mask."""
 
     def __init__(self, loss: str | Function, metrics: Sequence[str | Function] | str, layout: Layout) -> None:
         metrics = (metrics,) if isinstance(metrics, str) or callable(metrics) else metrics
@@ -64,12 +65,14 @@ class Objective:
         parts = {name: parts_of(metric, self._loss) for name, metric in self.metrics.items()}
         self.parts = {name: own for name, own in parts.items() if own is not None}
 
-    def outputs(self, y: Array, batch: Batch) -> Outputs:
-        """What the model gave."""
+    def outputs(self, y: Array, batch: Batch, mask: Array | None) -> Outputs:
+        """What the model gave, and the mask that reached its end."""
         has_steps = self._layout.has_steps(y, batch)
         is_turned = has_steps and self._layout.time_first
         options = {} if batch.weights is None else {"weights": batch.weights}
-        if has_steps and batch.y_lengths is not None:
+        if has_steps and mask is not None and self._layout.makes_mask:  # else lengths say it all
+            options["mask"] = mask.swapaxes(0, 1) if is_turned else mask
+        elif has_steps and batch.y_lengths is not None:
             options["lengths"] = batch.y_lengths
         return Outputs(y.swapaxes(0, 1) if is_turned else y, batch.y, options, is_turned)
 

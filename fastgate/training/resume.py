@@ -151,7 +151,7 @@ def _config_of(model: Any) -> Any:
 def _without_idle_seeds(config: Any) -> Any:
     """Seeds matter to a training that goes on only where they draw dropout."""
     if isinstance(config, dict):
-        idle = () if config.get("dropout") or config.get("p") else ("seed", "init")
+        idle = () if any(map(config.get, ("dropout", "recurrent_dropout", "p"))) else ("seed", "init")
         return {name: _without_idle_seeds(value) for name, value in config.items() if name not in idle}
     if isinstance(config, (list, tuple)):
         return [_without_idle_seeds(part) for part in config]

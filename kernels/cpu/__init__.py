@@ -16,6 +16,7 @@ from fastgate.kernels.cpu.dropout import part_of_batch as part_of_batch
 from fastgate.kernels.cpu.quantize import FORMATS as FORMATS
 from fastgate.kernels.cpu.quantize import quantize_weights as quantize_weights
 from fastgate.kernels.cpu.quantize import rounded as rounded
+from fastgate.kernels.cpu.recurrent_dropout import RecurrentDropout as RecurrentDropout
 from fastgate.kernels.cpu.rows import scatter_add as scatter_add
 from fastgate.kernels.cpu.schedule import Schedule as Schedule
 from fastgate.kernels.cpu.schedule import uniform_schedule as uniform_schedule

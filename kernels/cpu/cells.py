@@ -21,7 +21,7 @@ class Place(NamedTuple):
 
     input_gate: int = -1
     recurrent_gate: int = -1
-    reset_place: int = 0  # the operand of W_hh is not h but what the tape's gates keep here
+    operand_place: int = -1  # the operand of W_hh is not h but what the tape's gates keep here
     has_bias: bool = True  # in the recurrent product
 
 
@@ -41,6 +41,7 @@ class Cell(NamedTuple):
     step_for: Any  # dtype, that of packed weights -> its step
     peephole_gates: tuple[int, ...] = ()  # those that see c, the last of them the new one
     is_projected: bool = False  # h has fewer units than c
+    is_masked: bool = False  # what W_hh multiplies, see `recurrent_dropout.py`
 
     @property
     def input_gates(self):
@@ -51,10 +52,10 @@ class Cell(NamedTuple):
         return sum(self.recurrent_groups, ())
 
 
-def _lstm(variant, activations, *, coupled=False, peepholes=False, projected=False):
+def _lstm(variant, activations, *, coupled=False, peepholes=False, projected=False, masked=False):
     make = equations.make_coupled_lstm if coupled else equations.make_lstm
     pair = make(*activations)[2:] if peepholes else make(*activations)[:2]
-    steps = lstm.make_steps(*pair, variant, coupled=coupled, peepholes=peepholes, projected=projected)
+    options = {"coupled": coupled, "peepholes": peepholes, "projected": projected, "masked": masked}
     gates = tuple(range(3 if coupled else 4))
     seeing = (gates[:-2] + gates[-1:]) if peepholes else ()
     return Cell(
@@ -70,11 +71,11 @@ def _lstm(variant, activations, *, coupled=False, peepholes=False, projected=Fal
         has_slices=not projected,
         peephole_gates=seeing,
         is_projected=projected,
-        **_drivers(variant, steps, 0, len(gates)),
+        **_drivers(variant, lstm.make_steps(*pair, variant, **options), 0, len(gates), masked),
     )
 
 
-def _gru(variant, activations):
+def _gru(variant, activations, *, masked=False):
     *_, gru_cell, gru_cell_vjp = equations.make_gru(*activations)
     return Cell(
         group_sizes=(1, 2, 1),
@@ -87,12 +88,12 @@ def _gru(variant, activations):
         has_single_bias=False,
         has_candidate_bias=True,
         has_slices=True,
-        **_drivers(variant, gru.make_steps(gru_cell, gru_cell_vjp, variant), 1, 3),
+        **_drivers(variant, gru.make_steps(gru_cell, gru_cell_vjp, variant, masked=masked), 1, 3, masked),
     )
 
 
-def _gru_reset_before(variant, activations, *, reset_carry):
-    own = equations.make_gru(*activations)[:4]
+def _gru_reset_before(variant, activations, *, reset_carry, masked=False):
+    own, options = equations.make_gru(*activations)[:4], {"reset_carry": reset_carry, "masked": masked}
     return Cell(
         group_sizes=(1, 2, 1),
         input_groups=((2,), (0, 1)),
@@ -100,7 +101,7 @@ def _gru_reset_before(variant, activations, *, reset_carry):
         recurrent_group=1,
         gates_kept=4,
         da_places=(
-            Place(2, 2, reset_place=3, has_bias=False),
+            Place(2, 2, operand_place=3, has_bias=False),
             Place(0, 0, has_bias=False),
             Place(1, 1, has_bias=False),
         ),
@@ -108,11 +109,12 @@ def _gru_reset_before(variant, activations, *, reset_carry):
         has_single_bias=True,
         has_candidate_bias=False,
         has_slices=False,
-        **_drivers(variant, gru_reset_before.make_steps(*own, variant, reset_carry=reset_carry), 1, 2),
+        **_drivers(variant, gru_reset_before.make_steps(*own, variant, **options), 1, 2, masked),
     )
 
 
-def _rnn(variant, activations):
+def _rnn(variant, activations, *, masked=False):
+    pair = equations.make_rnn(*activations)
     return Cell(
         group_sizes=(1,),
         input_groups=((0,),),
@@ -124,15 +126,33 @@ def _rnn(variant, activations):
         has_single_bias=False,
         has_candidate_bias=False,
         has_slices=True,
-        **_drivers(variant, rnn.make_steps(*equations.make_rnn(*activations), variant), 0, 1),
+        **_drivers(variant, rnn.make_steps(*pair, variant, masked=masked), 0, 1, masked),
     )
 
 
-def _drivers(variant, steps, first_place, places):
+def _with_masks(plain):
+    """What differs in a masked cell but its drivers: each gate is a group, and its operand is kept behind all gates."""
+    groups = max(len(plain.input_groups), plain.recurrent_group + len(plain.recurrent_groups))  # that are of gates
+    places = tuple(
+        place if place.recurrent_gate < 0 else place._replace(operand_place=plain.gates_kept + place.recurrent_gate)
+        for place in plain.da_places
+    )
+    return plain._replace(
+        group_sizes=(1,) * sum(plain.group_sizes[:groups]) + plain.group_sizes[groups:],
+        input_groups=tuple((gate,) for gate in plain.input_gates),
+        recurrent_groups=tuple((gate,) for gate in plain.recurrent_gates),
+        gates_kept=plain.gates_kept + len(plain.recurrent_gates),
+        da_places=places,
+        has_slices=False,
+        is_masked=True,
+    )
+
+
+def _drivers(variant, steps, first_place, places, masked):
     step_forward, step_backward = steps
     return {
         "forward": make_forward(step_forward, variant),
-        "backward": make_backward(step_backward, first_place, places, variant),
+        "backward": make_backward(step_backward, first_place, places, variant, masked),
         "step_for": make_step(step_forward, variant),
     }
 
@@ -148,12 +168,12 @@ KINDS = {
 }
 
 
-def cell(kind, activations=None, clip=None, *, coupled=False, peepholes=False, projected=False):
+def cell(kind, activations=None, clip=None, *, coupled=False, peepholes=False, projected=False, masked=False):
     """The `Cell` of a kind, of activations (each a name and its parameters) of what was clipped to [-clip, clip].
 
-    Only an LSTM has the other options.
+    Only an LSTM has the other options, but for `masked`: that is recurrent dropout, for training alone.
     """
-    options = {"coupled": coupled, "peepholes": peepholes, "projected": projected}
+    options = {"coupled": coupled, "peepholes": peepholes, "projected": projected, "masked": masked}
     given = (name for name, is_given in options.items() if is_given)
     return _made(kind, activations or KINDS[kind][1], clip, *given)
 
@@ -168,7 +188,8 @@ def _made(kind, activations, clip, *options):
         activation(name, tuple(parameters), clip if is_clipped else None)
         for (name, *parameters), is_clipped in zip(activations, clipped, strict=True)
     ]
-    return make(variant, pairs, **dict.fromkeys(options, True))
+    made = make(variant, pairs, **dict.fromkeys(options, True))
+    return _with_masks(made) if "masked" in options else made
 
 
 CELLS = {

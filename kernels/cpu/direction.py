@@ -12,6 +12,7 @@ from fastgate.kernels.cpu import team
 from fastgate.kernels.cpu.extra_gradients import ExtraGradients
 from fastgate.kernels.cpu.features import lanes, padded
 from fastgate.kernels.cpu.layout import slice_units
+from fastgate.kernels.cpu.recurrent_dropout import Masks
 from fastgate.kernels.cpu.sequences import BACKWARD_FIXED, FORWARD_FIXED
 from fastgate.kernels.cpu.turns import NONE, new_turns
 from fastgate.kernels.cpu.weight_gradients import RowGradients, Sums
@@ -43,6 +44,7 @@ class Forward:
         B, M = schedule.order.size, sum(group_widths(cell, H, dtype, slices))
         columns, Hp = padded(size, dtype), padded(H, dtype)
         self.dtype, self.slices, self.state = dtype, slices, state
+        self.masks = Masks(cell, schedule.order, size, dtype)
         self.none, self.no_state = np.empty((0, H), dtype), np.empty((0, B, H), dtype)
         self.h_kept, self.c_kept = (B + schedule.rows, columns), (B + schedule.rows, Hp)
         self.gates_kept = schedule.rows, cell.gates_kept * H
@@ -59,20 +61,23 @@ class Forward:
             steps = part.active, part.starts, schedule.begins(number, chunk)
             units = slice_units(H, lanes(dtype), slices)
             numbers = direction * size, H, size, part.first, part.last, part.row, units
-            self.parts.append((*where, *steps, x_rows, a, *numbers))
+            self.parts.append((*where, *steps, x_rows, a, self.masks.array, *numbers))
         self.fixed = FORWARD_FIXED.words(self.parts)
         self.kernel = cell.forward
 
     @property
     def scratch(self):
-        return [self.h, self.c, *(array for part in self.parts for array in part[6:8])]
+        return [self.h, self.c, self.masks.array, *(array for part in self.parts for array in part[6:8])]
 
     def __call__(self, weights, x, y, start, end):
         """x (_,_,I)  states start -> y (_,_,D*H), its columns of this direction, or (0,0,0): not wanted  end"""
         self._run(weights, x, y, start, end, self.h, self.c, self.none, False, False)
 
-    def record(self, weights, x, y, start, end, *, for_now=False):
-        """x (_,_,I) -> y (_,_,D*H), and a trace; `for_now` it is valid only until the thread records another one"""
+    def record(self, weights, x, y, start, end, dropout=None, *, for_now=False):
+        """x (_,_,I) -> y (_,_,D*H), and a trace; `for_now` it is valid only until the thread records another one
+
+        dropout: the `RecurrentDropout` of a masked cell.
+        """
 
         def allocate(name, shape):
             return memory.scratch(("trace", name), shape, self.dtype) if for_now else memory.empty(shape, self.dtype)
@@ -80,10 +85,11 @@ class Forward:
         h = allocate("h", self.h_kept)
         c = allocate("c", self.c_kept) if self.has_memory else self.none
         gates = allocate("gates", self.gates_kept)
-        self._run(weights, x, y, start, end, h, c, gates, True, self.keeps_gates)
+        self._run(weights, x, y, start, end, h, c, gates, True, self.keeps_gates, dropout)
         return Trace(h, c, gates)
 
-    def _run(self, weights, x, y, start, end, h, c, gates, keep, keep_gates):
+    def _run(self, weights, x, y, start, end, h, c, gates, keep, keep_gates, dropout=None):
+        self.masks.draw(dropout)
         states = _with_memory(start, end, self.no_state)
         common = x, y, *states, self.state, h, c, gates, *weights, self.fixed
         _run_parts(self.kernel, common, len(self.parts), self.slices, keep, keep_gates)
@@ -97,7 +103,9 @@ class Backward:
         self.dtype, self.slices, self.state, self.no_state = dtype, slices, state, np.empty((0, B, H), dtype)
         self.da_shape = schedule.rows, len(cell.da_places) * H + (size if cell.is_projected else 0)
         widths = ("dh", size), ("dc", H), ("d_operand", H)
+        self.masks = Masks(cell, schedule.order, size, dtype)
         self.scratch = [memory.scratch(name, (B, padded(width, dtype)), dtype) for name, width in widths]
+        self.scratch.append(self.masks.array)
         self.parts = []
         for part in schedule.parts:
             where = schedule.user_rows(direction), schedule.order, part.active, part.starts
@@ -110,16 +118,17 @@ class Backward:
         has_extras = cell.is_projected or cell.peephole_gates
         self.extra_gradients = ExtraGradients(cell, schedule, H, size, dtype) if has_extras else None
 
-    def whole(self, weights, trace, x, dy, d_end, d_start, dx, gradients, extras):
+    def whole(self, weights, trace, x, dy, d_end, d_start, dx, gradients, extras, dropout=None):
         """x (_,_,I)  dy (_,_,D*H) -> dx (_,_,I)  d_start  gradients: W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (1,G*H)"""
         sums = Sums(gradients, extras)
-        self(weights, trace, x, dy, d_end, d_start, dx, sums, True)
+        self(weights, trace, x, dy, d_end, d_start, dx, sums, True, dropout)
         sums.finish()
 
-    def __call__(self, weights, trace, x, dy, d_end, d_start, dx, sums, begin):
+    def __call__(self, weights, trace, x, dy, d_end, d_start, dx, sums, begin, dropout=None):
         """x (_,_,I)  dy (_,_,D*H), its columns of this direction  d_end of the states
         -> dx (_,_,I), added to in the second direction  d_start of the states  sums, from zero with `begin`
         """
+        self.masks.draw(dropout)
         da = memory.scratch("da", self.da_shape, self.dtype)
         states = _with_memory(d_end, d_start, self.no_state)
         common = dy, *states, self.state, trace.h, trace.c, trace.gates, da, weights.W_hh, self.fixed

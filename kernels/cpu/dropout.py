@@ -101,7 +101,21 @@ def dropout_of_entries(y, probability, seed, key, layer):
 
 
 def _drop(rows, inner, at, probability, seed, key, layer):
-    mixed = np.random.SeedSequence(seed, spawn_key=(key,)).generate_state(2, np.uint32).astype(np.uint64)
-    threshold = np.uint64(round(probability * 2**32))
-    scale = rows.dtype.type(1.0 / (1.0 - probability))
-    _scale_rows(rows, inner, np.array(at, np.int64), np.uint64(layer), mixed[0], mixed[1], threshold, scale)
+    threshold, scale = threshold_of(probability), scale_of(probability, rows.dtype)
+    _scale_rows(rows, inner, np.array(at, np.int64), np.uint64(layer), *key_words(seed, key), threshold, scale)
+
+
+def key_words(seed, key):
+    """Philox' key, two numbers."""
+    first, second = np.random.SeedSequence(seed, spawn_key=(key,)).generate_state(2, np.uint32).astype(np.uint64)
+    return first, second
+
+
+def threshold_of(probability):
+    """Below which a random number drops its entry."""
+    return np.uint64(round(probability * 2**32))
+
+
+def scale_of(probability, dtype):
+    """Of what is not dropped."""
+    return dtype.type(1.0 / (1.0 - probability))

@@ -29,8 +29,8 @@ class ExtraGradients:
             states = after if gate == gates[-1] else self.schedule.canonical_before
             peephole_gradient(da, gate * self.H, trace.c, rows, states, cuts, sums.peepholes, number, begin)
         if self.workers:
-            at_dh, at_m = (len(self.cell.da_places) * self.H, (self.cell.gates_kept - 1) * self.H)
-            common = da, at_dh, trace.gates, at_m, rows, cuts, sums.W_hr, self.H, begin
+            behind = len(self.cell.da_places) * self.H  # the gates
+            common = da, behind, trace.gates, behind, rows, cuts, sums.W_hr, self.H, begin
             calls = [(*common, *own, n, self.workers) for n, own in enumerate(self.scratch)]
             if self.workers == 1:
                 projection_gradient(*calls[0])

@@ -27,7 +27,7 @@ BLOCK = 8 * TILE_ROWS  # columns of da at a time: whole vectors, and tiles that 
 @jit
 def weight_gradients(
     x, x_rows, h, gates, h_rows, da, rows, cuts, places, H,
-    dW_ih, dW_hh, db_ih, db_hh, x_panels, h_panels, reset_panels, da_block, begin, worker, workers,
+    dW_ih, dW_hh, db_ih, db_hh, x_panels, h_panels, operand_panels, da_block, begin, worker, workers,
 ):  # fmt: skip
     """x (R,I)[x_rows]  h (B+P,Hp)[h_rows]  gates (P,G*H)[rows]  da (P,N)[rows]
     -> dW_ih (G*H,Ip)  dW_hh (G*H,Hp)  db_ih, db_hh (1,G*H) += sums over rows; begun from zero with `begin`
@@ -53,16 +53,16 @@ def weight_gradients(
             own, end = max(first - place * H, 0), min(last - place * H, H)
             if own >= end:
                 continue
-            gate_ih, gate_hh, reset = places[place, 0], places[place, 1], places[place, 2]
-            if reset >= 0:
-                fill_panels(gates, rows, cut, depth, reset, H, reset_panels)
+            gate_ih, gate_hh, operand = places[place, 0], places[place, 1], places[place, 2]
+            if operand >= 0:
+                fill_panels(gates, rows, cut, depth, operand, H, operand_panels)
             for r in range(own, end, BLOCK):
                 units = min(BLOCK, end - r)
                 fill_block(da, rows, cut, depth, place * H + r, units, da_block)
                 if gate_ih >= 0:
                     add_block(dW_ih, gate_ih * H + r, units, da_block, x_panels, depth)
                 if gate_hh >= 0:
-                    panels = reset_panels if reset >= 0 else h_panels
+                    panels = operand_panels if operand >= 0 else h_panels
                     add_block(dW_hh, gate_hh * H + r, units, da_block, panels, depth)
             if gate_ih >= 0:
                 _add_bias(da, rows, cut, depth, place * H, own, end, db_ih, gate_ih * H)
@@ -161,7 +161,7 @@ read_fixed = FIXED.reader
 def all_gradients(x, dx, h, gates, da, W_ih, dW_ih, dW_hh, db_ih, db_hh, fixed, part, begin):
     """x (_,_,I)  da (P,N)  fixed (workers,n)[part] -> dx (_,_,I) by `input_gradient`, others by `weight_gradients`"""
     (
-        index, x_rows, h_rows, rows, cuts, places, d_rows, x_panels, h_panels, reset_panels, da_block,
+        index, x_rows, h_rows, rows, cuts, places, d_rows, x_panels, h_panels, operand_panels, da_block,
         add, H, worker, workers,
     ) = read_fixed(fixed, part, x)  # fmt: skip
     x_all = x.reshape((x.shape[0] * x.shape[1], x.shape[2]))
@@ -169,5 +169,5 @@ def all_gradients(x, dx, h, gates, da, W_ih, dW_ih, dW_hh, db_ih, db_hh, fixed, 
     input_gradient(W_ih, da, index, d_rows, dx_all, add, worker, workers)
     weight_gradients(
         x_all, x_rows, h, gates, h_rows, da, rows, cuts, places, H,
-        dW_ih, dW_hh, db_ih, db_hh, x_panels, h_panels, reset_panels, da_block, begin, worker, workers,
+        dW_ih, dW_hh, db_ih, db_hh, x_panels, h_panels, operand_panels, da_block, begin, worker, workers,
     )  # fmt: skip

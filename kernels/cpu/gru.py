@@ -5,15 +5,17 @@ the last two. The tape keeps n, r, z, q. Other names are those of `lstm.py`; the
 """
 
 from fastgate.kernels.cpu.matmul import accumulate
+from fastgate.kernels.cpu.recurrent_dropout import multiply_masked
 from fastgate.kernels.cpu.simd import lanes_of, load, store
 from fastgate.kernels.cpu.tail import load_some, store_some
 from fastgate.kernels.jit import jit
 
 
-def make_steps(cell, cell_vjp, variant):
+def make_steps(cell, cell_vjp, variant, *, masked=False):
     @jit(variant=variant, inline=True)
     def step_forward(
-        a, at, h, before, after, c, memory_before, memory_after, W_hh, unit, units, size, rows, gates, row, keep
+        a, at, h, before, after, c, memory_before, memory_after, W_hh, unit, units, size, rows, gates, row, keep,
+        masks, first,
     ):  # fmt: skip
         """a (A,M)[at] holding W_ih x + b, and b_hn in q  h (S,Hp)[before]  W_hh panels r, z; n -> h[after]
 
@@ -21,14 +23,18 @@ def make_steps(cell, cell_vjp, variant):
         """
         H, width = size, lanes_of(h)
         at_r = -(-units // width) * width
-        at_q = at_r - (-2 * units // width) * width
-        accumulate(a, at, at_r, h, before, 0, W_hh, 0, W_hh.shape[0], 0, size, rows)
+        next_gate = at_r if masked else units
+        at_q = at_r - (-2 * next_gate // width) * width
+        if masked:
+            multiply_masked(a, at, at_r, h, before, 0, masks, first, W_hh, 0, 3, H, H, rows, gates, row, 4 * H)
+        else:
+            accumulate(a, at, at_r, h, before, 0, W_hh, 0, W_hh.shape[0], 0, size, rows)
         for m in range(rows):
             for u in range(0, units, width):
                 count, own = units - u, unit + u
                 a_n = load_some(a, at + m, u, count)
                 a_r = load_some(a, at + m, at_r + u, count)
-                a_z = load_some(a, at + m, at_r + units + u, count)
+                a_z = load_some(a, at + m, at_r + next_gate + u, count)
                 q = load_some(a, at + m, at_q + u, count)
                 h_next, n, r, z = cell(a_n, a_r, a_z, q, load(h, before + m, own))
                 store(h, after + m, own, h_next)
@@ -40,7 +46,8 @@ def make_steps(cell, cell_vjp, variant):
 
     @jit(variant=variant, inline=True)
     def step_backward(
-        dy, dy_column, index, dh, dc, d_reset, first, gates, row, h, before, after, c, da, W_hh, unit, units, rows
+        dy, dy_column, index, dh, dc, d_reset, first, gates, row, h, before, after, c, da, W_hh, unit, units, rows,
+        masks,
     ):  # fmt: skip
         """dy (R,L)[index[row:], dy_column:]  dh (B,Hp)[first]  gates (P,4H)[row]  h (S,Hp)[before]
         -> da (P,4H)[row] of n, r, z, q  dh

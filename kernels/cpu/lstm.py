@@ -11,21 +11,25 @@ A `coupled` cell has no gate f. Peepholes p are a group of `a` behind the gates,
 back they are rows of the panels, behind those of W_hh. A `projected` cell has h = W_hr m of fewer units than c, where m
 is what others call h: a group of `a` as well, and kept by the tape behind the gates. A step then has two phases and is
 never cut into slices of units; panels of W_hr follow those of W_hh, and `da` keeps dh of every step behind the gates.
+A `masked` cell has masks, which no other reads, with `first` for their first row (`recurrent_dropout.py`).
 """
 
 from fastgate.kernels.cpu.matmul import accumulate
+from fastgate.kernels.cpu.recurrent_dropout import multiply_masked
 from fastgate.kernels.cpu.simd import lanes_of, load, store, zero_of
 from fastgate.kernels.cpu.tail import load_some, store_some
 from fastgate.kernels.jit import jit
 
 
-def make_steps(cell, cell_vjp, variant, *, coupled=False, peepholes=False, projected=False):
+def make_steps(cell, cell_vjp, variant, *, coupled=False, peepholes=False, projected=False, masked=False):
     G, O, COUNT = (1, 2, 3) if coupled else (2, 3, 4)  # places of the gates g and o, and how many there are
+    KEPT = COUNT + projected  # gates before the operands of a masked cell
     P_O = O - 1 if peepholes else -1  # place of the last peephole
 
     @jit(variant=variant, inline=True)
     def step_forward(
-        a, at, h, before, after, c, memory_before, memory_after, W_hh, unit, units, size, rows, gates, row, keep
+        a, at, h, before, after, c, memory_before, memory_after, W_hh, unit, units, size, rows, gates, row, keep,
+        masks, first,
     ):  # fmt: skip
         """a (A,M)[at] holding W_ih x + b  h (S,Hp)[before]  c[memory_before]  W_hh panels
         -> h[after]  c[memory_after]
@@ -34,17 +38,24 @@ def make_steps(cell, cell_vjp, variant, *, coupled=False, peepholes=False, proje
         """
         width = lanes_of(h)
         H = units if projected else size
-        at_p = -(-COUNT * units // width) * width
+        # A masked cell has each gate in a group of its own.
+        next_gate = -(-units // width) * width if masked else units
+        at_p = -(-COUNT * next_gate // width) * width
         at_m = at_p - (-(P_O + 1) * units // width) * width
         panels = at_p // width if projected else W_hh.shape[0]
-        accumulate(a, at, 0, h, before, 0, W_hh, 0, panels, 0, size, rows)
+        if masked:
+            multiply_masked(
+                a, at, 0, h, before, 0, masks, first, W_hh, 0, COUNT, H, size, rows, gates, row, KEPT * H
+            )  # fmt: skip
+        else:
+            accumulate(a, at, 0, h, before, 0, W_hh, 0, panels, 0, size, rows)
         for n in range(rows):
             for u in range(0, units, width):
                 count, own = units - u, unit + u
                 c_prev = load(c, memory_before + n, own)
                 a_i = load_some(a, at + n, u, count)
-                a_g = load_some(a, at + n, G * units + u, count)
-                a_o = load_some(a, at + n, O * units + u, count)
+                a_g = load_some(a, at + n, G * next_gate + u, count)
+                a_o = load_some(a, at + n, O * next_gate + u, count)
                 if peepholes:
                     p_i = load_some(a, at + n, at_p + u, count)
                     p_o = load_some(a, at + n, at_p + P_O * units + u, count)
@@ -54,7 +65,7 @@ def make_steps(cell, cell_vjp, variant, *, coupled=False, peepholes=False, proje
                     else:
                         h_next, c_next, i, g, o = cell(a_i, a_g, a_o, c_prev)
                 else:
-                    a_f = load_some(a, at + n, units + u, count)
+                    a_f = load_some(a, at + n, next_gate + u, count)
                     if peepholes:
                         p_f = load_some(a, at + n, at_p + units + u, count)
                         h_next, c_next, i, f, g, o = cell(a_i, a_f, a_g, a_o, c_prev, p_i, p_f, p_o)
@@ -82,7 +93,8 @@ def make_steps(cell, cell_vjp, variant, *, coupled=False, peepholes=False, proje
 
     @jit(variant=variant, inline=True)
     def step_backward(
-        dy, dy_column, index, dh, dc, dm, first, gates, row, h, before, after, c, da, W_hh, unit, units, rows
+        dy, dy_column, index, dh, dc, dm, first, gates, row, h, before, after, c, da, W_hh, unit, units, rows,
+        masks,
     ):  # fmt: skip
         """dy (R,L)[index[row:], dy_column:]  dh, dc (B,Hp)[first]  gates (P,4H)[row]  c (S,Hp)  W_hh panels
         -> da (P,4H)[row] of i, f, g, o  dc  dh, zero

@@ -2,8 +2,8 @@
 
 Sequences are sorted by falling length (their place is the *rank*) and the ranks cut into parts, one per worker. The
 rows of a part lie one after the other, step by step, each step with the ranks still running: dense and time-major, with
-no padding, so kernels know neither lengths nor directions. A reverse direction runs each sequence from its own last
-element.
+no padding, so kernels know neither lengths, masks nor directions. A reverse direction runs each sequence from its own
+last element.
 """
 
 from functools import cached_property, lru_cache
@@ -30,15 +30,17 @@ class Part(NamedTuple):
 class Schedule:
     """The rows of `lengths` (B,) sequences inside a user's array of B x T rows, cut into at most `parts` parts.
 
-    Only steps [start, stop) of each sequence, in the direction it is run; all of them by default.
+    A sequence has its first steps, or those at its `times` (P,), one sequence's after the other's and each in order: a
+    mask is that. Only steps [start, stop) of each sequence, in the direction it is run; all of them by default.
     """
 
-    def __init__(self, lengths, T, batch_first, parts, start=0, stop=None):
+    def __init__(self, lengths, T, batch_first, parts, start=0, stop=None, times=None):
         self.order = np.argsort(-lengths, kind="stable")  # rank -> the user's sequence
         self.whole_lengths = lengths[self.order]
         self.start, self.stop = start, T if stop is None else stop
         self.lengths = np.clip(self.whole_lengths - start, 0, self.stop - start)
         self.batch_first, self.steps = batch_first, T
+        self.times, self._first_times = times, None if times is None else np.cumsum(lengths) - lengths
         self.recurs = False  # whether the same object may come again
         self.batch_stride, self.time_stride = (T, 1) if batch_first else (1, lengths.size)
         self.rows = int(self.lengths.sum())
@@ -65,7 +67,7 @@ class Schedule:
         for first in range(0, max(1, longest), steps):
             last = min(first + steps, longest)
             if not equal:
-                yield Schedule(lengths, self.steps, self.batch_first, parts, first, last), 0
+                yield Schedule(lengths, self.steps, self.batch_first, parts, first, last, self.times), 0
                 continue
             if whole is None or last - first < steps:
                 whole = Schedule(np.full_like(lengths, last - first), self.steps, self.batch_first, parts)
@@ -94,14 +96,18 @@ class Schedule:
 
     @cached_property
     def _forward(self):
-        rank, time = self._places
-        return self.order[rank] * self.batch_stride + (self.start + time) * self.time_stride
+        return self._rows_at(self.start + self._places[1])
 
     @cached_property
     def _reverse(self):
         rank, time = self._places
-        time = self.whole_lengths[rank] - 1 - self.start - time
-        return self.order[rank] * self.batch_stride + time * self.time_stride
+        return self._rows_at(self.whole_lengths[rank] - 1 - self.start - time)
+
+    def _rows_at(self, step):
+        """(P,) the user's rows, of each row's sequence that of its own step."""
+        sequence = self.order[self._places[0]]
+        time = step if self.times is None else self.times[self._first_times[sequence] + step]
+        return sequence * self.batch_stride + time * self.time_stride
 
     @cached_property
     def canonical(self):

@@ -17,6 +17,7 @@ from numba.np.numpy_support import from_dtype
 from fastgate.kernels.cpu.fixed import INDEX, MATRIX, NUMBER, Fixed
 from fastgate.kernels.cpu.matmul import accumulate, project
 from fastgate.kernels.cpu.quantize import depth_of
+from fastgate.kernels.cpu.recurrent_dropout import add_masked
 from fastgate.kernels.cpu.rows import gather, scatter
 from fastgate.kernels.cpu.simd import lanes_of, load, store
 from fastgate.kernels.cpu.states import enter_state, leave_state
@@ -24,8 +25,8 @@ from fastgate.kernels.cpu.turns import end_turn, next_turn
 from fastgate.kernels.jit import jit, sealed
 
 # What a part of a schedule always takes along, in the order of the kernels' first lines.
-FORWARD_FIXED = Fixed(*[INDEX] * 6, *[MATRIX] * 2, *[NUMBER] * 7)
-BACKWARD_FIXED = Fixed(*[INDEX] * 4, *[MATRIX] * 3, *[NUMBER] * 8)
+FORWARD_FIXED = Fixed(*[INDEX] * 6, *[MATRIX] * 3, *[NUMBER] * 7)
+BACKWARD_FIXED = Fixed(*[INDEX] * 4, *[MATRIX] * 4, *[NUMBER] * 8)
 read_forward, read_backward = FORWARD_FIXED.reader, BACKWARD_FIXED.reader
 
 
@@ -57,10 +58,12 @@ def make_forward(step_forward, variant):
 
         keep: h, c (B+P,Hp) keep every state, else h (2B,Hp), c (B,Hp).
         fixed (parts,n)[part]: of these begins (T) is the step from which on the input's product is
-        computed together with that of this step, and x_rows (S*A,I), a (S*A,M) are scratch
+        computed together with that of this step, x_rows (S*A,I), a (S*A,M) are scratch, and masks
+        (B,K*Sp) a masked cell's
         """
         (
-            index, order, lengths, active, starts, begins, x_rows, a, y_column, H, size, first, last, row, slice_units,
+            index, order, lengths, active, starts, begins, x_rows, a, masks, y_column, H, size, first, last, row,
+            slice_units,
         ) = read_forward(fixed, part, x)  # fmt: skip
         x_all = x.reshape((x.shape[0] * x.shape[1], x.shape[2]))
         y_all = y.reshape((y.shape[0] * y.shape[1], y.shape[2]))
@@ -98,6 +101,7 @@ def make_forward(step_forward, variant):
                 step_forward(
                     a, scratch + starts[step] - starts[begin], h, before, after, c, memory_before, memory_after,
                     part_of(W_hh, piece, slices), unit, units, size, active[step], gates, own, keep_gates,
+                    masks, first,
                 )  # fmt: skip
                 if y_all.shape[0] > 0:
                     scatter(h, after, unit, index, own, active[step], h_units, y_all, y_column + unit)
@@ -117,7 +121,7 @@ def make_forward(step_forward, variant):
     return forward
 
 
-def make_backward(step_backward, first_place, places, variant):
+def make_backward(step_backward, first_place, places, variant, masked):
     """`places` of da from `first_place` on are the gradient of the recurrent product."""
 
     @jit(variant=variant)
@@ -127,10 +131,11 @@ def make_backward(step_backward, first_place, places, variant):
         """dy (_,_,L)[index, dy_column:]  dh_end, dc_end (N,B,H)[state]  h, c, gates as kept  W_hh panels
         -> dh_start, dc_start (N,B,H)[state]  da (P,places*H)
 
-        fixed (parts,n)[part]: of these dh, dc, d_operand (B,Hp) are scratch
+        fixed (parts,n)[part]: of these dh, dc, d_operand (B,Hp) are scratch, and masks (B,K*Sp) a masked cell's
         """
         (
-            index, order, active, starts, dh, dc, d_operand, dy_column, H, size, first, last, row, slice_units, slices,
+            index, order, active, starts, dh, dc, d_operand, masks, dy_column, H, size, first, last, row, slice_units,
+            slices,
         ) = read_backward(fixed, part, dy)  # fmt: skip
         dy_all = dy.reshape((dy.shape[0] * dy.shape[1], dy.shape[2]))
         B, steps = order.size, active.size
@@ -146,6 +151,11 @@ def make_backward(step_backward, first_place, places, variant):
             if turn == 0:
                 enter_state(dh_end, state, order, first, last, unit, h_units, dh)
                 enter_state(dc_end, state, order, first, last, unit, units, dc)
+            elif masked:
+                add_masked(
+                    dh, first, masks, da, row + starts[step + 1], first_place * H, W_hh, places, H, size,
+                    active[step + 1], d_operand,
+                )  # fmt: skip
             else:  # what the step after this one sends back through W_hh
                 accumulate(
                     dh, first, unit, da, row + starts[step + 1], first_place * H,
@@ -157,7 +167,7 @@ def make_backward(step_backward, first_place, places, variant):
                 before = first if step == 0 else after - active[step - 1]
                 step_backward(
                     dy_all, dy_column, index, dh, dc, d_operand, first, gates, own, h, before, after, c, da, W_hh,
-                    unit, units, active[step],
+                    unit, units, active[step], masks,
                 )  # fmt: skip
             else:
                 for rank in range(first, last):
@@ -197,7 +207,7 @@ def make_step(step_forward, variant):
                 _pad(h_start, layer, states, 0)
                 _pad(c_start, layer, states, 2 * B)
                 begin_gates(a, 0, x, 0, W_ih, bias, B)
-                step_forward(a, 0, states, 0, B, states, 2 * B, 2 * B, W_hh, 0, H, size, B, a, 0, False)
+                step_forward(a, 0, states, 0, B, states, 2 * B, 2 * B, W_hh, 0, H, size, B, a, 0, False, a, 0)
                 _unpad(states, B, h_end, layer)
                 _unpad(states, 2 * B, c_end, layer)
                 x = h_end[layer]

@@ -4,6 +4,7 @@ The way back computes a stretch once more, this time keeping everything, and the
 that of one stretch and of the states between them (Chen et al. 2016, "Training deep nets with sublinear memory cost").
 """
 
+from functools import partial
 from math import isqrt
 from typing import NamedTuple
 
@@ -36,21 +37,25 @@ def steps_of_stretch(schedule, wanted):
     return max(1, -(-wanted // chunk)) * chunk
 
 
-def record_states(cell, weights, x, y, direction, start, end, schedule, slices, steps):
+def record_states(cell, weights, x, y, direction, start, end, schedule, slices, steps, dropout=None):
     """x (R,I)  start of the states (each (B,H)) -> y (R,D*H)  end; returns `Stretches`"""
     sizes = x.shape[1], start[-1].shape[1], start[0].shape[1], x.dtype
     ready = _Ready(Forward, cell, direction, slices, *sizes)
     starts = [tuple(state.copy() for state in start)]  # the tape must not refer to the user's
     for own, row in schedule.stretches(direction, steps):
         after = tuple(memory.empty(state.shape, state.dtype) for state in start)
-        ready(own)(weights, x[None, row:], y[None, row:], _stacked(starts[-1]), _stacked(after))
+        run = ready(own) if dropout is None else partial(ready(own).record, dropout=dropout, for_now=True)
+        run(weights, x[None, row:], y[None, row:], _stacked(starts[-1]), _stacked(after))
         starts.append(after)
     for last, state in zip(end, starts.pop(), strict=True):
         last[...] = state
     return Stretches(weights, steps, starts)
 
 
-def recompute(cell, weights, tape, x, dy, direction, d_end, d_start, dx, schedule, slices, gradients, extras):
+def recompute(
+    cell, weights, tape, x, dy, direction, d_end, d_start, dx, schedule, slices, gradients, extras,
+    dropout=None,
+):  # fmt: skip
     """x (R,I)  dy (R,D*H)  d_end of the states (each (B,H)) -> dx (R,I), added to in the second direction  d_start
     gradients and extras, as `direction.Backward` computes them
     """
@@ -60,10 +65,11 @@ def recompute(cell, weights, tape, x, dy, direction, d_end, d_start, dx, schedul
     pieces = zip(schedule.stretches(direction, tape.steps), tape.starts, strict=True)
     for (own, row), start in reversed(list(pieces)):
         ends = [memory.empty(state.shape, state.dtype) for state in start]
-        trace = forward(own).record(tape.weights, x[None, row:], no_y, _stacked(start), _stacked(ends), for_now=True)
+        states = _stacked(start), _stacked(ends)
+        trace = forward(own).record(tape.weights, x[None, row:], no_y, *states, dropout, for_now=True)
         before = d_start if start is tape.starts[0] else ends
         rows = x[None, row:], dy[None, row:], _stacked(d_end), _stacked(before), dx[None, row:]
-        backward(own)(weights, trace, *rows, sums, is_last)
+        backward(own)(weights, trace, *rows, sums, is_last, dropout)
         d_end, is_last = before, False
     sums.finish()
 

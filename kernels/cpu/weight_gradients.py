@@ -21,12 +21,12 @@ class RowGradients:
         rows = min(CHUNK, max(1, schedule.rows)), padded(input_size, dtype)
         orders = schedule.canonical_user_rows(direction), schedule.canonical_before, schedule.canonical
         common = schedule.user_rows(direction), *orders, schedule.chunks, places
-        has_reset = any(place.reset_place for place in cell.da_places)
+        has_operands = any(place.operand_place >= 0 for place in cell.da_places)
         self.kept = []  # what the words refer to
         for worker in range(workers):
             panels = [
                 panels_for(columns, dtype, worker, name)
-                for columns, name in ((input_size, "x"), (size, "h"), (H if has_reset else 0, "reset"))
+                for columns, name in ((input_size, "x"), (size, "h"), (H if has_operands else 0, "operand"))
             ]
             d_rows = memory.scratch(("d_rows", worker), rows, dtype)
             scratch = d_rows, *panels, block_for(dtype, worker)
@@ -52,7 +52,7 @@ def places_of(places, H):
         (
             place.input_gate,
             place.recurrent_gate,
-            place.reset_place * H if place.reset_place else -1,
+            place.operand_place * H if place.operand_place >= 0 else -1,
             place.has_bias and place.recurrent_gate >= 0,
         )
         for place in places

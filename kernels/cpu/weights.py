@@ -50,7 +50,7 @@ def pack_weights(cell, W_ih, W_hh, b_ih, b_hh, extras=NO_EXTRAS, slices=1):
     if not cell.has_single_bias:
         add_bias(b_hh, recurrent_rows, recurrent_starts, bias)
     if extras.peepholes is not None:
-        _, starts = bias_starts(cell.group_sizes, 1, H, width, slices)
+        _, starts = bias_starts(cell.group_sizes, len(cell.input_groups), H, width, slices)
         groups = (tuple(range(len(cell.peephole_gates))),)
         add_bias(extras.peepholes.reshape(-1), slice_columns(groups, H, width, slices), starts, bias)
     recurrent = forward_panels(W_hh, recurrent_rows)

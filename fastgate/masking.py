@@ -1,0 +1,129 @@
+"""From padding in the features themselves to a mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgate import _errors
+from fastgate._arrays import Array, as_any_floating, as_number
+from fastgate._frozen import Frozen
+from fastgate._masks import Mask, both
+from fastgate._tape import LayerGradients, PlainTape, read_gradient, without_params
+
+
+class Masking(Frozen):
+    """Says which steps are padding, those all of whose features equal `value`, and sets them to 0, as Keras does.
+
+    In a model, the recurrent layers behind it skip these steps, and `fit` does not count them.
+
+    Parameters
+    ----------
+    value : float
+        Finite. Compared in float32 if x is that.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the value is no finite number.
+
+    Examples
+    --------
+    >>> import numpy as np, fastgate as fg
+    >>> model = fg.Sequential(fg.Masking(-1.0), fg.LSTM(3, 5))
+    >>> x = np.array([[[1.0, 2.0, 3.0], [-1.0, -1.0, -1.0], [4.0, -1.0, 6.0]]])
+    >>> fg.Masking(-1.0).compute_mask(x)
+    array([[ True, False,  True]])
+    >>> model(x)[0, 1]
+    array([0., 0., 0., 0., 0.], dtype=float32)
+    """
+
+    def __init__(self, value: float = 0.0) -> None:
+        self.value = as_number("value", value)
+        if not np.isfinite(self.value):
+            raise _errors.wrong_value("value", "a finite number", value)
+        self._freeze()
+
+    def __call__(self, x: npt.ArrayLike) -> Array:
+        """x, with 0 in the steps that are padding.
+
+        Parameters
+        ----------
+        x : array_like, (..., features)
+
+        Returns
+        -------
+        ndarray, as x
+            In float32 if x is that, and else in float64.
+        """
+        own = _features(x)
+        return np.where(self._counting(own)[..., None], own, 0)
+
+    def forward(self, x: npt.ArrayLike) -> tuple[Array, PlainTape]:
+        """The same, with what `backward` needs.
+
+        Parameters
+        ----------
+        x : array_like, (..., features)
+
+        Returns
+        -------
+        y : ndarray, as x
+        tape : PlainTape
+        """
+        own = _features(x)
+        counting = self._counting(own)
+        y: Array = np.where(counting[..., None], own, 0)
+        return y, PlainTape(self, y.shape, y.dtype, (counting,))
+
+    def backward(self, tape: PlainTape, dy: npt.ArrayLike) -> LayerGradients:
+        """From the gradient in y to that in x: 0 where there is padding.
+
+        Parameters
+        ----------
+        tape : PlainTape
+        dy : array_like, the shape of y
+            Never read where there is padding.
+
+        Returns
+        -------
+        LayerGradients
+            ``x``, a fresh array; ``params`` is empty.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If dy is not shaped as y, or the tape is of another layer.
+        """
+        own, (counting,) = read_gradient(tape, self, dy), tape.kept
+        return without_params(np.where(counting[..., None], own, 0))
+
+    def compute_mask(self, x: npt.ArrayLike, mask: Any = None) -> Mask:
+        """Which steps count.
+
+        Parameters
+        ----------
+        x : array_like, (..., features)
+        mask : array_like of bool, (...), optional
+            Those that counted so far.
+
+        Returns
+        -------
+        ndarray of bool, (...)
+        """
+        return both(mask, self._counting(_features(x)))
+
+    def _counting(self, x: Array) -> Mask:
+        return np.asarray((x != self.value).any(axis=-1))
+
+    def __repr__(self) -> str:
+        return f"Masking({self.value:g})" if self.value else "Masking()"
+
+
+def _features(x: Any) -> Array:
+    own = as_any_floating("x", x)
+    if own.ndim == 0:
+        raise _errors.wrong_shape("x", "(..., features)", own.shape)
+    return own

@@ -1,0 +1,122 @@
+"""What a step that is skipped gives: the output of the last one that was not."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgate._arrays import Array, as_flag
+from fastgate._frozen import Frozen
+from fastgate._masks import as_mask, leading_shape, widened, with_steps
+from fastgate._tape import LayerGradients, PlainTape, read_gradient, without_params
+
+
+class RepeatPast(Frozen):
+    """At a masked step, what the last step before it was that is not masked; 0 where there is none.
+
+    That is what a recurrent layer of Keras gives at masked steps, where one of fastgate gives 0: put it behind one for
+    the same numbers. Without a mask it hands its input on. In a model it gets the mask, or lengths as a mask.
+
+    Parameters
+    ----------
+    batch_first : bool
+        Which axis of x (B, T, ...) or (T, B, ...) is time. Unbatched (T, features) it is the first.
+
+    Raises
+    ------
+    ValueError
+        If the option is no boolean.
+
+    Examples
+    --------
+    >>> import numpy as np, fastgate as fg
+    >>> x, mask = np.array([[1.0], [2.0], [3.0], [4.0]]), [False, True, False, True]
+    >>> fg.RepeatPast()(x, mask=mask)[:, 0]
+    array([0., 2., 2., 4.])
+    """
+
+    def __init__(self, batch_first: bool = True) -> None:
+        self.batch_first = as_flag("batch_first", batch_first)
+        self._freeze()
+
+    def __call__(self, x: npt.ArrayLike, *, mask: npt.ArrayLike | None = None) -> Array:
+        """Repeat what is past.
+
+        Parameters
+        ----------
+        x : array_like, (B, T, ...), or (T, B, ...) with ``batch_first=False``, or unbatched (T, features)
+            Never read where the mask is False.
+        mask : array_like of bool, (B, T), (T, B) or (T,), optional
+
+        Returns
+        -------
+        ndarray, as x
+            In float32 if x is that, and else in float64.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or shape.
+        """
+        return self.forward(x, mask=mask)[0]
+
+    def forward(self, x: npt.ArrayLike, *, mask: npt.ArrayLike | None = None) -> tuple[Array, PlainTape]:
+        """The same, with what `backward` needs.
+
+        Parameters
+        ----------
+        x, mask
+            As in calling the layer.
+
+        Returns
+        -------
+        y : ndarray, as x
+        tape : PlainTape
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or shape.
+        """
+        own, axis = with_steps(x, self.batch_first)
+        if mask is None:
+            return own, PlainTape(self, own.shape, own.dtype, (None, axis))
+        counting = as_mask(mask, leading_shape(own)).copy()
+        steps = np.arange(own.shape[axis]).reshape(-1, *(1,) * (counting.ndim - 1 - axis))
+        last = np.maximum.accumulate(np.where(counting, steps, -1), axis=axis)
+        y = np.take_along_axis(own, widened(np.maximum(last, 0), own), axis)
+        y[last < 0] = 0
+        return y, PlainTape(self, y.shape, y.dtype, (counting, axis))
+
+    def backward(self, tape: PlainTape, dy: npt.ArrayLike) -> LayerGradients:
+        """From the gradient in y to that in x: to that of its step each adds those of the steps that repeat it.
+
+        Parameters
+        ----------
+        tape : PlainTape
+        dy : array_like, the shape of y
+
+        Returns
+        -------
+        LayerGradients
+            ``x``, a fresh array, 0 where the mask is False; ``params`` is empty.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If dy is not shaped as y, or the tape is of another layer.
+        """
+        own, (counting, axis) = read_gradient(tape, self, dy), tape.kept
+        dx = own.copy()
+        if counting is None:
+            return without_params(dx)
+        steps, here = np.moveaxis(dx, axis, 0), np.moveaxis(counting, axis, 0)
+        for t in range(len(steps) - 1, -1, -1):
+            skipped = ~here[t]
+            if t:
+                steps[t - 1] += np.where(widened(skipped, steps[t]), steps[t], 0)
+            steps[t][skipped] = 0
+        return without_params(dx)
+
+    def __repr__(self) -> str:
+        return f"RepeatPast({'' if self.batch_first else 'batch_first=False'})"

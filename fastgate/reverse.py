@@ -1,0 +1,106 @@
+"""Sequences run backwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgate._arrays import Array, as_flag
+from fastgate._frozen import Frozen
+from fastgate._masks import Mask, as_mask, leading_shape, with_steps
+from fastgate._tape import LayerGradients, PlainTape, read_gradient, without_params
+
+
+class Reverse(Frozen):
+    """The steps in reversed order, those of the whole padded axis: a layer behind it runs as Keras' `go_backwards`.
+
+    In a model the mask is reversed with them; so are lengths, which thereby become a mask: padding is now in front.
+
+    Parameters
+    ----------
+    batch_first : bool
+        Which axis of x (B, T, ...) or (T, B, ...) is time. Unbatched (T, features) it is the first.
+
+    Raises
+    ------
+    ValueError
+        If the option is no boolean.
+    """
+
+    def __init__(self, batch_first: bool = True) -> None:
+        self.batch_first = as_flag("batch_first", batch_first)
+        self._freeze()
+
+    def __call__(self, x: npt.ArrayLike) -> Array:
+        """Reverse the steps.
+
+        Parameters
+        ----------
+        x : array_like, (B, T, ...), or (T, B, ...) with ``batch_first=False``, or unbatched (T, features)
+
+        Returns
+        -------
+        ndarray, as x
+            A fresh array, in float32 if x is that, and else in float64.
+        """
+        own, axis = with_steps(x, self.batch_first)
+        return _reversed(own, axis)
+
+    def forward(self, x: npt.ArrayLike) -> tuple[Array, PlainTape]:
+        """The same, with what `backward` needs.
+
+        Parameters
+        ----------
+        x : array_like, as in calling the layer
+
+        Returns
+        -------
+        y : ndarray, as x
+        tape : PlainTape
+        """
+        own, axis = with_steps(x, self.batch_first)
+        return _reversed(own, axis), PlainTape(self, own.shape, own.dtype, (axis,))
+
+    def backward(self, tape: PlainTape, dy: npt.ArrayLike) -> LayerGradients:
+        """From the gradient in y to that in x.
+
+        Parameters
+        ----------
+        tape : PlainTape
+        dy : array_like, the shape of y
+
+        Returns
+        -------
+        LayerGradients
+            ``x``, a fresh array; ``params`` is empty.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If dy is not shaped as y, or the tape is of another layer.
+        """
+        return without_params(_reversed(read_gradient(tape, self, dy), tape.kept[0]))
+
+    def compute_mask(self, x: npt.ArrayLike, mask: Any = None) -> Mask | None:
+        """The mask, reversed as well.
+
+        Parameters
+        ----------
+        x : array_like, as in calling the layer
+        mask : array_like of bool, (B, T), (T, B) or (T,), optional
+
+        Returns
+        -------
+        ndarray of bool, as the mask; or None
+        """
+        own, axis = with_steps(x, self.batch_first)
+        return None if mask is None else _reversed(as_mask(mask, leading_shape(own)), axis)
+
+    def __repr__(self) -> str:
+        return f"Reverse({'' if self.batch_first else 'batch_first=False'})"
+
+
+def _reversed(array: Array, axis: int) -> Array:
+    return np.array(np.flip(array, axis), order="C")
