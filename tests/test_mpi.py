@@ -10,7 +10,7 @@ import time
 import pytest
 from kernel_tools import ROOT, run_python
 
-LIMIT = 300.0  # seconds until a job that hangs is a failure; compiling everything takes one of a busy machine
+LIMIT = 600.0  # seconds until a job that hangs is a failure; on a busy machine compiling alone may take minutes
 # Nothing but sums in another order: of float32 gradients, through a dozen steps of Adam with rate 0.01.
 TOLERANCE = {"float64": 1e-12, "float32": 2e-6}
 
