@@ -118,6 +118,12 @@ def missing_extra(package: str, extra: str, purpose: str) -> ImportError:
     return ImportError(f"{package} is needed {purpose}: pip install {package} (or fastgate with the extra '{extra}')")
 
 
+def no_mpi(problem: object) -> RuntimeError:
+    return RuntimeError(
+        f"distributed: mpi4py finds no MPI ({problem}); install one, as with apt-get install openmpi-bin"
+    )
+
+
 def nothing_counts(names: Iterable[str]) -> ValueError:
     return ValueError(f"{', '.join(names)}: expected at least one entry that counts, got none")
 

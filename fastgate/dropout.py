@@ -119,8 +119,7 @@ class Dropout(Frozen):
     def _drop(self, y: Array, key: int) -> Array:
         """In place."""
         if y.size:
-            rows = y.reshape(-1, y.shape[-1] if y.ndim else 1)
-            cpu.dropout(rows, cpu.uniform_schedule(1, rows.shape[0], True, 1), self.p, self.seed, key, APART)
+            cpu.dropout_of_entries(y, self.p, self.seed, key, APART)
         return y
 
     def __repr__(self) -> str:

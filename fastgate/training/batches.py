@@ -110,11 +110,23 @@ class Samples:
         first = len(self) - min(max(1, round(len(self) * fraction)), len(self) - 1)
         return self.part(0, first, seed=self._seed), self.part(first, len(self), seed=None)
 
+    @property
+    def is_regular(self) -> bool:
+        """Whether all samples have the same number of steps, so that a part of a batch has those of the batch."""
+        return not any(isinstance(column, SequencesColumn) for column in self._x)
+
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        return (batch for _, batch in self.shares(number, start))
+
+    def shares(
+        self, number: int, start: int, share: Callable[[slice], slice] = lambda rows: rows
+    ) -> Iterator[tuple[slice, Batch]]:
+        """Where in the order of an epoch its batches lie, and of each the part that is one's share."""
         order = None if self._seed is None else epoch_order(self._seed, number, len(self))
         for first in range(start * self._batch_size, len(self), self._batch_size):
-            rows = slice(first, first + self._batch_size)
-            yield self.take(rows if order is None else order[rows])
+            rows = slice(first, min(first + self._batch_size, len(self)))
+            own = share(rows)
+            yield rows, self.take(own if order is None else order[own])
 
     def take(self, rows: Rows) -> Batch:
         """Some of the samples as one batch."""

@@ -79,6 +79,32 @@ def not_finite(step: int, epoch: int, what: str, where: str) -> NonFiniteError:
     )
 
 
+def other_rank(rank: int, failure: str) -> RuntimeError:
+    return RuntimeError(f"distributed: rank {rank} has failed: {failure}")
+
+
+def other_arguments(rank: int, name: str, first: object, other: object) -> ValueError:
+    return ValueError(
+        f"distributed: rank {rank} has {name} {other!r}, rank 0 has {first!r}; call fit with the same model, data and"
+        " arguments in all processes"
+    )
+
+
+def other_parameters() -> RuntimeError:
+    return RuntimeError(
+        "distributed: the parameters are not the same in all processes any more; a callback that changes the model or"
+        " the optimiser must do so in all of them"
+    )
+
+
+def unequal_batches() -> ValueError:
+    return ValueError("distributed: x gives more batches in one process than in another; it must give all the same")
+
+
+def rank_failed(rank: int, size: int, failure: str) -> str:
+    return f"fit: rank {rank} of {size} has failed, and ends all of them: {failure}"
+
+
 def folder_in_use(folder: object) -> RuntimeError:
     return RuntimeError(f"checkpoint: another training writes into {str(folder)!r} now")
 

@@ -12,6 +12,7 @@ from fastgate._arrays import Array
 from fastgate._terminal import Interruption
 from fastgate.training import errors
 from fastgate.training.batches import Samples, Source
+from fastgate.training.group import Group
 from fastgate.training.layout import layout_of
 from fastgate.training.objective import Objective, Outputs, Sums
 from fastgate.training.sources import source_of
@@ -88,15 +89,21 @@ def evaluate(
 
 
 def measure(
-    model: Any, objective: Objective, source: Source, *, carries: bool = False, ctrl_c: Interruption | None = None
+    model: Any,
+    objective: Objective,
+    source: Source,
+    *,
+    carries: bool = False,
+    ctrl_c: Interruption | None = None,
+    group: Group | None = None,
 ) -> dict[str, float]:
-    """`evaluate` of what is checked already."""
+    """`evaluate` of what is checked already; by several processes, which have a share of each batch."""
     sums = Sums(objective, keeps_outputs=True)
     for found in outputs_of(model, objective, source, carries=carries):
         sums.add(*found)
         if ctrl_c is not None and ctrl_c.requested:
             raise KeyboardInterrupt
-    return sums.means()
+    return (sums if group is None else group.total(sums)).means()
 
 
 def outputs_of(

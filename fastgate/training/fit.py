@@ -8,12 +8,12 @@ from typing import Any
 from fastgate import _errors
 from fastgate._arrays import as_flag, as_size
 from fastgate._optimizer import Optimizer
-from fastgate._terminal import Interruption
 from fastgate.optimizers import OPTIMIZERS
 from fastgate.training import errors
 from fastgate.training.batches import Source
 from fastgate.training.callbacks import Callback, Run
 from fastgate.training.checkpoint import Checkpoints
+from fastgate.training.group import group_of
 from fastgate.training.history import History
 from fastgate.training.layout import layout_of
 from fastgate.training.lbfgs import minimize
@@ -53,6 +53,7 @@ def fit(
     resume: bool = False,
     stateful: bool | int = False,
     steps_per_epoch: int | None = None,
+    distributed: Any = None,
 ) -> History:
     """Train a model.
 
@@ -121,6 +122,9 @@ def fit(
         another: True. Not for bidirectional layers.
     steps_per_epoch : int, optional
         Of an iterable: how many batches make an epoch.
+    distributed : mpi4py communicator or True, optional
+        Train in all its processes together, which call `fit` with the same arguments; True is ``MPI.COMM_WORLD``. See
+        `fastgate.training.ranks`.
 
     Returns
     -------
@@ -137,65 +141,88 @@ def fit(
     RuntimeError
         If another training writes into `checkpoint`.
     """
-    layout = layout_of(model)
-    objective = Objective(loss, metrics, layout)
-    is_lbfgs = isinstance(optimizer, str) and optimizer == "lbfgs"
-    if isinstance(optimizer, str) and optimizer in OPTIMIZERS:
-        optimizer = OPTIMIZERS[optimizer]()  # type: ignore[call-arg]
-    is_object = not isinstance(optimizer, type) and all(hasattr(optimizer, name) for name in ("lr", "step"))
-    if not is_lbfgs and not is_object:
-        names = ", ".join(map(repr, [*OPTIMIZERS, "lbfgs"]))
-        raise _errors.wrong_type("optimizer", f"an optimiser, as fastgate.Adam(1e-3), or {names}", repr(optimizer))
-    own_seed = as_size("seed", seed, least=0) if as_flag("shuffle", shuffle) else None
-    options: dict[str, Any] = {"layout": layout, "batch_size": as_size("batch_size", batch_size), "stateful": stateful}
-    source = source_of(x, y, lengths, weights, **options, seed=own_seed, steps_per_epoch=steps_per_epoch)
-    source, other = split(source, validation, options)
-    carries, sums = stateful is not False, Sums(objective, keeps_outputs=is_lbfgs)
-    held_out = None if other is None else Validation(model, objective, other, carries=carries)
-    if held_out is None and len(sums.names) <= len(objective.metrics):
-        raise errors.unmeasured()
-    run = Run(model, optimizer, epochs=as_size("epochs", epochs, least=0), steps_per_epoch=source.steps)
-    called = _callbacks(early_stopping, callbacks, as_flag("progress", progress))
-    run.history.begin([*sums.names, *(held_out.columns if held_out else [])])
-    if held_out is not None and not isinstance(validation, (int, float)):  # a part of x is as x
-        held_out.check()
-    if is_lbfgs:
-        refused = {"clip_norm": clip_norm, "clip_value": clip_value, "stateful": stateful}
-        refused |= {"checkpoint": checkpoint, "resume": resume, "every": every}
-        return minimize(run, objective, source, held_out, called, refused)
-    stepper = Stepper(model, objective, optimizer, clip_norm=clip_norm, clip_value=clip_value, carries=carries)
-    if checkpoint is not None and not all(hasattr(optimizer, name) for name in ("state", "restore")):
-        raise _errors.wrong_type("optimizer", "one with state() and restore(), beside checkpoint", repr(optimizer))
-    with ExitStack() as stack:
-        saver = None
-        as_flag("resume", resume)
-        if checkpoint is not None:
-            checkpoints = stack.enter_context(Checkpoints(checkpoint, keep))
-            identity = identity_of(model, optimizer) | source.description()
-            identity |= {
-                "validation": None if other is None else other.description(),
-                "loss": objective.name,
-                "metrics": list(objective.metrics),
-                "batch_size": options["batch_size"],
-                "clip_norm": stepper.clip_norm,
-                "clip_value": stepper.clip_value,
-                "seed": own_seed,
-                "stateful": carries,
-            }
-            every = None if every is None else as_size("every", every)
-            saver = Saver(checkpoints, every, identity, run, stepper, sums, called)
-            if resume:
-                _check_resumable(source)
-                saver.go_on()
-            elif checkpoints.paths():
-                raise errors.holds_checkpoints(checkpoint)
-        elif resume or every is not None:
+    with group_of(distributed) as group, ExitStack() as stack:
+        layout = layout_of(model)
+        objective = Objective(loss, metrics, layout)
+        is_lbfgs = isinstance(optimizer, str) and optimizer == "lbfgs"
+        optimizer = optimizer if is_lbfgs else _as_optimizer(optimizer)
+        own_seed = as_size("seed", seed, least=0) if as_flag("shuffle", shuffle) else None
+        options: dict[str, Any] = {
+            "layout": layout,
+            "batch_size": as_size("batch_size", batch_size),
+            "stateful": stateful,
+        }
+        source = source_of(x, y, lengths, weights, **options, seed=own_seed, steps_per_epoch=steps_per_epoch)
+        source, other = split(source, validation, options)
+        source = group.share(source, time_first=layout.time_first)
+        other = None if other is None else group.share(other, time_first=layout.time_first)
+        carries, sums = stateful is not False, Sums(objective, keeps_outputs=is_lbfgs)
+        held_out = None if other is None else Validation(model, objective, other, group, carries=carries)
+        if held_out is None and len(sums.names) <= len(objective.metrics):
+            raise errors.unmeasured()
+        run = Run(model, optimizer, epochs=as_size("epochs", epochs, least=0), steps_per_epoch=source.steps)
+        called = _callbacks(early_stopping, callbacks, as_flag("progress", progress) and group.is_first)
+        run.history.begin([*sums.names, *(held_out.columns if held_out else [])])
+        if held_out is not None and not isinstance(validation, (int, float)):  # a part of x is as x
+            held_out.check()
+        if is_lbfgs:
+            refused = {"clip_norm": clip_norm, "clip_value": clip_value, "stateful": stateful}
+            refused |= {"checkpoint": checkpoint, "resume": resume, "every": every, "distributed": distributed}
+            return minimize(run, objective, source, held_out, called, refused)
+        limits = {"clip_norm": clip_norm, "clip_value": clip_value}
+        stepper = Stepper(model, objective, optimizer, group, **limits, carries=carries)
+        if checkpoint is not None and not all(hasattr(optimizer, name) for name in ("state", "restore")):
+            raise _errors.wrong_type("optimizer", "one with state() and restore(), beside checkpoint", repr(optimizer))
+        if as_flag("resume", resume):
+            _check_resumable(source)
+        if checkpoint is None and (resume or every is not None):
             raise _errors.wrong_value("checkpoint", "a folder, beside resume or every", checkpoint)
+        every = None if every is None else as_size("every", every)
+
+        def identity() -> dict[str, Any]:
+            return (
+                identity_of(model, optimizer)
+                | source.description()
+                | {
+                    "validation": None if other is None else other.description(),
+                    "loss": objective.name,
+                    "metrics": list(objective.metrics),
+                    "batch_size": options["batch_size"],
+                    "clip_norm": stepper.clip_norm,
+                    "clip_value": stepper.clip_value,
+                    "seed": own_seed,
+                    "stateful": carries,
+                }
+            )
+
+        group.begin(run, lambda: identity() | {"checkpoint": checkpoint is not None, "every": every}, called)
+        saver = None
+        if checkpoint is not None:
+            folder = group.on_first(lambda: _opened(stack, checkpoint, keep, resume=resume))
+            saver = Saver(folder, every, identity(), run, stepper, sums, called)
+            if resume:
+                saver.go_on()
         if isinstance(optimizer, Optimizer):  # one that goes on from a checkpoint has forgotten what it trained before
             optimizer.check_owners(model.params.layers)
-        ctrl_c = stack.enter_context(Interruption())
+        ctrl_c = stack.enter_context(group.interruption())
         Loop(run, stepper, sums, source, held_out, called, saver, ctrl_c).train()
     return run.history
+
+
+def _as_optimizer(optimizer: Any) -> Any:
+    if isinstance(optimizer, str) and optimizer in OPTIMIZERS:
+        return OPTIMIZERS[optimizer]()  # type: ignore[call-arg]
+    if isinstance(optimizer, type) or not all(hasattr(optimizer, name) for name in ("lr", "step")):
+        names = ", ".join(map(repr, [*OPTIMIZERS, "lbfgs"]))
+        raise _errors.wrong_type("optimizer", f"an optimiser, as fastgate.Adam(1e-3), or {names}", repr(optimizer))
+    return optimizer
+
+
+def _opened(stack: ExitStack, folder: Any, keep: int, *, resume: bool) -> Checkpoints:
+    checkpoints = stack.enter_context(Checkpoints(folder, keep))
+    if not resume and checkpoints.paths():
+        raise errors.holds_checkpoints(folder)
+    return checkpoints
 
 
 def _callbacks(early_stopping: Any, callbacks: Any, progress: bool) -> list[Callback]:

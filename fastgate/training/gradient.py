@@ -20,6 +20,7 @@ class Found(NamedTuple):
     given: Outputs
     gradients: NamedArrays | None
     state: Any  # the final state of the recurrent layers
+    batch_loss: float | None  # of the whole batch, of which the rest may tell but a share; None where nothing counts
 
 
 def loss_and_gradient(
@@ -33,7 +34,7 @@ def loss_and_gradient(
     given = objective.outputs(y, batch, tape.mask)
     weight = given.weight
     if not weight:
-        return Found(math.nan, weight, given, None, tape.state)
+        return Found(math.nan, weight, given, None, tape.state, None)
     loss, dy = objective.loss(given)
     objective.doubt(given)
     if not math.isfinite(loss):
@@ -43,4 +44,4 @@ def loss_and_gradient(
     if not is_finite(gradients.flat):
         where = first_in_backward(model, batch, dy, options)
         raise errors.not_finite(step, epoch, f"the loss is {loss:.4g}, but its gradient is not finite", where)
-    return Found(loss, weight, given, gradients, tape.state)
+    return Found(loss, weight, given, gradients, tape.state, loss)

@@ -25,6 +25,7 @@ class Batch(NamedTuple):
     y_lengths: Array | None = None  # of y, where its steps are those of x
     weights: Array | None = None
     carries: bool = False  # whether it continues the batch before, row by row
+    part: tuple[int, int, int] | None = None  # of a larger batch: its first row, how many, and those of all
 
 
 class Input(NamedTuple):

@@ -31,7 +31,7 @@ class Loop:
     ) -> None:
         self.run, self.stepper, self.sums = run, stepper, sums
         self.source, self.held_out, self.callbacks = source, held_out, callbacks
-        self.saver, self.ctrl_c = saver, ctrl_c
+        self.saver, self.ctrl_c, self.group = saver, ctrl_c, stepper.group
         # Parameters, optimiser, sums and position are changed one after the other: a checkpoint written in between
         # would have those of two moments, and what goes on from it would not come to the same bits.
         self._is_whole = True
@@ -49,11 +49,13 @@ class Loop:
                 self.saver.write()
             run.has_ended = True
         except KeyboardInterrupt:
+            self.group.check_interrupted()
             history.interrupted = True
             self.stepper.go_back()
             if self.saver is not None and self._is_whole:
                 self.saver.write()
-            warn(errors.interrupted(history.steps, None if self.saver is None else self.saver.path))
+            if self.group.is_first:
+                warn(errors.interrupted(history.steps, None if self.saver is None else self.saver.path))
         except errors.NonFiniteError as error:
             error.history = history
             raise
@@ -67,17 +69,20 @@ class Loop:
             done = self.stepper.step(batch, run.history.steps, run.epoch)
             if done.weight:
                 self.sums.add(done.loss, done.weight, done.given)
-                run.loss = done.loss
+            if done.batch_loss is not None:
+                run.loss = done.batch_loss
             run.step += 1
             run.history.steps += 1
             self._is_whole = True
             self._tell("on_step_end")
+            self.group.agree(run, after_epoch=False)
             if self.saver is not None:
                 self.saver.after_step()
             self._heed_ctrl_c()
             if run.history.stopped is not None:
                 return
-        row = self.sums.means()
+        self.group.end_epoch()
+        row = self.group.total(self.sums).means()
         if self.held_out is not None:
             row |= self.held_out.measure(self.ctrl_c)
         self._is_whole = False
@@ -86,6 +91,7 @@ class Loop:
         self.stepper.state = None
         run.epoch, run.step = run.epoch + 1, 0
         self._tell("on_epoch_end")
+        self.group.agree(run, after_epoch=True)
         self._is_whole = True
         if self.saver is not None:
             self.saver.after_epoch()

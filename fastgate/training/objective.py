@@ -149,6 +149,22 @@ class Sums:
                 found[name] = float(value)
         return found
 
+    def together(self, contents: Sequence[tuple[dict[str, Any], list[Outputs]]]) -> Sums:
+        """Those of several processes, each of which has measured a share of every batch: of each its `content`."""
+        whole = Sums(self._objective, keeps_outputs=bool(self._whole))
+        for state, kept in contents:
+            whole._loss += state["loss"]
+            whole._weight += state["weight"]
+            for name, sums in state["parts"].items():
+                known = whole._parts.get(name)
+                whole._parts[name] = sums if known is None else self._adding[name].add(known, sums)
+            whole._kept += kept
+        return whole
+
+    def content(self) -> tuple[dict[str, Any], list[Outputs]]:
+        """All that was added."""
+        return self.state(), self._kept
+
     def state(self) -> dict[str, Any]:
         """For checkpoints."""
         return {"loss": self._loss, "weight": self._weight, "parts": self._parts}

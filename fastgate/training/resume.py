@@ -23,6 +23,7 @@ class Saver:
     Parameters
     ----------
     checkpoints : Checkpoints
+        None in a process that is not the first of its group.
     every : int or None
         After how many steps there is one; None for after each epoch. There is one at the end, too.
     identity : dict
@@ -31,7 +32,7 @@ class Saver:
 
     def __init__(
         self,
-        checkpoints: Checkpoints,
+        checkpoints: Checkpoints | None,
         every: int | None,
         identity: dict[str, Any],
         run: Run,
@@ -42,7 +43,7 @@ class Saver:
         self._checkpoints, self._every, self._identity = (
             checkpoints,
             every,
-            json.loads(json.dumps(identity, default=_printed)),
+            json.loads(json.dumps(identity, default=printed)),
         )
         self._run, self._stepper, self._sums = run, stepper, sums
         self._callbacks = [callback for callback in callbacks if type(callback).state is not Callback.state]
@@ -62,7 +63,7 @@ class Saver:
 
     def write(self) -> None:
         """Write one, unless there is one of this very moment."""
-        run, history = self._run, self._run.history
+        run, history, group = self._run, self._run.history, self._stepper.group
         moment = run.epoch, run.step
         if moment == self._written:
             return
@@ -72,12 +73,12 @@ class Saver:
             "parameters": dict(run.model.params),
             "optimizer": run.optimizer.state(),
             "lr": [self._first_lr, _rate_of(run.optimizer)],
-            "carried": self._stepper.state,
-            "sums": self._sums.state(),
+            "carried": group.joined(self._stepper.state),
+            "sums": group.total(self._sums).state(),
             "history": {name: getattr(history, name) for name in ("columns", "steps", "seconds", "stopped")},
             "callbacks": self._kept_by_callbacks(),
         }
-        self.path = self._checkpoints.write(history.steps, state)
+        self.path = group.on_first(lambda: self._folder.write(history.steps, state))
         self._written = moment
 
     def check(self) -> None:
@@ -92,7 +93,8 @@ class Saver:
 
     def go_on(self) -> None:
         """From the last checkpoint, if there is one."""
-        found = self._checkpoints.newest()
+        group = self._stepper.group
+        found = group.from_first(lambda: self._folder.newest())
         if found is None:
             return
         self.path, state = found
@@ -104,19 +106,25 @@ class Saver:
         self._first_lr, lr = state["lr"]
         if not callable(run.optimizer.lr):
             run.optimizer.lr = lr
-        self._stepper.state = state["carried"]
-        self._sums.restore(state["sums"])
+        self._stepper.state = group.own(state["carried"])
+        if group.is_first:  # to which the shares of others are added
+            self._sums.restore(state["sums"])
         for name, value in state["history"].items():
             setattr(history, name, value)
         for callback, (_, kept) in zip(self._callbacks, state["callbacks"], strict=True):
             callback.restore(kept)
+
+    @property
+    def _folder(self) -> Checkpoints:
+        assert self._checkpoints is not None
+        return self._checkpoints
 
     def _compare(self, path: Path, state: dict[str, Any]) -> None:
         """Whether the checkpoint is of this training."""
         then = state["identity"] | {"callbacks": [name for name, _ in state["callbacks"]]}
         now = self._identity | {"callbacks": [type(callback).__name__ for callback in self._callbacks]}
         if then != now:
-            raise errors.other_training(path, *_difference(then, now))
+            raise errors.other_training(path, *difference(then, now))
         # A training that went on in the same process has the rate that it came to.
         if self._first_lr not in state["lr"]:
             raise errors.other_training(path, "learning rate", state["lr"][0], self._first_lr)
@@ -125,7 +133,7 @@ class Saver:
 def identity_of(model: Any, optimizer: Any) -> dict[str, Any]:
     """What model and optimiser are, but for numbers that change in training."""
     options = {name.lstrip("_"): value for name, value in vars(optimizer).items()}
-    kept = {name: _printed(value) for name, value in options.items() if name not in CHANGING}
+    kept = {name: printed(value) for name, value in options.items() if name not in CHANGING}
     return {
         "model": _config_of(model),
         "parameters": {name: [*array.shape, array.dtype.name] for name, array in model.params.items()},
@@ -137,7 +145,7 @@ def _config_of(model: Any) -> Any:
     try:
         return _without_idle_seeds(model.config())
     except (AttributeError, TypeError, ValueError):  # a layer of one's own need not have one
-        return _printed(model)
+        return printed(model)
 
 
 def _without_idle_seeds(config: Any) -> Any:
@@ -150,7 +158,7 @@ def _without_idle_seeds(config: Any) -> Any:
     return config
 
 
-def _difference(then: Any, now: Any) -> tuple[str, Any, Any]:
+def difference(then: Any, now: Any) -> tuple[str, Any, Any]:
     """Where two descriptions differ first, and what they say there."""
     if isinstance(then, dict) and isinstance(now, dict):
         names = [*now, *(name for name in then if name not in now)]
@@ -163,14 +171,14 @@ def _difference(then: Any, now: Any) -> tuple[str, Any, Any]:
         then, now = ("data" if isinstance(value, dict) else value for value in (then, now))
         return "", then, now
     name, *both = next((name, a, b) for name, a, b in pairs if a != b)
-    inside, *values = _difference(*both)
+    inside, *values = difference(*both)
     return f"{name} {inside}".rstrip(), *values
 
 
 def _rate_of(optimizer: Any) -> Any:
-    return _printed(optimizer.lr) if callable(optimizer.lr) else optimizer.lr
+    return printed(optimizer.lr) if callable(optimizer.lr) else optimizer.lr
 
 
-def _printed(value: Any) -> str:
+def printed(value: Any) -> str:
     """The same in every process."""
     return ADDRESS.sub("", repr(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from fastgate._arrays import Array, as_limit
 from fastgate.clipping import clip_gradient_norm, clip_gradient_value
 from fastgate.training import errors
 from fastgate.training.gradient import Found, loss_and_gradient
+from fastgate.training.group import Group
 from fastgate.training.layout import Batch
 from fastgate.training.nonfinite import is_finite
 from fastgate.training.objective import Objective
@@ -23,12 +25,14 @@ class Stepper:
         model: Any,
         objective: Objective,
         optimizer: Any,
+        group: Group,
         *,
         clip_norm: float | None,
         clip_value: float | None,
         carries: bool,
     ) -> None:
         self.model, self.objective, self.optimizer, self.carries = model, objective, optimizer, carries
+        self.group = group
         self.clip_norm = None if clip_norm is None else as_limit("clip_norm", clip_norm)
         self.clip_value = None if clip_value is None else as_limit("clip_value", clip_value)
         self.state: Any = None
@@ -41,7 +45,8 @@ class Stepper:
         """
         key = getattr(self.optimizer, "steps", number)
         state = self.state if self.carries and batch.carries else None
-        found = loss_and_gradient(self.model, self.objective, batch, key, state, step=number, epoch=epoch)
+        own = partial(loss_and_gradient, self.model, self.objective, batch, key, state, step=number, epoch=epoch)
+        found = self.group.step(own, batch)
         if found.gradients is not None:
             parts = self.model.params.split(found.gradients)
             if self.clip_value is not None:

@@ -10,6 +10,7 @@ from fastgate import _errors
 from fastgate._terminal import Interruption
 from fastgate.training.batches import Samples, Source
 from fastgate.training.evaluation import measure, outputs_of
+from fastgate.training.group import Group
 from fastgate.training.history import VALIDATION
 from fastgate.training.objective import Objective, Sums
 from fastgate.training.sources import as_fraction, source_of
@@ -19,8 +20,9 @@ from fastgate.training.streams import Streams
 class Validation:
     """Held-out data, and how a model does on them. What is wrong with them has a note that it is they."""
 
-    def __init__(self, model: Any, objective: Objective, source: Source, *, carries: bool) -> None:
+    def __init__(self, model: Any, objective: Objective, source: Source, group: Group, *, carries: bool) -> None:
         self._model, self._objective, self._source, self._carries = model, objective, source, carries
+        self._group = group
         self.columns = [VALIDATION + name for name in Sums(objective, keeps_outputs=True).names]
 
     def check(self) -> None:
@@ -34,7 +36,8 @@ class Validation:
     def measure(self, ctrl_c: Interruption) -> dict[str, float]:
         """Loss and metrics, by the names of their columns."""
         with _named():
-            found = measure(self._model, self._objective, self._source, carries=self._carries, ctrl_c=ctrl_c)
+            options: dict[str, Any] = {"carries": self._carries, "ctrl_c": ctrl_c, "group": self._group}
+            found = measure(self._model, self._objective, self._source, **options)
         return {VALIDATION + name: value for name, value in found.items()}
 
 

@@ -9,7 +9,10 @@ from fastgate.kernels.cpu.cells import cell as cell
 from fastgate.kernels.cpu.direction import Backward as Backward
 from fastgate.kernels.cpu.direction import Forward as Forward
 from fastgate.kernels.cpu.direction import Trace as Trace
+from fastgate.kernels.cpu.dropout import Part as Part
 from fastgate.kernels.cpu.dropout import dropout as dropout
+from fastgate.kernels.cpu.dropout import dropout_of_entries as dropout_of_entries
+from fastgate.kernels.cpu.dropout import part_of_batch as part_of_batch
 from fastgate.kernels.cpu.quantize import FORMATS as FORMATS
 from fastgate.kernels.cpu.quantize import quantize_weights as quantize_weights
 from fastgate.kernels.cpu.quantize import rounded as rounded

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastgate.kernels import memory
-from fastgate.kernels.cpu.dropout import key_words, philox, scale_of, threshold_of
+from fastgate.kernels.cpu.dropout import first_row, key_words, philox, scale_of, threshold_of
 from fastgate.kernels.cpu.features import padded
 from fastgate.kernels.cpu.matmul import accumulate
 from fastgate.kernels.cpu.simd import lanes_of, load, store, zero_of
@@ -47,7 +47,15 @@ class Masks:
         """Of a `RecurrentDropout`; of None none."""
         if dropout is not None:
             threshold, scale = threshold_of(dropout.probability), scale_of(dropout.probability, self.array.dtype)
-            draw_masks(self.array, self.order, self.gates, np.uint64(dropout.place), *dropout.key, threshold, scale)
+            draw_masks(
+                self.array,
+                self.order + first_row(),
+                self.gates,
+                np.uint64(dropout.place),
+                *dropout.key,
+                threshold,
+                scale,
+            )
 
 
 @jit

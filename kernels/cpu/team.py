@@ -6,10 +6,10 @@ leave its locks taken for ever; a SimpleQueue has none.
 """
 
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, local
 from time import sleep
 
 import numpy as np
@@ -18,6 +18,7 @@ from fastgate.kernels.cpu.turns import wait_for
 
 _threads = 1
 _pool = None
+_alone = local()  # `here` is set in a thread whose calls must not start others
 
 
 def available_cpus():
@@ -33,7 +34,19 @@ def set_threads(count):
 
 
 def get_threads():
-    return _threads
+    return 1 if hasattr(_alone, "here") else _threads
+
+
+@contextmanager
+def one_thread():
+    """Inside, what this thread calls runs in it alone: of a program that has parallel tasks of its own."""
+    is_inner = hasattr(_alone, "here")
+    _alone.here = True
+    try:
+        yield
+    finally:
+        if not is_inner:
+            del _alone.here
 
 
 class Pool:
