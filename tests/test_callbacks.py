@@ -200,3 +200,6 @@ def test_no_stream_through_both_directions():
     model = fg.Sequential(fg.LSTM(3, 5, bidirectional=True, seed=0), fg.Linear(10, 1, seed=1))
     with complaint(ValueError, "stateful", "bidirectional"):
         model.fit(np.zeros((20, 3)), np.zeros((20, 1)), loss="mse", optimizer=fg.Adam(), stateful=5)
+    reversing = fg.Sequential(fg.Reverse(), fg.LSTM(3, 1, seed=0), fg.Reverse())
+    with complaint(ValueError, "stateful", "Reverse"):
+        reversing.evaluate(np.zeros((20, 3)), np.zeros((20, 1)), loss="mse", stateful=5)
