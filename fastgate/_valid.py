@@ -40,7 +40,8 @@ def read_valid(x: Any, lengths: Any, mask: Any, batch_first: bool) -> tuple[Any,
     if lengths is not None:
         raise _errors.unwanted("mask", "None beside lengths", mask)
     own = as_array("mask", mask, "booleans")
-    return array, Valid(None, as_mask(own, array.shape[: 1 if own.ndim == 1 else 2]).copy())
+    is_unbatched = own.ndim == 1 and array.ndim < 3  # which two axes alone do not tell: (B, T) may be integers
+    return array, Valid(None, as_mask(own, array.shape[: 1 if is_unbatched else 2]).copy())
 
 
 def zeros_where(beyond: Array | None, array: Array) -> Array:
