@@ -225,14 +225,6 @@ def test_bad_files(refused, name, content, piece):
     assert piece in refused(name, "out.safetensors")
 
 
-def test_weights_for_pytorch_need_no_safetensors(converted, torch, monkeypatch):
-    """The package, that is: without it PyTorch is not asked, and the file is written."""
-    fg.save("a.safetensors", amplifier())
-    monkeypatch.setattr(originals, "find_spec", lambda name: None if name == "safetensors" else find_spec(name))
-    printed = converted("a.safetensors", "b.safetensors", "--to", "pytorch")
-    assert "fastgate's own reading alone: safetensors is not installed" in printed
-
-
 @pytest.mark.parametrize("behind", [[], [fg.Linear(4, 2, seed=0)]], ids=len)
 def test_what_merges_takes_twice_the_features(converted, behind):
     fg.save("a.safetensors", fg.Sequential(fg.MergeDirections("sum"), fg.Dropout(), *behind))

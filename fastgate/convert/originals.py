@@ -40,8 +40,6 @@ def with_torch(path: Path, layer: Any, options: dict[str, Any]) -> Original:
     import torch
 
     if path.suffix == ".safetensors":
-        if not find_spec("safetensors"):
-            raise Unavailable("safetensors is not installed: pip install safetensors")
         from safetensors.torch import load_file
 
         tree = load_file(path)
