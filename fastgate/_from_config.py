@@ -40,9 +40,22 @@ def from_config(config: Mapping[str, Any], *, custom: Mapping[str, Callable[...,
     >>> fg.from_config({"class": "LSTM", "input_size": 3, "hidden_size": 5})
     LSTM(3, 5)
     """
+    return _made(config, _layers() | dict(custom or {}))
+
+
+def completed(config: Any) -> Any:
+    """A configuration that an older release wrote, and what options its layers have had since, by default."""
+    if isinstance(config, Mapping):
+        known = _layers().get(str(config.get("class")))
+        options = inspect.signature(known).parameters.values() if known else ()
+        usual = {option.name: option.default for option in options if option.default is not option.empty}
+        return usual | {name: completed(value) for name, value in config.items()}
+    return [completed(part) for part in config] if isinstance(config, list) else config
+
+
+def _layers() -> Classes:
     known = {name: value for name, value in vars(fastgate).items() if isinstance(value, type)}
-    layers: Classes = {name: value for name, value in known.items() if issubclass(value, Frozen)}
-    return _made(config, layers | dict(custom or {}))
+    return {name: value for name, value in known.items() if issubclass(value, Frozen)}
 
 
 def _made(config: Any, classes: Classes) -> Any:

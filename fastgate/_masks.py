@@ -13,14 +13,21 @@ from fastgate._arrays import Array, as_any_floating, as_array, as_lengths
 Mask = npt.NDArray[np.bool_]
 
 
-def as_mask(mask: Any, shape: tuple[int, ...], *, axes: str = "") -> Mask:
+def as_mask(mask: Any, shape: tuple[int, ...], *, name: str = "mask", axes: str = "") -> Mask:
     """Booleans of just this shape."""
-    array = as_array("mask", mask, "booleans")
+    array = as_array(name, mask, "booleans")
     if array.dtype != bool:
-        raise _errors.wrong_type("mask", "booleans", f"dtype {array.dtype}")
+        raise _errors.wrong_type(name, "booleans", f"dtype {array.dtype}")
     if array.shape != shape:
-        raise _errors.wrong_shape("mask", f"{axes + ' = ' if axes else ''}{shape}", array.shape)
+        raise _errors.wrong_shape(name, f"{axes + ' = ' if axes else ''}{shape}", array.shape)
     return array
+
+
+def as_mask_of(array: Any, mask: Any, *, name: str = "mask") -> Mask:
+    """Booleans for the steps of an array with or without features, (B,T), (T,B), unbatched (T,) or of one step (B,)."""
+    shape, own = np.shape(array), as_array(name, mask, "booleans")
+    axes = own.ndim if len(shape) < 3 and own.ndim < 2 else 2
+    return as_mask(own, shape[:axes], name=name)
 
 
 def within(lengths: Any, leading: tuple[int, ...], batch_first: bool) -> tuple[Array, Mask]:

@@ -53,7 +53,7 @@ def infer(members: Members, x: Any, starts: Sequence[Any], valid: Valid) -> tupl
             else:
                 x = m.infer(x, valid)
             if m.makes_mask:
-                valid = m.after(before, valid)
+                valid = m.after(before, valid, x)
     return x, ends, valid
 
 
@@ -78,7 +78,7 @@ def forward(
             else:
                 x, tape = m.forward(x, options)
             if m.makes_mask:
-                valid = m.after(before, valid)
+                valid = m.after(before, valid, x)
             is_ours = m.makes_output or (is_ours and m.is_own)
             tapes.append(tape)
     return x, ends, tapes, valid
@@ -133,7 +133,7 @@ def step(members: Members, x: Any, starts: Sequence[Any]) -> tuple[Any, list[Any
             else:
                 x = m.infer(x, ALL)
             if m.makes_mask:
-                valid = m.after(before, valid)
+                valid = m.after(before, valid, x)
     return x, ends
 
 

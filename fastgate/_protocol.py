@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_array
+from fastgate._arrays import Array
+from fastgate._masks import as_mask_of
 from fastgate._params import NamedArrays, Params
 from fastgate._recurrent import Recurrent
 from fastgate._valid import ALL, ALL_TOLD, Valid
@@ -107,17 +108,14 @@ class Member:
             raise _errors.misplaced(self.place, "a forward that takes mask, as steps before it are masked", got)
         return {"lengths": None, "mask": valid.mask}
 
-    def after(self, x: Any, valid: Valid) -> Valid:
-        """Which steps count behind it, if it `makes_mask`; x is its input."""
+    def after(self, x: Any, valid: Valid, y: Any) -> Valid:
+        """Which steps count behind it, if it `makes_mask`; x is its input, y its output."""
         if self.is_final:
             return ALL
         found = self.layer.compute_mask(x, valid.mask)
         if found is None:
             return ALL
-        mask = as_array(f"{self.place}.compute_mask", found, "booleans")
-        if mask.dtype != bool:
-            raise _errors.wrong_type(f"{self.place}.compute_mask", "booleans", f"dtype {mask.dtype}")
-        return Valid(None, mask)
+        return Valid(None, as_mask_of(y, found, name=f"{self.place}.compute_mask"))
 
     def forward(self, x: Any, offered: dict[str, Any]) -> tuple[Any, Any]:
         """Pass on the options that the layer takes."""

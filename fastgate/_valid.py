@@ -8,7 +8,7 @@ import numpy as np
 
 from fastgate import _errors
 from fastgate._arrays import Array, as_array
-from fastgate._masks import Mask, as_mask, within
+from fastgate._masks import Mask, as_mask_of, within
 
 
 class Valid(NamedTuple):
@@ -39,8 +39,7 @@ def read_valid(x: Any, lengths: Any, mask: Any, batch_first: bool) -> tuple[Any,
         return array, Valid(*within(lengths, array.shape[:2], batch_first))
     if lengths is not None:
         raise _errors.unwanted("mask", "None beside lengths", mask)
-    own = as_array("mask", mask, "booleans")
-    return array, Valid(None, as_mask(own, array.shape[: 1 if own.ndim == 1 else 2]).copy())
+    return array, Valid(None, as_mask_of(array, mask).copy())
 
 
 def zeros_where(beyond: Array | None, array: Array) -> Array:

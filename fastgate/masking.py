@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_any_floating, as_number
+from fastgate._arrays import Array, as_any_floating, as_number, quiet
 from fastgate._frozen import Frozen
 from fastgate._masks import Mask, both
 from fastgate._tape import LayerGradients, PlainTape, read_gradient, without_params
@@ -115,6 +115,7 @@ class Masking(Frozen):
         """
         return both(mask, self._counting(_features(x)))
 
+    @quiet  # a value beyond float32 is its infinity
     def _counting(self, x: Array) -> Mask:
         return np.asarray((x != self.value).any(axis=-1))
 

@@ -200,3 +200,12 @@ def test_no_stream_through_both_directions():
     model = fg.Sequential(fg.LSTM(3, 5, bidirectional=True, seed=0), fg.Linear(10, 1, seed=1))
     with complaint(ValueError, "stateful", "bidirectional"):
         model.fit(np.zeros((20, 3)), np.zeros((20, 1)), loss="mse", optimizer=fg.Adam(), stateful=5)
+    reversing = fg.Sequential(fg.Reverse(), fg.LSTM(3, 1, seed=0), fg.Reverse())
+    with complaint(ValueError, "stateful", "Reverse"):
+        reversing.evaluate(np.zeros((20, 3)), np.zeros((20, 1)), loss="mse", stateful=5)
+
+
+def test_what_ends_reversed_cannot_be_predicted_as_a_list():
+    model = fg.Sequential(fg.Reverse(), fg.GRU(3, 2, seed=0))
+    with complaint(TypeError, "x", "sequences of equal length", "(1, 5, 2)"):
+        model.predict([np.ones((6, 3)), np.ones((5, 3))], batch_size=1)

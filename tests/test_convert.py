@@ -212,6 +212,7 @@ FILES = {
     "a.safetensors": ("a.safetensors", b"", "is empty"),
     "a.json": ("a.json", b"[" * 1000, "nested"),
     "b.json": ("b.json", b'{"in_shape": [1], "layers": [{"type": "conv1d"}]}', "conv1d"),
+    "empty.onnx": ("empty.onnx", b"", "empty.onnx"),
 }
 
 
@@ -222,6 +223,12 @@ def test_bad_files(refused, name, content, piece):
     if content is not None:
         Path(name).write_bytes(content)
     assert piece in refused(name, "out.safetensors")
+
+
+@pytest.mark.parametrize("behind", [[], [fg.Linear(4, 2, seed=0)]], ids=len)
+def test_what_merges_takes_twice_the_features(converted, behind):
+    fg.save("a.safetensors", fg.Sequential(fg.MergeDirections("sum"), fg.Dropout(), *behind))
+    assert "the same bits" in converted("a.safetensors", "b.safetensors")
 
 
 def test_layers_that_another_format_has_not(refused):

@@ -61,6 +61,8 @@ def test_inspect_of_what_is_not_computed(inspected):
     assert "float32 (1, ?, T)" in printed
     assert "first     Conv" in printed
     assert "w          (2, 1, 3)        6" in printed
+    Path("empty.onnx").write_bytes(b"")
+    assert main(["convert", "--inspect", "empty.onnx"]) == 1
 
 
 # ------------------------------------------------------------------------------------------------------------- samples

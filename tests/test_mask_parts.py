@@ -103,6 +103,7 @@ def test_masking(value):
 
 def test_masking_compares_in_float32():
     assert fg.Masking(0.1).compute_mask(np.full((2, 3), 0.1, np.float32)).tolist() == [False, False]
+    assert fg.Masking(1e300).compute_mask(np.ones((2, 3), np.float32)).all()  # and no warning
 
 
 def test_embedding_of_padding():

@@ -266,3 +266,33 @@ def test_complaints():
     masked = fg.Sequential(fg.Embedding(5, 3, mask_zero=True), fg.GRU(3, 2))
     with complaint(ValueError, "layer 0 (Embedding)", "mask_zero=False"):
         fg.to_torch(masked, as_state_dict=True)
+
+
+def test_a_mask_of_sequences_is_none_of_steps():
+    """Even where no layer would look at it."""
+    model = fg.Sequential(fg.Linear(3, 2))
+    with complaint(ValueError, "mask", "(4, 6)", "got (4,)"):
+        model(np.ones((B, T, 3)), mask=np.ones(B, bool))
+
+
+def test_weights_of_masked_steps_do_not_count():
+    """However the samples are cut into batches."""
+    model = fg.Sequential(fg.Embedding(5, 3, mask_zero=True, seed=0, **F64), fg.LSTM(3, 2, seed=1, **F64))
+    weights, y = rng.uniform(1, 2, (B, T)), rng.integers(0, 2, (B, T))
+    options = {"loss": "cross_entropy", "weights": weights}
+    expected = fg.cross_entropy(model(IDS), y, weights=np.where(MASK, weights, 0))[0]
+    for size in (1, B):
+        assert_close(np.array([model.evaluate(IDS, y, **options, batch_size=size)["loss"]]), np.array([expected]))
+
+
+@pytest.mark.parametrize("mask", [np.ones((B, T, 3), bool), np.ones(B, bool), np.ones((T, B), bool)], ids=np.shape)
+def test_a_made_mask_is_that_of_the_steps(mask):
+    """Or training would count what it should not."""
+
+    class Wrong(OfLengths):
+        def compute_mask(self, x, before):
+            return mask
+
+    model, place = fg.Sequential(Wrong([]), fg.Linear(3, 2)), "layer 0 (Wrong).compute_mask"
+    with complaint(ValueError, place, "(4, 6)", f"got {mask.shape}"):
+        model.forward(np.ones((B, T, 3)))

@@ -244,3 +244,27 @@ def test_what_a_callback_keeps_is_looked_at_before_the_first_step(tmp_path, kept
         model.fit(*data, **options, checkpoint=tmp_path, callbacks=[Keeper()])
     assert str(caught.value).startswith(piece)
     assert model.params.version == before
+
+
+def test_a_checkpoint_of_an_older_release(tmp_path, monkeypatch):
+    """Whose layers did not have all options yet; what they do by default they did then."""
+    new = {"mask_zero", "recurrent_dropout", "same_every_step"}
+
+    def older(config):
+        if isinstance(config, dict):
+            return {name: older(value) for name, value in config.items() if name not in new}
+        return [older(part) for part in config] if isinstance(config, list) else config
+
+    def train(epochs, **options):
+        model = fg.Sequential(fg.Embedding(5, 3, seed=0, **options), fg.Dropout(0.1, seed=3), fg.GRU(3, 2, seed=1))
+        data = np.ones((4, 6), int), np.zeros((4, 6), int)
+        kept = {"checkpoint": tmp_path, "resume": True, "batch_size": 2}
+        return model.fit(*data, loss="cross_entropy", optimizer=fg.Adam(), epochs=epochs, **kept)
+
+    config = fg.Sequential.config
+    monkeypatch.setattr(fg.Sequential, "config", lambda self: older(config(self)))
+    train(1)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="mask_zero False, this one has True"):
+        train(2, mask_zero=True)
+    assert train(2).steps == 4

@@ -166,6 +166,13 @@ def test_bad_files(tmp_path, content, piece):
         fg.from_rtneural(path)
 
 
+def test_errors_are_short():
+    layer = {"type": "dense", "activation": "x" * 10**5, "shape": [None, 1], "weights": [[[1.0]], [1.0]]}
+    with pytest.raises(ValueError, match="activation: expected one of tanh") as caught:
+        fg.from_rtneural({"in_shape": [1], "layers": [layer]})
+    assert len(str(caught.value)) < 200
+
+
 def test_no_file_and_no_source(tmp_path):
     with complaint(FileNotFoundError, "path", "no file"):
         fg.from_rtneural(tmp_path / "none.json")

@@ -90,7 +90,10 @@ def _split(name: str) -> tuple[str, str, str]:
 def of_onnx(path: Path, options: dict[str, Any]) -> Listing:
     """Any graph: its nodes, known here or not, with the constants that they take."""
     onnx = onnx_files.package()
-    graph = onnx_files.parsed(onnx, f"path: {str(path)!r}", path).graph
+    proto = onnx_files.parsed(onnx, f"path: {str(path)!r}", path)
+    if not proto.HasField("graph"):  # as in an empty file, which protobuf takes for a message of nothing
+        raise _errors.bad_file(path, "holds no graph")
+    graph = proto.graph
     names = {number: DTYPES.get(name, name.lower()) for name, number in onnx.TensorProto.DataType.items()}
     shapes = {own.name: tuple(own.dims) for own in graph.initializer}
     rows = [Row(f"input {own.name}", _declared(own, names)) for own in graph.input if own.name not in shapes]

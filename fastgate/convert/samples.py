@@ -13,6 +13,7 @@ from fastgate._from_config import from_config
 from fastgate._recurrent import Recurrent
 from fastgate.embedding import Embedding
 from fastgate.encoder_decoder import EncoderDecoder
+from fastgate.merge_directions import MergeDirections
 from fastgate.sequential import Sequential
 
 Run = Callable[[Array], Array]  # from one input to one output, batch first
@@ -54,8 +55,18 @@ def sample(layer: Any, sizes: tuple[int | None, ...] = ()) -> Array:
         leading = [sizes[0]]
     if isinstance(parts[0], Embedding):
         return rng.integers(0, parts[0].num_embeddings, leading)
-    features = next((getattr(own, name) for own in parts for name in SIZES if hasattr(own, name)), BATCH)
-    return rng.standard_normal((*leading, features)).astype(dtype_of(layer))
+    return rng.standard_normal((*leading, _features(parts))).astype(dtype_of(layer))
+
+
+def _features(parts: list[Any]) -> int:
+    """That the first of the layers takes."""
+    halvings, size = 0, BATCH
+    for own in parts:
+        halvings += isinstance(own, MergeDirections)
+        if found := [getattr(own, name) for name in SIZES if hasattr(own, name)]:
+            size = found[0]
+            break
+    return int(size << halvings)
 
 
 def is_batch_first(layer: Any) -> bool:

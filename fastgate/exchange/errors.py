@@ -80,6 +80,13 @@ def unknown_keras_layer(place: str, origin: str) -> ValueError:
     return ValueError(f"{place}: expected a layer of Keras that fastgate has, got another one{whose}")
 
 
+def without_config(name: str) -> ValueError:
+    return ValueError(
+        f"source: {name!r} is, or has within, a class of your own that does not say of what it is made (get_config):"
+        " expected layers of Keras that fastgate has, in a Sequential or functional model"
+    )
+
+
 def no_equal(place: str, option: str, got: object, reason: str = "") -> ValueError:
     """Of an option that has other values here or there."""
     why = f", {reason}" if reason else ""

@@ -16,6 +16,7 @@ from fastgate.exchange import files
 LONGEST = 2**27  # bytes
 MOST_LISTS = 2**17  # and mappings: as objects of Python each takes more than its brackets do
 MOST_NUMBERS = 2**22
+LONGEST_SHOWN = 40
 
 
 def read(path: str | os.PathLike[str]) -> Any:
@@ -45,6 +46,12 @@ def entry(place: str, mapping: Any, key: str, kind: type | tuple[type, ...], exp
     if not isinstance(value, kind) or isinstance(value, bool):
         raise _errors.wrong_type(f"{place}: {key}", expected, type(value).__name__)
     return value
+
+
+def shown(value: Any) -> str:
+    """As Python writes it, of which an error says the beginning."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
 
 
 def as_numbers(place: str, value: Any, shape: tuple[int | None, ...]) -> Array:

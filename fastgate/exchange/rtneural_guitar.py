@@ -9,7 +9,7 @@ import numpy as np
 from fastgate import _errors
 from fastgate._arrays import as_size
 from fastgate.exchange import state_dicts
-from fastgate.exchange.rtneural_files import as_numbers, entry
+from fastgate.exchange.rtneural_files import as_numbers, entry, shown
 from fastgate.exchange.tensors import Tensors, collect, tensor_of
 from fastgate.linear import Linear
 from fastgate.sequential import Sequential
@@ -24,18 +24,18 @@ def model_of(name: str, content: Any, dtype: np.dtype[Any]) -> Sequential:
     data = entry(name, content, "model_data", dict, "a mapping")
     kind = entry(place, data, "model", str, "the name of a kind of model")
     if kind != "SimpleRNN":
-        raise _errors.misplaced(f"{place}: model", "'SimpleRNN', as no other is known here", repr(kind[:40]))
+        raise _errors.misplaced(f"{place}: model", "'SimpleRNN', as no other is known here", shown(kind))
     unit = entry(place, data, "unit_type", str, f"one of {', '.join(UNITS)}")
     if unit not in UNITS:
-        raise _errors.misplaced(f"{place}: unit_type", f"one of {', '.join(UNITS)}", repr(unit[:40]))
+        raise _errors.misplaced(f"{place}: unit_type", f"one of {', '.join(UNITS)}", shown(unit))
     if as_size(f"{place}: skip", data.get("skip", 0), least=0):
         expected = "0, as no layer adds the input to the output; read it with skip set to 0, and add the input yourself"
-        raise _errors.misplaced(f"{place}: skip", expected, data["skip"])
+        raise _errors.misplaced(f"{place}: skip", expected, shown(data["skip"]))
     tensors = _tensors(name, entry(name, content, "state_dict", dict, "a mapping of names to numbers"))
     recurrent, dense = (collect(f"{name}: state_dict", tensors, part) for part in ("rec", "lin"))
     if len(tensors) > len(recurrent) + len(dense):
         own = next(own for own in tensors if not own.startswith(("rec.", "lin.")))
-        raise _errors.misplaced(f"{name}: state_dict", "parameters of 'rec' and 'lin' alone", repr(own[:40]))
+        raise _errors.misplaced(f"{name}: state_dict", "parameters of 'rec' and 'lin' alone", shown(own))
     layer = state_dicts.layer_of(f"{place} rec", recurrent, state_dicts.Options(True, "tanh", 0.0, dtype))
     head = _dense(f"{place} lin", dense, dtype)
     said = tuple(as_size(f"{place}: {own}", data.get(own)) for own in SIZES)
@@ -49,7 +49,7 @@ def model_of(name: str, content: Any, dtype: np.dtype[Any]) -> Sequential:
 def _tensors(name: str, state_dict: Any) -> Tensors:
     found: Tensors = {}
     for own, value in state_dict.items():
-        place = f"{name}: state_dict[{str(own)[:40]!r}]"
+        place = f"{name}: state_dict[{shown(own)}]"
         is_bias = str(own).rpartition(".")[2].startswith("bias")
         tensor = tensor_of(place, as_numbers(place, value, (None,) if is_bias else (None, None)))
         assert tensor is not None

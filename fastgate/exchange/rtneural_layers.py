@@ -10,7 +10,7 @@ import numpy as np
 from fastgate import _errors
 from fastgate._arrays import Array, as_floating, as_size
 from fastgate.activation import Activation
-from fastgate.exchange.rtneural_files import as_numbers, entry
+from fastgate.exchange.rtneural_files import as_numbers, entry, shown
 from fastgate.gru import GRU
 from fastgate.linear import Linear
 from fastgate.lstm import LSTM
@@ -42,9 +42,9 @@ class Reader:
         for number, given in enumerate(entry(self._name, content, "layers", (list, tuple), "a list of layers")):
             place = f"{self._name}: layers[{number}]"
             kind = entry(place, given, "type", str, "the name of a kind of layer")
-            place = f"{place} ({kind[:40]!r})"
+            place = f"{place} ({shown(kind)})"
             if kind not in KINDS:
-                raise _errors.misplaced(place, f"one of {', '.join(KINDS)}, which fastgate has too", repr(kind[:40]))
+                raise _errors.misplaced(place, f"one of {', '.join(KINDS)}, which fastgate has too", shown(kind))
             outputs = self._size(place, given, "shape")
             found += self._layers(place, kind, given, size, outputs)
             size = outputs
@@ -65,12 +65,12 @@ class Reader:
         if kind in ("lstm", "gru"):
             if activation not in ("tanh", ""):
                 raise _errors.misplaced(
-                    f"{place}: activation", "'tanh', as RTNeural computes no other", repr(activation)
+                    f"{place}: activation", "'tanh', as RTNeural computes no other", shown(activation)
                 )
             yield self._recurrent(place, kind, weights, n, m)
             return
         if activation not in (*ACTIVATIONS, ""):
-            raise _errors.misplaced(f"{place}: activation", f"one of {', '.join(ACTIVATIONS)}", repr(activation))
+            raise _errors.misplaced(f"{place}: activation", f"one of {', '.join(ACTIVATIONS)}", shown(activation))
         if kind.endswith("dense"):
             yield self._dense(place, weights, n, m)
         elif n != m:

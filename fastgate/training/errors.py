@@ -69,7 +69,7 @@ def unmeasured() -> ValueError:
 
 
 def nothing_counts() -> ValueError:
-    return ValueError("weights: expected a step that counts, got none in the whole epoch")
+    return ValueError("weights: expected a step that counts, also by lengths and masks, got none in the whole epoch")
 
 
 def not_finite(step: int, epoch: int, what: str, where: str) -> NonFiniteError:

@@ -40,7 +40,8 @@ def predict(model: Any, x: Any, *, batch_size: int = 32, lengths: Any = None) ->
     """
     layout = layout_of(model)
     source = source_of(x, None, lengths, None, layout=layout, batch_size=batch_size)
-    is_list, axis = isinstance(source, Samples) and source.has_sequences, 0
+    has_sequences = isinstance(source, Samples) and source.has_sequences
+    is_list, axis = has_sequences, 0
     outputs: list[Array] = []
     for batch in source.epoch(0):
         y = model(batch.x, lengths=batch.lengths)
@@ -51,7 +52,7 @@ def predict(model: Any, x: Any, *, batch_size: int = 32, lengths: Any = None) ->
             outputs += [row[:length].copy() for row, length in rows]
         else:
             outputs.append(y)
-    return outputs if is_list else _joined(outputs, axis)
+    return outputs if is_list else _joined(outputs, axis, has_sequences=has_sequences)
 
 
 def evaluate(
@@ -121,10 +122,13 @@ def outputs_of(
             yield objective.loss(given)[0], weight, given
 
 
-def _joined(outputs: list[Array], axis: int) -> Array:
+def _joined(outputs: list[Array], axis: int, *, has_sequences: bool) -> Array:
     """Of all batches, as one array."""
     shapes = {(*y.shape[:axis], *y.shape[axis + 1 :]) for y in outputs}
     if len(shapes) > 1:
         got = " and ".join(str(y.shape) for y in outputs[:2])
-        raise _errors.wrong_type("x", "batches of equal length, or a list of sequences", f"outputs of shapes {got}")
+        expected = "batches of equal length, or a list of sequences"
+        if has_sequences:
+            expected = "sequences of equal length, as the steps of the output are not theirs in their order"
+        raise _errors.wrong_type("x", expected, f"outputs of shapes {got}")
     return np.concatenate(outputs, axis)

@@ -89,7 +89,7 @@ def layout_of(model: Any) -> Layout:
         per_step=not is_final,
         keeps_steps=turns % 2 == 0 and not any(member.is_final for member in members),
         inputs=tuple(_input_of(part._members) for part in parts),
-        can_carry=len(parts) == 1 and not is_two_way,
+        can_carry=len(parts) == 1 and not is_two_way and not turns,
         activation=end.function if isinstance(end, Activation) else None,
         doubtful=None if is_known else own[-1].place,
         makes_mask=any(member.makes_mask and not member.is_final for member in members),

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from fastgate._from_config import completed
 from fastgate.training import checkpoint, errors
 from fastgate.training.callbacks import Callback, Run
 from fastgate.training.checkpoint import Checkpoints
@@ -122,6 +123,7 @@ class Saver:
     def _compare(self, path: Path, state: dict[str, Any]) -> None:
         """Whether the checkpoint is of this training."""
         then = state["identity"] | {"callbacks": [name for name, _ in state["callbacks"]]}
+        then["model"] = _without_idle_seeds(completed(then["model"]))
         now = self._identity | {"callbacks": [type(callback).__name__ for callback in self._callbacks]}
         if then != now:
             raise errors.other_training(path, *difference(then, now))

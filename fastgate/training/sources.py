@@ -28,7 +28,7 @@ def source_of(
     batch_size = as_size("batch_size", batch_size)
     steps = None if steps_per_epoch is None else as_size("steps_per_epoch", steps_per_epoch)
     if stateful is not False and not layout.can_carry:
-        expected = "False, as an encoder-decoder or a bidirectional layer needs whole sequences"
+        expected = "False, as an encoder-decoder, a bidirectional layer or a Reverse needs whole sequences"
         raise _errors.wrong_value("stateful", expected, stateful)
     if is_given(x):
         for name, value in (("y", y), ("lengths", lengths), ("weights", weights)):
