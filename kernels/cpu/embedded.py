@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastgate.kernels import memory
 from fastgate.kernels.cpu.features import REGISTERS, VECTOR_BYTES
 from fastgate.kernels.jit import SOURCE_HASH
 
@@ -182,9 +181,7 @@ def recurrent_cell(spec, layers, flat):
         at = plan.packed_at(layer)
         part = packed[at : at + plan.blocks * plan.block_size(layer)].reshape(plan.blocks, -1, plan.lanes)
         _pack(plan, *arrays, part)
-    params = aligned(flat.size + ALIGNMENT // flat.itemsize, spec.dtype)
-    params[: flat.size] = flat
-    return cell_class(spec)(packed, params)
+    return cell_class(spec)(packed, _with_room(flat, spec))
 
 
 def _pack(plan, W_ih, W_hh, b_ih, b_hh, part):
@@ -207,7 +204,33 @@ def _pack(plan, W_ih, W_hh, b_ih, b_hh, part):
             part[block, C + I * G :].reshape(H, G, -1)[:, :, :count] = recurrent
 
 
-def linear_cell(spec, weight, bias, flat):
-    """weight (H,I)  bias (H)  flat (P) -> cell"""
-    packed = memory.empty((0,), np.dtype(spec.dtype))
-    raise NotImplementedError(packed, weight, bias, flat)
+class LinearPlan:
+    """Where the numbers of a linear cell lie: block after block of outputs, the bias and then the weights (I,lanes)."""
+
+    def __init__(self, spec):
+        self.spec, self.I, self.H = spec, spec.input_size, spec.hidden_size
+        self.lanes = lanes_for(self.H, np.dtype(spec.dtype).itemsize)
+        self.blocks = -(-self.H // self.lanes)
+        self.size = self.H * self.I + (self.H if spec.bias == "single" else 0)
+
+
+linear_plan_of = cache(LinearPlan)
+
+
+def linear_cell(spec, weight, b, flat):
+    """weight (H,I)  b (H)  flat (P), both of them -> cell"""
+    plan = linear_plan_of(spec)
+    packed = aligned(plan.blocks * (1 + plan.I) * plan.lanes, spec.dtype)
+    part = packed.reshape(plan.blocks, 1 + plan.I, plan.lanes)
+    for block in range(plan.blocks):
+        own = slice(block * plan.lanes, min((block + 1) * plan.lanes, plan.H))
+        part[block, 0, : own.stop - own.start] = b[own]
+        part[block, 1:, : own.stop - own.start] = weight[own].T
+    return cell_class(spec)(packed, _with_room(flat, spec))
+
+
+def _with_room(flat, spec):
+    """A copy with room for a vector behind its end."""
+    params = aligned(flat.size + ALIGNMENT // flat.itemsize, spec.dtype)
+    params[: flat.size] = flat
+    return params

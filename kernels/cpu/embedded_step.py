@@ -49,20 +49,22 @@ def step_core(spec, recorded):
 def make_layer(plan, layer, recorded):
     """One layer, its depth being that of `layer`."""
     make = make_two_phases if plan.kind.startswith("gru_reset") else make_one_phase
-    blocks, B_ROWS = make(plan, layer, recorded), plan.rows
-    Hp, LANES, BLOCKS = plan.Hp, plan.lanes, plan.blocks
-    DEPTH, X_ROOM, SIZE = plan.depth(layer), plan.x_room(layer), plan.record_size(layer)
-    MEMORY = plan.has_memory
-    copy_before = make_copy_before(plan, layer)
+    blocks = make(plan, layer, recorded)
+    Hp, LANES, copy_before = plan.Hp, plan.lanes, make_copy_before(plan, layer)
+    # A row of a single block has read all of the old h before there is a new one: the detour would only take time.
+    AT_ONCE = plan.blocks == 1 and not plan.kind.startswith("gru_reset")
 
     @equation
     def run(packed, x, x_row, x_k, h, c, after, B, record):
         if recorded:
             copy_before(x, x_row, x_k, h, c, B, record)
-        blocks(packed, x, x_row, x_k, h, c, after, B, record)
-        for n in range(B):
-            for u in range(0, Hp, LANES):
-                store_lanes(h, n * Hp + u, load_lanes(after, n * Hp + u, LANES))
+        if AT_ONCE:
+            blocks(packed, x, x_row, x_k, h, c, h, B, record)
+        else:
+            blocks(packed, x, x_row, x_k, h, c, after, B, record)
+            for n in range(B):
+                for u in range(0, Hp, LANES):
+                    store_lanes(h, n * Hp + u, load_lanes(after, n * Hp + u, LANES))
 
     return run
 

@@ -62,6 +62,19 @@ def store_lanes(typingctx, pointer, offset, value):
 
 
 @intrinsic(prefer_literal=True)
+def scatter_lanes(typingctx, pointer, stride, value, count):
+    """pointer[0], pointer[stride], ... = the first `count` lanes"""
+
+    def codegen(context, builder, sig, args):
+        for i in range(count.literal_value):
+            lane = builder.extract_element(args[2], ir.IntType(32)(i))
+            builder.store(lane, builder.gep(args[0], [builder.mul(args[1], INT64(i))]))
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.intp, value, count), codegen
+
+
+@intrinsic(prefer_literal=True)
 def zero_lanes(typingctx, pointer, lanes):
     """A vector of zeros of the type at the address."""
     vector = VectorType(pointer.dtype, lanes.literal_value)

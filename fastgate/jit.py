@@ -1,0 +1,44 @@
+"""Cells inside your own ``@njit`` loop: a network in a simulator, a controller, an audio callback.
+
+``cell = layer.jit()`` is a snapshot of a layer's weights, a NamedTuple of arrays, and everything here is called with it
+from compiled code (or from Python, to try it out)::
+
+    @njit
+    def simulate(cell, head, x, y):
+        state = fj.new_state(cell, 1)  # h and c, zeros
+        out = np.empty(32, np.float32)
+        for t in range(x.shape[0]):
+            fj.step(cell, x[t], state, out)
+            fj.linear(head, out, y[t])
+
+LSTM, GRU (both kinds) and RNN, any number of layers, float32 and float64, any batch. `step` gives the same bits as
+`layer.step`. Nothing is allocated but by functions called ``new_...``; nothing is shared, so that each thread or
+iteration of a ``prange`` needs a state of its own, and cells can be shared by all. Dropout is not applied.
+
+Arguments are arrays of the layer's dtype with any strides, ``(B, I)`` and so on, time first; with a batch of one the
+axis of the batch may be left out: ``x (I,)``, ``y (H,)``. A wrong type is an error when your function is compiled; a
+wrong shape is a ValueError that names the argument, before anything is read or written. With the environment variable
+``FASTGATE_CHECK=1`` it also says which shape came (set it before your program starts; it compiles longer).
+
+Sizes are part of a cell's type: a function that is given cells of two sizes is compiled twice. Hand cells over as
+arguments: a global variable would be compiled into the function, weights and all. In ``@njit(cache=True)`` functions
+that take a cell as an argument an upgrade of fastgate is noticed: they are compiled anew.
+
+Notes
+-----
+==========================================  =====================================================================
+``new_state(cell, batch)``                  a `State`: ``h``, ``c`` ``(num_layers, B, H)``, to be read and written
+``step(cell, x, state, y)``                 ``x (B, I)``; writes ``y (B, H)``, advances the state
+``forward(cell, x, state, y)``              ``x (T, B, I)``; writes ``y (T, B, H)``, advances the state
+``linear(cell, x, y)``                      ``x (B, I)``; writes ``y (B, O)``; the cell is that of a `Linear`
+==========================================  =====================================================================
+"""
+
+from fastgate.kernels.cpu.embedded import State as State
+from fastgate.kernels.cpu.embedded import Tape as Tape
+from fastgate.kernels.cpu.embedded_calls import forward as forward
+from fastgate.kernels.cpu.embedded_calls import new_state as new_state
+from fastgate.kernels.cpu.embedded_calls import new_tape as new_tape
+from fastgate.kernels.cpu.embedded_calls import step as step
+from fastgate.kernels.cpu.embedded_linear import linear as linear
+from fastgate.kernels.cpu.embedded_linear import linear_backward as linear_backward
