@@ -42,3 +42,7 @@ from fastgate.kernels.cpu.embedded_calls import new_tape as new_tape
 from fastgate.kernels.cpu.embedded_calls import step as step
 from fastgate.kernels.cpu.embedded_linear import linear as linear
 from fastgate.kernels.cpu.embedded_linear import linear_backward as linear_backward
+from fastgate.kernels.cpu.embedded_gradients import backward as backward
+from fastgate.kernels.cpu.embedded_gradients import jvp_step as jvp_step
+from fastgate.kernels.cpu.embedded_gradients import new_gradient as new_gradient
+from fastgate.kernels.cpu.embedded_gradients import step_backward as step_backward

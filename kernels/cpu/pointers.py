@@ -86,6 +86,31 @@ def zero_lanes(typingctx, pointer, lanes):
 
 
 @intrinsic(prefer_literal=True)
+def load_tuple(typingctx, pointer, count, lanes):
+    """`count` vectors, one behind the other"""
+    vector = VectorType(pointer.dtype, lanes.literal_value)
+    made = types.UniTuple(vector, count.literal_value)
+
+    def codegen(context, builder, sig, args):
+        kind = llvm_vector(vector.dtype, vector.lanes)
+        places = (builder.gep(args[0], [INT64(i * vector.lanes)]) for i in range(made.count))
+        return context.make_tuple(builder, made, [load_at(builder, place, kind) for place in places])
+
+    return made(pointer, count, lanes), codegen
+
+
+@intrinsic
+def added(typingctx, first, second):
+    """The sums of two tuples of vectors."""
+
+    def codegen(context, builder, sig, args):
+        pairs = ((builder.extract_value(args[0], i), builder.extract_value(args[1], i)) for i in range(first.count))
+        return context.make_tuple(builder, first, [builder.fadd(x, y) for x, y in pairs])
+
+    return first(first, second), codegen
+
+
+@intrinsic(prefer_literal=True)
 def inner_products(typingctx, rows, columns, depth, lanes, a, a_row, a_k, w, w_k, w_column):
     """tile[r][c] = sum over k < depth of a[r * a_row + k * a_k] * w[k * w_k + c * w_column : + lanes]
 
