@@ -48,6 +48,11 @@ def equation(function):
     return register_jitable(**INLINED)(function)
 
 
+def layered(function):
+    """Like `equation`, for a thin layer over large ones, which LLVM would optimise again at every level."""
+    return njit(inline="always", **OPTIONS)(function)
+
+
 def sealed(function, signature, *, variant=""):
     """Compile a kernel for one signature and no other, ever: a call with arguments of other types is a TypeError."""
     dispatcher = jit(function, variant=variant)

@@ -1,17 +1,14 @@
 """`fastgate.jit`: cells inside users' compiled loops have the layer's bits, its gradients, and touch nothing else."""
 
 import pickle
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from cases import draw, join, make, split
 from differences import assert_close, differences, in_params
 from guarded import guarded
-from kernel_tools import run_python
-from numba import njit, prange
+from numba import njit
 from numba.core.errors import TypingError
-from numba.core.runtime import _nrt_python, rtsys
 
 import fastgate as fg
 import fastgate.jit as fj
@@ -105,9 +102,7 @@ def test_gradients_are_those_of_the_layer(kind):
     np.testing.assert_array_equal(y_again, y)
     back = sum(np.vdot(a, b) for a, b in zip(split(grads.state), start_tangent, strict=True))
     back += np.vdot(grads.x, x_tangent) + np.vdot(grads.params.flat, turned)
-    there = np.vdot(dy, y_tangent) + sum(
-        np.vdot(a, b) for a, b in zip(d_end, parts_of(tangent, start), strict=True)
-    )
+    there = np.vdot(dy, y_tangent) + sum(np.vdot(a, b) for a, b in zip(d_end, parts_of(tangent, start), strict=True))
     np.testing.assert_allclose(there, back, rtol=1e-11 if layer.dtype == np.float64 else 1e-3)
 
 
@@ -236,7 +231,7 @@ def test_a_cell_is_a_snapshot():
 
 
 def test_wrong_shapes_are_errors_and_write_nothing():
-    layer, cell, x = small()
+    _, cell, x = small()
     state, y = fj.new_state(cell, 2), np.full((2, 3), 7.0)
     for message, arguments in [
         (r"x: expected shape \(batch of the state, 9\)", (x[:, :8], state, y)),
@@ -255,7 +250,7 @@ def test_wrong_shapes_are_errors_and_write_nothing():
 
 
 def test_wrong_types_are_errors_when_a_caller_is_compiled():
-    layer, cell, x = small()
+    _, cell, x = small()
     y = np.empty((2, 3))
     for message, arguments in [
         ("x: expected an array of float64 with 2 axes, or 1", (cell, np.float32(x), fj.new_state(cell, 2), y)),

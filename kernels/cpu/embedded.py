@@ -9,7 +9,6 @@ W_hh (H,G,lanes). `params` holds the parameters as the layer has them, and some 
 """
 
 import os
-import re
 from functools import cache, cached_property
 from typing import NamedTuple
 
@@ -127,33 +126,40 @@ plan_of = cache(Plan)
 # ------------------------------------------------------------------------------------------------- classes of cells
 
 CHECKED = os.environ.get("FASTGATE_CHECK", "0") not in ("", "0")
-NAME = re.compile(r"Cell_([a-z_]+)_(float32|float64)_(\d+)_(\d+)_(\d+)_(double|single|none)(_checked)?_([0-9a-f]+)")
 
 
 @cache
 def cell_class(spec):
     """The class of all cells of this kind and these sizes."""
     kind, dtype, *sizes, bias, checked = spec
-    name = "_".join(["Cell", kind, dtype, *map(str, sizes), bias, *["checked"] * checked, SOURCE_HASH])
-    return _made(name, spec)
+    mode = "checked" if checked else "fast"
+    return _made("__".join(["Cell", kind, dtype, *map(str, sizes), bias, mode, SOURCE_HASH]), spec)
 
 
-def _made(name, spec):
-    made = NamedTuple(name, [("packed", np.ndarray), ("params", np.ndarray)])
-    made.__module__, made.__qualname__, made.spec = __name__, name, spec
-    made.__doc__ = "A snapshot of a layer's weights, to be handed to the functions of `fastgate.jit`."
-    return made
+def _made(name, own_spec):
+    class Cell(NamedTuple):
+        """A snapshot of a layer's weights, to be handed to the functions of `fastgate.jit`."""
+
+        packed: np.ndarray  # (n)
+        params: np.ndarray  # (P) and room
+
+    Cell.__name__ = Cell.__qualname__ = name
+    Cell.spec = own_spec
+    return Cell
 
 
 def __getattr__(name):
-    """Classes by name, for whatever was pickled: those of today's sources, and others that equal none of today's."""
-    found = NAME.fullmatch(name)
-    if not found:
+    """Classes by name, for whatever was pickled: those of today's sources, and others that equal none of today's.
+
+    So this module must keep its name, or users' caches could not be read.
+    """
+    prefix, *parts = name.split("__")
+    if prefix != "Cell" or len(parts) < 2:
         raise AttributeError(f"module {__name__} has no attribute {name!r}")
-    kind, dtype, *sizes, bias, checked, source_hash = found.groups()
-    if source_hash == SOURCE_HASH:
-        return cell_class(Spec(kind, dtype, *map(int, sizes), bias, bool(checked)))
-    return _outdated(name)
+    if parts[-1] != SOURCE_HASH:
+        return _outdated(name)
+    kind, dtype, *sizes, bias, mode, _ = parts
+    return cell_class(Spec(kind, dtype, *map(int, sizes), bias, mode == "checked"))
 
 
 @cache

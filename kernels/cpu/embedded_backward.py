@@ -11,7 +11,7 @@ from fastgate.kernels import equations
 from fastgate.kernels.arithmetic import fma
 from fastgate.kernels.cpu.embedded import plan_of
 from fastgate.kernels.cpu.pointers import inner_products, load_lanes, moved, store_lanes, zero_lanes
-from fastgate.kernels.jit import equation, jit
+from fastgate.kernels.jit import equation, jit, layered
 
 GROUPS = 4  # of da
 
@@ -66,7 +66,7 @@ def make_layer(plan, layer):
     RESET = plan.kind.startswith("gru_reset")
     OPERAND = X_ROOM + 5 * Hp if RESET else X_ROOM
 
-    @equation
+    @layered
     def run(params, record, dh, dc, scratch, gradient):
         elementwise(params, record, dh, dc, scratch)
         pull(scratch, 0, G, params, DEPTH, moved(scratch, DX), False)

@@ -9,13 +9,15 @@ from numba.core.extending import overload
 from fastgate.kernels.cpu.embedded import ALIGNMENT, CHECKED, State, Tape
 from fastgate.kernels.cpu.embedded_shapes import (
     compiles,
+    expected_shape,
+    fits,
     is_none,
-    make_check,
     plan_for,
     require_array,
     require_tuple,
     strides_of,
     thin,
+    wrong_shape,
 )
 from fastgate.kernels.cpu.embedded_step import step_core
 from fastgate.kernels.cpu.pointers import address_of, moved
@@ -105,7 +107,7 @@ def make_checks(plan):
 
     @thin
     def check_tape(tape, first, last, B):
-        if not (0 <= first and last <= tape.records.shape[0] and tape.records.shape[1] == B * RECORD):
+        if not (first >= 0 and last <= tape.records.shape[0] and tape.records.shape[1] == B * RECORD):
             raise ValueError("tape, t: expected a tape that new_tape made for this cell and batch, and 0 <= t < steps")
 
     return check_state, check_tape
@@ -159,15 +161,21 @@ def compile_step(cell, x, state, y, tape, t):
     plan = require_run(cell, x, state, y, tape, 2)
     run, recorded, I, H = make_run(plan, y, tape), not is_none(tape), plan.spec.input_size, plan.H
     check_state, check_tape = make_checks(plan)
-    check_x = make_check("x", f"(batch of the state, {I})", plan.spec.checked)
-    check_y = make_check("y", f"(batch of the state, {H})", plan.spec.checked)
+    X = expected_shape("x", "batch of the state", I)
+    Y = expected_shape("y", "batch of the state", H)
 
     def call(cell, x, state, y, tape, t):
         B = state.h.shape[1]
         x_shape, y_shape = (B, I), (B, H)
         check_state(state)
-        check_x(x, x_shape)
-        check_y(y, y_shape)
+        if not fits(x, x_shape):
+            if CHECKED:
+                wrong_shape(X, x_shape, x.shape)
+            raise ValueError(X)
+        if not fits(y, y_shape):
+            if CHECKED:
+                wrong_shape(Y, y_shape, y.shape)
+            raise ValueError(Y)
         if recorded:
             check_tape(tape, t, t + 1, B)
         x_row, x_k = strides_of(x, x_shape)
@@ -182,15 +190,21 @@ def compile_forward(cell, x, state, y, tape):
     plan = require_run(cell, x, state, y, tape, 3)
     run, recorded, I, H = make_run(plan, y, tape), not is_none(tape), plan.spec.input_size, plan.H
     check_state, check_tape = make_checks(plan)
-    check_x = make_check("x", f"(steps, batch of the state, {I})", plan.spec.checked)
-    check_y = make_check("y", f"(steps of x, batch of the state, {H})", plan.spec.checked)
+    X = expected_shape("x", "steps, batch of the state", I)
+    Y = expected_shape("y", "steps of x, batch of the state", H)
 
     def call(cell, x, state, y, tape):
         T, B = x.shape[0], state.h.shape[1]
         x_shape, y_shape = (T, B, I), (T, B, H)
         check_state(state)
-        check_x(x, x_shape)
-        check_y(y, y_shape)
+        if not fits(x, x_shape):
+            if CHECKED:
+                wrong_shape(X, x_shape, x.shape)
+            raise ValueError(X)
+        if not fits(y, y_shape):
+            if CHECKED:
+                wrong_shape(Y, y_shape, y.shape)
+            raise ValueError(Y)
         if recorded:
             check_tape(tape, 0, T, B)
         x_t, x_row, x_k = strides_of(x, x_shape)

@@ -1,7 +1,6 @@
 """What a user's compiled loop calls for gradients: back-propagation step by step, and forward mode."""
 
 import numpy as np
-from numba.core import types
 from numba.core.errors import TypingError
 from numba.core.extending import overload
 
@@ -10,9 +9,10 @@ from fastgate.kernels.cpu.embedded_backward import backward_core
 from fastgate.kernels.cpu.embedded_calls import make_checks
 from fastgate.kernels.cpu.embedded_shapes import (
     compiles,
+    expected_gradient,
+    expected_shape,
+    fits,
     is_none,
-    make_check,
-    make_check_gradient,
     plan_for,
     require_array,
     require_tuple,
@@ -20,6 +20,7 @@ from fastgate.kernels.cpu.embedded_shapes import (
     spec_of,
     strides_of,
     thin,
+    wrong_shape,
 )
 from fastgate.kernels.cpu.embedded_tangent import tangent_core
 from fastgate.kernels.cpu.pointers import address_of, moved
@@ -98,20 +99,27 @@ def make_run(plan):
 @compiles(_step_backward)
 def compile_step_backward(cell, tape, t, dy, dstate, dx, gradient):
     plan = require_backward(cell, tape, dy, dstate, dx, gradient, 2)
-    run, I, H, checked = make_run(plan), plan.spec.input_size, plan.H, plan.spec.checked
+    run, I, H = make_run(plan), plan.spec.input_size, plan.H
     check_state, check_tape = make_checks(plan)
-    check_dy = make_check("dy", f"(batch of dstate, {H})", checked)
-    check_dx = make_check("dx", f"(batch of dstate, {I})", checked)
-    check_gradient = make_check_gradient(plan.offsets[1])
+    DY = expected_shape("dy", "batch of dstate", H)
+    DX = expected_shape("dx", "batch of dstate", I)
+    SIZE, GRADIENT = plan.offsets[1], expected_gradient(plan.offsets[1])
 
     def call(cell, tape, t, dy, dstate, dx, gradient):
         B = dstate.h.shape[1]
         dy_shape, dx_shape = (B, H), (B, I)
         check_state(dstate)
         check_tape(tape, t, t + 1, B)
-        check_dy(dy, dy_shape)
-        check_dx(dx, dx_shape)
-        check_gradient(gradient)
+        if not fits(dy, dy_shape):
+            if CHECKED:
+                wrong_shape(DY, dy_shape, dy.shape)
+            raise ValueError(DY)
+        if not fits(dx, dx_shape):
+            if CHECKED:
+                wrong_shape(DX, dx_shape, dx.shape)
+            raise ValueError(DX)
+        if gradient.size != SIZE:
+            raise ValueError(GRADIENT)
         dy_row, dy_k = strides_of(dy, dy_shape)
         dx_row, dx_k = strides_of(dx, dx_shape)
         run(cell, tape, t, address_of(dy), dy_row, dy_k, dstate, address_of(dx), dx_row, dx_k, gradient, B)
@@ -122,20 +130,27 @@ def compile_step_backward(cell, tape, t, dy, dstate, dx, gradient):
 @compiles(_backward)
 def compile_backward(cell, tape, dy, dstate, dx, gradient):
     plan = require_backward(cell, tape, dy, dstate, dx, gradient, 3)
-    run, I, H, checked = make_run(plan), plan.spec.input_size, plan.H, plan.spec.checked
+    run, I, H = make_run(plan), plan.spec.input_size, plan.H
     check_state, check_tape = make_checks(plan)
-    check_dy = make_check("dy", f"(steps, batch of dstate, {H})", checked)
-    check_dx = make_check("dx", f"(steps of dy, batch of dstate, {I})", checked)
-    check_gradient = make_check_gradient(plan.offsets[1])
+    DY = expected_shape("dy", "steps, batch of dstate", H)
+    DX = expected_shape("dx", "steps of dy, batch of dstate", I)
+    SIZE, GRADIENT = plan.offsets[1], expected_gradient(plan.offsets[1])
 
     def call(cell, tape, dy, dstate, dx, gradient):
         T, B = dy.shape[0], dstate.h.shape[1]
         dy_shape, dx_shape = (T, B, H), (T, B, I)
         check_state(dstate)
         check_tape(tape, 0, T, B)
-        check_dy(dy, dy_shape)
-        check_dx(dx, dx_shape)
-        check_gradient(gradient)
+        if not fits(dy, dy_shape):
+            if CHECKED:
+                wrong_shape(DY, dy_shape, dy.shape)
+            raise ValueError(DY)
+        if not fits(dx, dx_shape):
+            if CHECKED:
+                wrong_shape(DX, dx_shape, dx.shape)
+            raise ValueError(DX)
+        if gradient.size != SIZE:
+            raise ValueError(GRADIENT)
         dy_t, dy_row, dy_k = strides_of(dy, dy_shape)
         dx_t, dx_row, dx_k = strides_of(dx, dx_shape)
         own_dy, own_dx = address_of(dy), address_of(dx)
@@ -149,7 +164,7 @@ def compile_backward(cell, tape, dy, dstate, dx, gradient):
 @compiles(_jvp_step)
 def compile_jvp_step(cell, x, state, y, x_tangent, state_tangent, y_tangent, direction):
     plan, directed = plan_for(cell), not is_none(direction)
-    I, H, checked, dtype = plan.spec.input_size, plan.H, plan.spec.checked, plan.spec.dtype
+    I, H, dtype = plan.spec.input_size, plan.H, plan.spec.dtype
     for name, kind in (("x", x), ("y", y), ("x_tangent", x_tangent), ("y_tangent", y_tangent)):
         require_array(name, kind, dtype, 2, written=name.startswith("y"))
     require_tuple("state", state, State, "new_state", dtype)
@@ -157,9 +172,9 @@ def compile_jvp_step(cell, x, state, y, x_tangent, state_tangent, y_tangent, dir
     if directed and direction != cell:
         raise TypingError(f"direction: expected a cell of the same kind and sizes, {cell}, got {direction}")
     core, (check_state, _) = tangent_core(plan.spec, directed), make_checks(plan)
-    check_x, check_y = (make_check(name, f"(batch of the state, {K})", checked) for name, K in (("x", I), ("y", H)))
-    check_x_t = make_check("x_tangent", f"(batch of the state, {I})", checked)
-    check_y_t = make_check("y_tangent", f"(batch of the state, {H})", checked)
+    X, Y = (expected_shape(name, "batch of the state", K) for name, K in (("x", I), ("y", H)))
+    X_T = expected_shape("x_tangent", "batch of the state", I)
+    Y_T = expected_shape("y_tangent", "batch of the state", H)
 
     def call(cell, x, state, y, x_tangent, state_tangent, y_tangent, direction):
         B = state.h.shape[1]
@@ -168,10 +183,22 @@ def compile_jvp_step(cell, x, state, y, x_tangent, state_tangent, y_tangent, dir
         check_state(state_tangent)
         if state_tangent.h.shape[1] != B:
             raise ValueError("state_tangent: expected the batch of the state")
-        check_x(x, x_shape)
-        check_y(y, y_shape)
-        check_x_t(x_tangent, x_shape)
-        check_y_t(y_tangent, y_shape)
+        if not fits(x, x_shape):
+            if CHECKED:
+                wrong_shape(X, x_shape, x.shape)
+            raise ValueError(X)
+        if not fits(y, y_shape):
+            if CHECKED:
+                wrong_shape(Y, y_shape, y.shape)
+            raise ValueError(Y)
+        if not fits(x_tangent, x_shape):
+            if CHECKED:
+                wrong_shape(X_T, x_shape, x_tangent.shape)
+            raise ValueError(X_T)
+        if not fits(y_tangent, y_shape):
+            if CHECKED:
+                wrong_shape(Y_T, y_shape, y_tangent.shape)
+            raise ValueError(Y_T)
         x_row, x_k = strides_of(x, x_shape)
         y_row, y_k = strides_of(y, y_shape)
         x_t_row, x_t_k = strides_of(x_tangent, x_shape)

@@ -8,13 +8,15 @@ from numba.core.errors import TypingError
 from fastgate.kernels.cpu.embedded import CHECKED, lanes_for, linear_plan_of
 from fastgate.kernels.cpu.embedded_shapes import (
     compiles,
-    make_check,
-    make_check_gradient,
+    expected_gradient,
+    expected_shape,
+    fits,
     require_array,
     require_vector,
     rows_of,
     spec_of,
     strides_of,
+    wrong_shape,
 )
 from fastgate.kernels.cpu.pointers import address_of, inner_products, load_lanes, moved, scatter_lanes
 from fastgate.kernels.jit import equation, jit
@@ -75,17 +77,23 @@ def linear_core(spec, biased):
 @compiles(_linear)
 def compile_linear(cell, x, y):
     plan = plan_for(cell)
-    I, H, core, checked = plan.I, plan.H, linear_core(plan.spec, True), plan.spec.checked
+    I, H, core = plan.I, plan.H, linear_core(plan.spec, True)
     require_array("x", x, plan.spec.dtype, 2)
     require_array("y", y, plan.spec.dtype, 2, written=True)
-    check_x, check_y = make_check("x", f"(batch, {I})", checked), make_check("y", f"(batch of x, {H})", checked)
+    X, Y = expected_shape("x", "batch", I), expected_shape("y", "batch of x", H)
     count = rows_of(x)
 
     def call(cell, x, y):
         B = count(x)
         x_shape, y_shape = (B, I), (B, H)
-        check_x(x, x_shape)
-        check_y(y, y_shape)
+        if not fits(x, x_shape):
+            if CHECKED:
+                wrong_shape(X, x_shape, x.shape)
+            raise ValueError(X)
+        if not fits(y, y_shape):
+            if CHECKED:
+                wrong_shape(Y, y_shape, y.shape)
+            raise ValueError(Y)
         x_row, x_k = strides_of(x, x_shape)
         y_row, y_k = strides_of(y, y_shape)
         core(address_of(cell.packed), address_of(x), x_row, x_k, address_of(y), y_row, y_k, B)
@@ -124,22 +132,32 @@ def linear_backward_core(spec):
 @compiles(_linear_backward)
 def compile_linear_backward(cell, x, dy, dx, gradient):
     plan = plan_for(cell)
-    I, H, SIZE, checked, dtype = plan.I, plan.H, plan.size, plan.spec.checked, plan.spec.dtype
+    I, H, SIZE, dtype = plan.I, plan.H, plan.size, plan.spec.dtype
     core = linear_backward_core(plan.spec)
     for name, kind in (("x", x), ("dy", dy), ("dx", dx)):
         require_array(name, kind, dtype, 2, written=name == "dx")
     require_vector("gradient", gradient, dtype)
-    check_x, check_dy = make_check("x", f"(batch, {I})", checked), make_check("dy", f"(batch of x, {H})", checked)
-    check_dx, count = make_check("dx", f"(batch of x, {I})", checked), rows_of(x)
-    check_gradient = make_check_gradient(SIZE)
+    X, DY = expected_shape("x", "batch", I), expected_shape("dy", "batch of x", H)
+    DX, count = expected_shape("dx", "batch of x", I), rows_of(x)
+    GRADIENT = expected_gradient(SIZE)
 
     def call(cell, x, dy, dx, gradient):
         B = count(x)
         x_shape, y_shape = (B, I), (B, H)
-        check_x(x, x_shape)
-        check_dy(dy, y_shape)
-        check_dx(dx, x_shape)
-        check_gradient(gradient)
+        if not fits(x, x_shape):
+            if CHECKED:
+                wrong_shape(X, x_shape, x.shape)
+            raise ValueError(X)
+        if not fits(dy, y_shape):
+            if CHECKED:
+                wrong_shape(DY, y_shape, dy.shape)
+            raise ValueError(DY)
+        if not fits(dx, x_shape):
+            if CHECKED:
+                wrong_shape(DX, x_shape, dx.shape)
+            raise ValueError(DX)
+        if gradient.size != SIZE:
+            raise ValueError(GRADIENT)
         x_row, x_k = strides_of(x, x_shape)
         dy_row, dy_k = strides_of(dy, y_shape)
         dx_row, dx_k = strides_of(dx, x_shape)

@@ -5,9 +5,11 @@ do not fit. An error then says which argument it is and what was expected, and w
 numbers in sentences make code that is compiled slower to compile and larger.
 """
 
-from numba.core import types
+from functools import reduce
+
+from numba.core import cgutils, types
 from numba.core.errors import TypingError
-from numba.core.extending import overload, register_jitable
+from numba.core.extending import intrinsic, overload, register_jitable
 
 from fastgate.kernels.cpu.embedded import CHECKED, plan_of
 from fastgate.kernels.jit import INLINED, jit
@@ -73,65 +75,50 @@ def is_none(kind):
 # ----------------------------------------------------------------------------------------------------------- shapes
 
 
-def strides_of(array, shape):
-    """The strides of an array, in elements, as if it had all axes of `shape`, of which the last but one is the batch"""
+@intrinsic
+def fits(typingctx, array, shape):
+    """Whether an array has this shape, or has it but for the axis of a batch of one row, the last but one"""
+
+    def codegen(context, builder, sig, args):
+        sizes, _ = _unpacked(context, builder, sig, args)
+        wanted = cgutils.unpack_tuple(builder, args[1], shape.count)
+        if array.ndim < shape.count:
+            sizes.insert(shape.count - 2, context.get_constant(types.intp, 1))
+        same = [builder.icmp_signed("==", *pair) for pair in zip(sizes, wanted, strict=True)]
+        return reduce(builder.and_, same)
+
+    return types.boolean(array, shape), codegen
 
 
-def fits(array, shape):
-    """Whether an array has this shape, or has it but for the axis of a batch of one row"""
+@intrinsic
+def strides_of(typingctx, array, shape):
+    """The strides of an array, in elements, as if it had all axes of `shape`"""
+
+    def codegen(context, builder, sig, args):
+        itemsize = context.get_constant(types.intp, array.dtype.bitwidth // 8)
+        _, strides = _unpacked(context, builder, sig, args)
+        strides = [builder.sdiv(stride, itemsize) for stride in strides]
+        if array.ndim < shape.count:
+            strides.insert(shape.count - 2, context.get_constant(types.intp, 0))
+        return context.make_tuple(builder, sig.return_type, strides)
+
+    return types.UniTuple(types.intp, shape.count)(array, shape), codegen
 
 
-@compiles(strides_of)
-def compile_strides_of(array, shape):
-    S = array.dtype.bitwidth // 8
-    if len(shape) == 2:
-        if array.ndim == 2:
-            return lambda array, shape: (array.strides[0] // S, array.strides[1] // S)
-        return lambda array, shape: (0, array.strides[0] // S)
-    if array.ndim == 3:
-        return lambda array, shape: (array.strides[0] // S, array.strides[1] // S, array.strides[2] // S)
-    return lambda array, shape: (array.strides[0] // S, 0, array.strides[1] // S)
+def _unpacked(context, builder, sig, args):
+    """Shape and strides of the first argument, as lists."""
+    kind = sig.args[0]
+    struct = cgutils.create_struct_proxy(kind)(context, builder, args[0])
+    return [cgutils.unpack_tuple(builder, values, kind.ndim) for values in (struct.shape, struct.strides)]
 
 
-@compiles(fits)
-def compile_fits(array, shape):
-    if array.ndim == len(shape):
-        return lambda array, shape: array.shape == shape
-    if len(shape) == 2:
-        return lambda array, shape: shape[0] == 1 and array.shape[0] == shape[1]
-    return lambda array, shape: shape[1] == 1 and array.shape == (shape[0], shape[2])
+def expected_shape(name, shape, size):
+    """The sentence about an array whose last axis has this `size`."""
+    return f"{name}: expected shape ({shape}, {size})"
 
 
-def make_check(name, expected, checked):
-    """check(array, shape) raises a ValueError with these words unless the array fits."""
-    sentence = f"{name}: expected shape {expected}"
-
-    if checked:
-
-        @thin
-        def check(array, shape):
-            if not fits(array, shape):
-                wrong_shape(sentence, shape, array.shape)
-
-    else:
-
-        @thin
-        def check(array, shape):
-            if not fits(array, shape):
-                raise ValueError(sentence)
-
-    return check
-
-
-def make_check_gradient(size):
-    sentence = f"gradient: expected shape ({size},), that of layer.params.flat"
-
-    @thin
-    def check(gradient):
-        if gradient.size != size:
-            raise ValueError(sentence)
-
-    return check
+def expected_gradient(size):
+    return f"gradient: expected shape ({size},), that of layer.params.flat"
 
 
 def rows_of(array):
@@ -144,10 +131,10 @@ def rows_of(array):
 @jit(allocates=True)
 def wrong_shape(sentence, expected, got):
     """Words, a shape such as (B,K), and that of the array -> ValueError"""
-    message = sentence + ", which is ("
+    message = sentence + ", which is"
     for size in expected:
-        message += str(size) + ","
-    message += "); got ("
+        message += " " + str(size)
+    message += "; got"
     for size in got:
-        message += str(size) + ","
-    raise ValueError(message + ")")
+        message += " " + str(size)
+    raise ValueError(message)

@@ -10,7 +10,7 @@ from functools import cache
 from fastgate.kernels import equations
 from fastgate.kernels.cpu.embedded import plan_of
 from fastgate.kernels.cpu.pointers import inner_products, load_lanes, moved, store_lanes
-from fastgate.kernels.jit import equation, jit
+from fastgate.kernels.jit import equation, jit, layered
 
 
 @cache
@@ -54,7 +54,7 @@ def make_layer(plan, layer, recorded):
     # A row of a single block has read all of the old h before there is a new one: the detour would only take time.
     AT_ONCE = plan.blocks == 1 and not plan.kind.startswith("gru_reset")
 
-    @equation
+    @layered
     def run(packed, x, x_row, x_k, h, c, after, B, record):
         if recorded:
             copy_before(x, x_row, x_k, h, c, B, record)
@@ -73,7 +73,7 @@ def make_copy_before(plan, layer):
     Hp, LANES, MEMORY = plan.Hp, plan.lanes, plan.has_memory
     DEPTH, X_ROOM, SIZE = plan.depth(layer), plan.x_room(layer), plan.record_size(layer)
 
-    @equation
+    @layered
     def copy_before(x, x_row, x_k, h, c, B, record):
         for n in range(B):
             own = moved(record, n * SIZE)
@@ -109,7 +109,7 @@ def make_one_phase(plan, layer, recorded):
 
     one, many, ROWS = make_rows(1), make_rows(plan.rows), plan.rows
 
-    @equation
+    @layered
     def blocks(packed, x, x_row, x_k, h, c, after, B, record):
         for block in range(BLOCKS):
             own, unit, n = moved(packed, block * BLOCK), block * LANES, 0

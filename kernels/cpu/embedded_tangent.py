@@ -19,7 +19,7 @@ from fastgate.kernels.cpu.pointers import (
     store_lanes,
     zero_lanes,
 )
-from fastgate.kernels.jit import equation, jit
+from fastgate.kernels.jit import equation, jit, layered
 
 
 @cache
@@ -63,7 +63,7 @@ def make_layer(plan, layer, directed):
     make = make_two_phases if plan.kind.startswith("gru_reset") else make_one_phase
     blocks, Hp, W = make(plan, layer, directed), plan.Hp, plan.lanes
 
-    @equation
+    @layered
     def run(packed, direction, x, x_k, x_t, x_t_k, h, c, after, h_t, c_t, after_t, B):
         blocks(packed, direction, x, x_k, x_t, x_t_k, h, c, after, h_t, c_t, after_t, B)
         for u in range(0, Hp, W):
@@ -78,7 +78,7 @@ def make_one_phase(plan, layer, directed):
     DEPTH, BLOCK, GATES = plan.depth(layer), plan.block_size(layer), plan.G * plan.lanes
     W_IH, W_HH = plan.starts * plan.lanes, (plan.starts + plan.depth(layer) * plan.G) * plan.lanes
 
-    @equation
+    @layered
     def blocks(packed, direction, x, x_k, x_t, x_t_k, h, c, after, h_t, c_t, after_t, B):
         for block in range(BLOCKS):
             own, u = moved(packed, block * BLOCK), block * W
