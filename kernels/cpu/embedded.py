@@ -91,8 +91,8 @@ class Plan:
 
     @cached_property
     def backward_rows(self):
-        """Scratch elements of a row on its way back: da, dh from above or dx, and two more."""
-        return 4 * self.Hp + max(self.x_room(layer) for layer in range(self.L)) + 2 * self.Hp
+        """Scratch elements of a row on its way back: four groups of da, and dx."""
+        return 4 * self.Hp + max(self.x_room(layer) for layer in range(self.L))
 
     @cached_property
     def offsets(self):

@@ -2,7 +2,7 @@
 
 Rows of a batch go back one by one, each through all layers. Weights are read from the parameters as they are, whole
 vectors of a row of W at a time, so that what lies behind a row's end is read along and never used. Scratch of a row:
-`da`, as many groups of (Hp) as there are starts, then dx of the layer, then one more (Hp).
+GROUPS groups of da (Hp), the last of them for dq or for the gradient of r * h, then dx of the layer.
 """
 
 from functools import cache

@@ -91,14 +91,14 @@ def compile_new_tape(cell, steps, batch):
     def build(cell, steps, batch):
         if batch < 1 or steps < 0:
             raise ValueError("batch, steps: expected at least 1 and 0")
-        return Tape(np.zeros((steps, batch * SIZE), dtype), np.zeros(batch * ROWS, dtype))
+        return Tape(np.zeros((steps, batch * SIZE), dtype), np.zeros(ROWS, dtype))
 
     return build
 
 
 def make_checks(plan):
     """Of a state and of a tape."""
-    ROWS, RECORD = plan.state_rows * plan.Hp, plan.record_at(plan.L)
+    ROWS, RECORD, SCRATCH = plan.state_rows * plan.Hp, plan.record_at(plan.L), plan.backward_rows
 
     @thin
     def check_state(state):
@@ -107,7 +107,8 @@ def make_checks(plan):
 
     @thin
     def check_tape(tape, first, last, B):
-        if not (first >= 0 and last <= tape.records.shape[0] and tape.records.shape[1] == B * RECORD):
+        steps, size = tape.records.shape
+        if first < 0 or last > steps or size != B * RECORD or tape.scratch.size < SCRATCH:
             raise ValueError("tape, t: expected a tape that new_tape made for this cell and batch, and 0 <= t < steps")
 
     return check_state, check_tape
