@@ -102,6 +102,10 @@ def no_single_step(method: str = "step") -> ValueError:
     return ValueError(f"{method}: a bidirectional layer needs the whole sequence; it cannot run step by step")
 
 
+def not_embeddable(layer: object, reason: str) -> ValueError:
+    return ValueError(f"jit: {layer} cannot be stepped inside compiled loops, because of {reason}")
+
+
 def not_quantizable(name: str, weights: str) -> ValueError:
     return ValueError(f"quantized: params[{name!r}] holds values that are not finite, or would not be in {weights}")
 

@@ -5,3 +5,4 @@ from fastgate.kernels import cpu as cpu
 from fastgate.kernels import jit as jit
 from fastgate.kernels import memory as memory
 from fastgate.kernels.activations import BY_PRECISION as BY_PRECISION
+from fastgate.kernels.cpu import embedded as embedded

@@ -194,3 +194,22 @@ class Recurrent(Steps):
         from fastgate._quantized import Quantized  # which is made of this class
 
         return Quantized(self, weights)
+
+    def jit(self) -> Any:
+        """A snapshot of the weights for the functions of `fastgate.jit`, which a user's own ``@njit`` loop calls.
+
+        Returns
+        -------
+        cell
+            A NamedTuple of packed arrays. Later writes to `params` do not change it. It may be shared by threads,
+            pickled, and handed to compiled functions as an argument; a global variable would be compiled in.
+
+        Raises
+        ------
+        ValueError
+            If the layer is bidirectional or quantized, or has activations, a projection or other options that are not
+            the usual ones; the message names them.
+        """
+        from fastgate import _embedded
+
+        return _embedded.recurrent_cell(self)

@@ -144,6 +144,12 @@ class Linear(Frozen):
         dx = cpu.dense.backward(x, derived["backward"], d_rows, gradients["weight"], db)
         return LayerGradients(dx.reshape(tape.x.shape), gradients)
 
+    def jit(self) -> Any:
+        """A snapshot of the weights for `fastgate.jit.linear`; see `LSTM.jit`."""
+        from fastgate import _embedded
+
+        return _embedded.linear_cell(self)
+
     def _read(self, name: str, value: Any, features: int) -> Array:
         array = as_real(name, value)
         if array.ndim == 0 or array.shape[-1] != features:

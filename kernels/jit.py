@@ -30,15 +30,16 @@ SOURCE_HASH = hashlib.sha256(
 CACHE_ENABLED = os.environ.get("FASTGATE_CACHE", "1") != "0"
 
 
-def jit(function=None, *, variant="", inline=False):
+def jit(function=None, *, variant="", inline=False, thin=False, allocates=False):
     """Compile a kernel. `variant` tells apart closures made by one factory.
 
     With `inline` it becomes part of the kernels that call it: for a thin layer over a large callee, which LLVM would
-    otherwise optimise again at every level.
+    otherwise optimise again at every level. With `thin` LLVM makes it part of its callers, be they a user's.
     """
     if function is None:
-        return lambda f: jit(f, variant=variant, inline=inline)
-    dispatcher = njit(inline="always" if inline else "never", **OPTIONS)(function)
+        return lambda f: jit(f, variant=variant, inline=inline, thin=thin, allocates=allocates)
+    options = OPTIONS | {"_nrt": allocates} | ({"forceinline": True} if thin else {})
+    dispatcher = njit(inline="always" if inline else "never", **options)(function)
     dispatcher._cache = _open_cache(function, variant)
     return dispatcher
 
@@ -46,6 +47,11 @@ def jit(function=None, *, variant="", inline=False):
 def equation(function):
     """A plain Python function that compiled code on any device can call too, at no cost: LLVM inlines it."""
     return register_jitable(**INLINED)(function)
+
+
+def layered(function):
+    """Like `equation`, for a thin layer over large ones, which LLVM would optimise again at every level."""
+    return njit(inline="always", **OPTIONS)(function)
 
 
 def sealed(function, signature, *, variant=""):

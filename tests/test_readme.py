@@ -16,6 +16,7 @@ def test_programs_run_as_they_stand(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     programs = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     first, model, training, stream, texts, series, sklearn, exchange, weights, equations = programs
+    first, model, training, stream, texts, series, sklearn, inside, exchange, equations = programs
     names = {}
     exec(first, names)
     assert names["y"].shape == (8, 20, 64)
@@ -32,6 +33,8 @@ def test_programs_run_as_they_stand(tmp_path, monkeypatch):
     assert (tmp_path / "checkpoints").is_dir()
     exec(series, names)
     assert names["model"].predict(names["past"]).shape == names["future"].shape
+    exec(inside, names)
+    assert np.isfinite(names["end"]).all()
     exec(equations, names)
     assert names["lstm"].hidden_size == names["gru"].hidden_size == 5
     exec(weights, names)

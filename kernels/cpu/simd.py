@@ -16,23 +16,23 @@ from fastgate.kernels.cpu.features import HAS_FMA, VECTOR_BYTES
 
 
 class VectorType(types.Type):
-    """`lanes` numbers of type `dtype` in one register."""
+    """`lanes` numbers of type `dtype` in one register: as many as there is room for, unless it says how many."""
 
-    def __init__(self, dtype):
+    def __init__(self, dtype, lanes=None):
         self.dtype = dtype
-        self.lanes = VECTOR_BYTES * 8 // dtype.bitwidth
+        self.lanes = lanes or VECTOR_BYTES * 8 // dtype.bitwidth
         super().__init__(name=f"vector({dtype}, {self.lanes})")
 
 
 @register_model(VectorType)
 class VectorModel(models.PrimitiveModel):
     def __init__(self, manager, vector_type):
-        super().__init__(manager, vector_type, llvm_vector(vector_type.dtype))
+        super().__init__(manager, vector_type, llvm_vector(vector_type.dtype, vector_type.lanes))
 
 
-def llvm_vector(dtype):
+def llvm_vector(dtype, lanes=None):
     element = ir.FloatType() if dtype == types.float32 else ir.DoubleType()
-    return ir.VectorType(element, VECTOR_BYTES * 8 // dtype.bitwidth)
+    return ir.VectorType(element, lanes or VECTOR_BYTES * 8 // dtype.bitwidth)
 
 
 def data_pointer(context, builder, kind, array):
@@ -53,7 +53,7 @@ def store_at(builder, value, pointer):
 
 
 def element_bytes(vector):
-    return VECTOR_BYTES // vector.count
+    return 4 if vector.element == ir.FloatType() else 8
 
 
 def element_pointer(context, builder, array_type, array, row, column):
