@@ -15,8 +15,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 def test_programs_run_as_they_stand(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     programs = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    first, model, training, stream, texts, series, sklearn, exchange, weights, equations = programs
-    first, model, training, stream, texts, series, sklearn, inside, exchange, equations = programs
+    first, model, training, stream, texts, series, sklearn, inside, exchange, weights, equations = programs
     names = {}
     exec(first, names)
     assert names["y"].shape == (8, 20, 64)
