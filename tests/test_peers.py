@@ -44,6 +44,8 @@ def prepare(work, library, cell, dtype):
     for package in (library, *NEEDS.get(library, ())):
         if find_spec(package) is None:  # importing it here would be too early: JAX takes its threads then
             pytest.skip(f"{package} is not installed")
+    if library == "keras" and (keras := sys.modules.get("keras")) and keras.backend.backend() != "jax":
+        pytest.skip("Keras runs on PyTorch in this process, for the tests of exchange; alone these tests run it on JAX")
     return peers.prepare(work, library, cell, SHAPES[work], dtype)
 
 
