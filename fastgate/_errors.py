@@ -1,7 +1,8 @@
 """Every sentence that fastgate says about a wrong argument: which one, what was expected, what came."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+Shapes = Mapping[str, tuple[int, ...]]
 LONGEST = 500  # characters of what a file says about itself
 
 
@@ -41,12 +42,30 @@ def wrong_gates(names: Iterable[str], got: Iterable[str]) -> ValueError:
     return ValueError(f"gates: expected each of {', '.join(names)} once, got {', '.join(got) or 'none'}")
 
 
-def fixed_option(layer: str, name: str) -> AttributeError:
+def fixed_option(layer: str, name: str, is_option: bool) -> AttributeError:
     if name == "params":
         return AttributeError(
             f"{layer}.params: cannot be replaced; write into it, as in params.flat = other.params.flat"
         )
-    return AttributeError(f"{layer}.{name}: is fixed when the layer is made; make another layer")
+    advice = f"; layer.replace({name}=...) makes another one, with these parameters if they fit" if is_option else ""
+    return AttributeError(f"{layer}.{name}: is fixed when the layer is made{advice}")
+
+
+def no_such_option(layer: str, name: str, known: Iterable[str]) -> TypeError:
+    return TypeError(f"replace: expected options of {layer}, {', '.join(known) or 'which has none'}, got {name!r}")
+
+
+def other_shapes(layer: str, options: Mapping[str, object], own: Shapes, new: Shapes) -> ValueError:
+    """Of a layer whose parameters cannot be copied; the options are those that it should get."""
+    changed = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    name = next(name for name in {**own, **new} if own.get(name) != new.get(name))
+    got = f"{name} of shape {new[name]}" if name in new else f"no {name}"
+    had = f"of shape {own[name]} in this {layer}" if name in own else f"which this {layer} does not have"
+    return ValueError(f"replace: {changed}: expected the same parameters, as they are copied, got {got}, {had}")
+
+
+def quantized_options(layer: object) -> TypeError:
+    return TypeError(f"replace: {layer} has no options of its own; quantize what replace makes of its original")
 
 
 def trained_another(optimizer: str, steps: int) -> ValueError:
