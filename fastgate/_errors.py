@@ -1,6 +1,7 @@
 """Every sentence that fastgate says about a wrong argument: which one, what was expected, what came."""
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 
 Shapes = Mapping[str, tuple[int, ...]]
 LONGEST = 500  # characters of what a file says about itself
@@ -18,6 +19,22 @@ def wrong_value(name: str, expected: str, got: object) -> ValueError:
     return ValueError(f"{name}: expected {expected}, got {got!r}")
 
 
+def unknown_name(name: str, expected: str, got: str, known: Iterable[str]) -> ValueError:
+    """Of a string that should be one of the known ones."""
+    return ValueError(f"{name}: expected {expected}, got {got!r}{did_you_mean(got, known)}")
+
+
+def did_you_mean(got: object, known: Iterable[str]) -> str:
+    """The known name that is most like it, however it is written; so are Keras' names of losses."""
+    plain = {_letters(name): name for name in known}
+    found = get_close_matches(_letters(str(got)), plain, 1, 0.8)
+    return f"; did you mean {plain[found[0]]!r}?" if found else ""
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower())).removeprefix("sparse").removeprefix("categorical")
+
+
 def unwanted(name: str, expected: str, got: object) -> ValueError:
     """Of something given where nothing should be: what it is, without its content."""
     shape = getattr(got, "shape", None)
@@ -32,6 +49,21 @@ def wrong_range(name: str, expected: str, least: object, largest: object) -> Val
 
 def overflow(name: str, dtype: object) -> ValueError:
     return ValueError(f"{name}: holds finite values that would become infinite in {dtype}, the layer's dtype")
+
+
+def mask_for_lengths() -> TypeError:
+    return TypeError(
+        "lengths: expected integers, got a mask: give it by mask= to a call; in fit, predict and evaluate put"
+        " fg.Masking() or fg.Embedding(..., mask_zero=True) in the model, or give mask.sum(axis=1) if it is True from"
+        " each sequence's beginning on"
+    )
+
+
+def ids_for_features(got: tuple[int, ...]) -> TypeError:
+    return TypeError(
+        f"x: expected features, (batch, time, features), got integers of shape {got}; if they are ids, 0 of them"
+        " padding, fg.Embedding(..., mask_zero=True) says so; if features, x.astype('float32')"
+    )
 
 
 def carry_of_reset_after() -> ValueError:
@@ -151,7 +183,8 @@ def option_not_kept(kind: str, name: str) -> TypeError:
 def no_logits(name: str, function: str, activation: str) -> ValueError:
     return ValueError(
         f"{name}: expected a model that ends with logits for {function}, got one that ends with"
-        f" Activation({activation!r}); leave it out, and apply it to what predict gives if you want probabilities"
+        f" Activation({activation!r}); leave it out, as fg.Sequential(*model.layers[:-1]) does, which shares all"
+        " parameters, and apply it to what predict gives if you want probabilities"
     )
 
 
