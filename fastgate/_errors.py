@@ -231,6 +231,11 @@ def no_folder(path: object) -> OSError:
     return FileNotFoundError(f"path: there is no folder {str(path)!r} to write into")
 
 
+def not_writable(folder: object, error: OSError) -> OSError:
+    kind = PermissionError if isinstance(error, PermissionError) else OSError
+    return kind(f"path: the folder {str(folder)!r} cannot be written: {error.strerror or error}")
+
+
 def a_folder(path: object) -> OSError:
     return IsADirectoryError(f"path: {str(path)!r} is a folder, not a file")
 
