@@ -192,6 +192,11 @@ def quantized_config(layer: object) -> TypeError:
     return TypeError(f"config: {layer} has none; save the layer that it was made from, and quantize what is loaded")
 
 
+def foreign_pickle(kind: str, missing: Iterable[str]) -> ValueError:
+    advice = "pickles are for one release; read it there, and take it over by fastgate.save and fastgate.load"
+    return ValueError(f"pickle of {kind}: expected one of this release, got one without {', '.join(missing)}; {advice}")
+
+
 def no_configuration(name: str, kind: str) -> TypeError:
     return TypeError(f"config: {name} holds a {kind}, which has no method config() that says how to make it again")
 

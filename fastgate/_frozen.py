@@ -26,6 +26,13 @@ class Frozen:
             raise _errors.fixed_option(type(self).__name__, name, name in inspect.signature(type(self)).parameters)
         super().__setattr__(name, value)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        kind = next(own for own in type(self).__mro__ if own.__module__.startswith("fastgate."))  # not a user's subclass
+        names = inspect.signature(kind).parameters if kind.config is Frozen.config else ()
+        if missing := [name for name in names if name not in state]:
+            raise _errors.foreign_pickle(kind.__name__, missing)
+        self.__dict__.update(state)
+
     def config(self) -> dict[str, Any]:
         """Its class and options, as values of JSON: `from_config` makes an equal layer of it, parameters apart."""
         kind, names = type(self).__name__, inspect.signature(type(self)).parameters

@@ -110,7 +110,7 @@ def outputs_of(
         if batch.y is None:
             raise errors.no_targets()
         start = state if carries and batch.carries else None
-        y, state, mask = model._infer(batch.x, batch.lengths, None, start)
+        y, state, mask = model._infer(batch.x, batch.lengths, start)
         given = objective.outputs(y, batch, mask)
         if weight := given.weight:
             yield objective.loss(given)[0], weight, given
