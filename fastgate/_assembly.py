@@ -40,6 +40,16 @@ def check(members: Sequence[Member]) -> None:
     check_common(members)
 
 
+def unsteppable(members: Sequence[Member]) -> Member | None:
+    """The first layer that cannot run on one time step; what repeats the past can where none is skipped."""
+    is_masked = False
+    for m in members:
+        if m.needs_sequences or (m.repeats_past and is_masked):
+            return m
+        is_masked = is_masked or m.makes_mask
+    return None
+
+
 def check_common(members: Sequence[Member]) -> None:
     """What must be the same of all layers, and what must not."""
     _check_equal(members, "dtype", [m.params.dtype.name if m.params else None for m in members])

@@ -70,7 +70,7 @@ class Model(Frozen):
 
     fit, predict, evaluate = fit, predict, evaluate
 
-    def _infer(self, x: Any, lengths: Any, mask: Any, state: Any) -> tuple[Array, tuple[State, ...], Array | None]:
+    def _infer(self, x: Any, lengths: Any, state: Any) -> tuple[Array, tuple[State, ...], Array | None]:
         """y, the final states, and the mask of y."""
         raise NotImplementedError
 

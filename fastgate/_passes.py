@@ -130,7 +130,7 @@ def step(members: Members, x: Any, starts: Sequence[Any]) -> tuple[Any, list[Any
                 if valid.mask is not None:
                     x, end = _skipped(valid.mask[..., None], x, start, end)
                 ends.append(end)
-            else:
+            elif not m.repeats_past:  # as no step before it is skipped
                 x = m.infer(x, ALL)
             if m.makes_mask:
                 valid = m.after(before, valid, x)

@@ -62,6 +62,10 @@ class Member:
         return type(self.layer) in OVER_TIME
 
     @cached_property
+    def repeats_past(self) -> bool:
+        return type(self.layer) is RepeatPast
+
+    @cached_property
     def is_own(self) -> bool:
         """One of fastgate's layers, not a user's."""
         return self.is_stepwise or self.is_recurrent or self.is_final or self.is_over_time
@@ -88,6 +92,8 @@ class Member:
     @cached_property
     def needs_sequences(self) -> bool:
         """It cannot run on one time step: so it is with a user's layer that asks for lengths or a mask."""
+        if self.repeats_past:  # without a mask it hands its input on
+            return False
         asks = not self.is_recurrent and not self.takes.isdisjoint({"lengths", "mask"})
         return self.is_final or self.is_over_time or asks
 

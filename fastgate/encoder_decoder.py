@@ -110,7 +110,7 @@ class EncoderDecoder(Model):
         TypeError, ValueError
             If an argument has the wrong type, shape or range; a note names the layer.
         """
-        return self._infer(x, lengths, None, None)[0]
+        return self._infer(x, lengths, None)[0]
 
     def forward(
         self, x: Pair, *, lengths: Any = None, training: bool = True, rng_key: int | None = None
@@ -143,10 +143,10 @@ class EncoderDecoder(Model):
         y, second = self.decoder._forward(target, target_lengths, None, training, keys[count:], first.state)
         return y, ModelTape(self.params, snapshots, [first, second], second.state, None, second.mask)
 
-    def _infer(self, x: Any, lengths: Any, mask: Any, state: Any) -> tuple[Array, States, Array | None]:
+    def _infer(self, x: Any, lengths: Any, state: Any) -> tuple[Array, States, Array | None]:
         (source, target), (source_lengths, target_lengths) = as_pairs(x, lengths)
-        _, first, _ = self.encoder._infer(source, source_lengths, mask, state)
-        return self.decoder._infer(target, target_lengths, mask, first)
+        _, first, _ = self.encoder._infer(source, source_lengths, state)
+        return self.decoder._infer(target, target_lengths, first)
 
     def backward(self, tape: ModelTape, dy: npt.ArrayLike) -> ModelGradients:
         """From the gradient in y to those in source, target and all parameters, through the states.

@@ -36,7 +36,7 @@ class Sequential(Model):
           ``params`` (name -> array);
         * if there are parameters, ``layer.params``, a `fastgate.Params`;
         * if it says which steps count behind it, ``layer.compute_mask(x, mask)`` of those that count before it, which
-          returns a mask or None; else these are the same.
+          returns a mask, or None where all count, also beyond the caller's lengths; without it these are the same.
 
         If it has ``in_features`` and ``out_features``, ``dtype`` of its params or ``batch_first``, they are checked.
 
@@ -81,7 +81,7 @@ class Sequential(Model):
         self.batch_first = bool(next(layouts, True))
         self.params = ModelParams([(m.path, m.params) for m in self._members if m.params], self.dtype)
         self._recurrent_count = sum(m.is_recurrent for m in self._members)
-        self._unsteppable = next((m for m in self._members if m.needs_sequences), None)
+        self._unsteppable = _assembly.unsteppable(self._members)
         keeps_time = all(m.is_stepwise or m.is_recurrent for m in self._members)
         self._clears_input = not self._members[0].is_recurrent  # which reads nothing beyond the lengths itself
         self._clears_output = keeps_time and not self._members[-1].is_recurrent
@@ -144,7 +144,7 @@ class Sequential(Model):
         TypeError, ValueError
             As calling the model does.
         """
-        y, ends, _ = self._infer(x, lengths, mask, state)
+        y, ends, _ = self._infer(x, lengths, state, mask)
         return y, ends
 
     def forward(
@@ -238,7 +238,8 @@ class Sequential(Model):
         ------
         TypeError, ValueError
             If an argument has the wrong type or shape, a layer is bidirectional, or a layer needs whole sequences:
-            `FinalState`, `RepeatPast`, `Reverse`, and a layer of your own whose `forward` takes lengths or a mask.
+            `FinalState`, `Reverse`, `RepeatPast` behind a layer that makes a mask, and a layer of your own whose
+            `forward` takes lengths or a mask.
         """
         if self._unsteppable is not None:
             raise _errors.whole_sequences(self._unsteppable.place)
@@ -255,7 +256,7 @@ class Sequential(Model):
         y = self._cleared(y, beyond)
         return y, ModelTape(self.params, snapshots, tapes, tuple(ends), beyond, valid.at_end(y))
 
-    def _infer(self, x: Any, lengths: Any, mask: Any, state: Any) -> tuple[Array, States, Array | None]:
+    def _infer(self, x: Any, lengths: Any, state: Any, mask: Any = None) -> tuple[Array, States, Array | None]:
         own, valid, beyond = self._read(x, lengths, mask)
         y, ends, valid = _passes.infer(self._members, own, self._read_states("state", state), valid)
         return self._cleared(y, beyond), tuple(ends), valid.at_end(y)

@@ -103,6 +103,25 @@ def test_a_tape_of_a_layer_is_one_of_its_shallow_copy():
     assert np.array_equal(copy.copy(layer).backward(tape, y).x, layer.backward(tape, y).x)
 
 
+@pytest.mark.parametrize(
+    ("layer", "option"),
+    [(fg.GRU(I, H), "recurrent_dropout"), (fg.Embedding(3, 2), "mask_zero"), (fg.Dropout(), "same_every_step")],
+    ids=["GRU", "Embedding", "Dropout"],
+)
+def test_pickles_of_another_release(layer, option):
+    """Those of 0.3 lack what is an option since; but a subclass need not keep its own."""
+
+    class Mine(type(layer)):
+        def __init__(self, shape):
+            super().__init__(*shape)
+
+    copy.copy(Mine(() if type(layer) is fg.Dropout else (3, 2)))
+    model = fg.Sequential(layer)
+    del layer.__dict__[option]
+    with complaint(ValueError, f"pickle of {type(layer).__name__}", f"without {option}", "fastgate.save and"):
+        unpickled(model)
+
+
 # --------------------------------------------------------------------------------------------------- printed form
 
 

@@ -77,10 +77,11 @@ def results(layer, lengths, recompute=None, key=7):
     return [array.tobytes() for array in arrays]
 
 
+@pytest.mark.parametrize("lengths", [[4, 6, 0, 1, 6, 3, 2], None], ids=["ragged", "full"])
 @pytest.mark.parametrize("shared", ["sequences", "units"])
 @variants
-def test_bits_do_not_depend_on_threads_nor_on_recomputation(variant, shared, monkeypatch):
-    lengths, options = [4, 6, 0, 1, 6, 3, 2], {"bidirectional": True}
+def test_bits_do_not_depend_on_threads_nor_on_recomputation(variant, shared, lengths, monkeypatch):
+    options = {"bidirectional": True}
     layer, before = made(variant, 3, 37, **options), fg.get_num_threads()
     expected = results(layer, lengths)
     monkeypatch.setattr(sharing, "FLOPS_PER_THREAD", 1.0)

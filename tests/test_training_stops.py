@@ -208,3 +208,28 @@ def test_one_entry_that_is_not_finite_is_seen_and_what_would_overflow_is_not(siz
             vector[:] = largest
             vector[at] = bad
             assert not is_finite(vector)
+
+
+class Hidden:
+    """Says that steps which are not finite do not count, and hands them on."""
+
+    def forward(self, x):
+        return x, None
+
+    def backward(self, tape, dy):
+        return fg.LayerGradients(dy, {})
+
+    def compute_mask(self, x, mask):
+        return np.isfinite(x).all(axis=-1)
+
+
+def test_what_a_layer_masks_is_not_at_fault():
+    x, y = arrays()
+    x[:, 1] = np.nan
+    model = fg.Sequential(Hidden(), fg.LSTM(3, 5, seed=0), fg.FinalState(), fg.Linear(5, 1, seed=1))
+    model.fit(x, y, loss="mse", optimizer=fg.Adam())
+    with pytest.raises(fg.NonFiniteError, match=r" first: y\."):
+        model.fit(x, y * np.nan, loss="mse", optimizer=fg.Adam())
+    model.params["3.bias"] = [np.nan]
+    with pytest.raises(fg.NonFiniteError, match=r" first: the output of layer 3 \(Linear\)\."):
+        model.fit(x, y, loss="mse", optimizer=fg.Adam())

@@ -52,14 +52,13 @@ from pathlib import Path
 from typing import Any
 
 from fastgate import _errors
+from fastgate._endings import check_ending
 from fastgate.exchange import errors, keras_chain, keras_export, keras_files, keras_writer
 from fastgate.exchange.keras_description import MODELS, RECURRENT, Layer, Reader
 from fastgate.exchange.keras_files import Contents
 from fastgate.exchange.keras_sources import Flat, Live
 from fastgate.final_state import FinalState
 from fastgate.sequential import Sequential
-
-ENDINGS = ".keras", ".weights.h5"
 
 
 def from_keras(source: Any, *, into: Any = None) -> Any:
@@ -157,8 +156,7 @@ def to_keras(layer: Any, path: str | os.PathLike[str] | None = None) -> Any:
     dtype = str(getattr(layer, "dtype", "float32"))
     if path is None:
         return keras_writer.object_of(layers, dtype, isinstance(layer, Sequential))
-    if not str(path).endswith(ENDINGS):
-        raise _errors.wrong_value("path", f"a name that ends in {' or '.join(ENDINGS)}", str(path))
+    check_ending(path, "to_keras")
     keras_writer.write(path, layers, dtype, weights_alone=Path(path).suffix == ".h5")
     return None
 

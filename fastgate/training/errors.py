@@ -64,6 +64,13 @@ def lost_steps(place: str, shape: tuple[int, ...]) -> ValueError:
     )
 
 
+def takes_no_mask(argument: str, name: str, place: str | None) -> TypeError:
+    return TypeError(
+        f"{argument}: expected a function that takes mask=, booleans (B, T), as {place} makes one that says which steps"
+        f" count; got {name}, which takes none"
+    )
+
+
 def unmeasured() -> ValueError:
     return ValueError("metrics: functions of your own are measured on validation data only; pass validation=")
 

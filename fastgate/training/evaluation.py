@@ -26,7 +26,8 @@ def predict(model: Any, x: Any, *, batch_size: int = 32, lengths: Any = None) ->
     x : array_like, list of sequences, or an iterable of batches
         As in `fit`; a batch is x, or a tuple that begins with it.
     batch_size : int
-    lengths : array_like of int, (B,), optional
+    lengths : array_like of int, (N,), optional
+        Instead of a mask, put `Masking` or ``Embedding(..., mask_zero=True)`` in the model; see `fit`.
 
     Returns
     -------
@@ -72,7 +73,7 @@ def evaluate(
     Parameters
     ----------
     x, y, loss, metrics, lengths, weights, batch_size, stateful
-        As in `fit`.
+        As in `fit`, which also says what stands for a mask.
 
     Returns
     -------
@@ -116,7 +117,7 @@ def outputs_of(
         if batch.y is None:
             raise errors.no_targets()
         start = state if carries and batch.carries else None
-        y, state, mask = model._infer(batch.x, batch.lengths, None, start)
+        y, state, mask = model._infer(batch.x, batch.lengths, start)
         given = objective.outputs(y, batch, mask)
         if weight := given.weight:
             yield objective.loss(given)[0], weight, given

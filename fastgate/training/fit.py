@@ -91,6 +91,8 @@ def fit(
         "accuracy", "perplexity", "bits_per_character", "r2", "mse" and "mae", also by their long names. Functions of
         your own see all outputs at once, and are measured on validation data only. Each has another name.
     lengths : array_like of int, (N,), optional
+        Where steps that do not count are not the last ones of a sequence, put `Masking` or an ``Embedding`` with
+        ``mask_zero=True`` at the beginning of the model; a mask is not taken here.
     weights : array_like, (N,) or (N, T), optional
     shuffle : bool
         Whether each epoch takes arrays and lists in another order, which is a pure function of `seed` and its number
@@ -213,8 +215,10 @@ def _as_optimizer(optimizer: Any) -> Any:
     if isinstance(optimizer, str) and optimizer in OPTIMIZERS:
         return OPTIMIZERS[optimizer]()  # type: ignore[call-arg]
     if isinstance(optimizer, type) or not all(hasattr(optimizer, name) for name in ("lr", "step")):
-        names = ", ".join(map(repr, [*OPTIMIZERS, "lbfgs"]))
-        raise _errors.wrong_type("optimizer", f"an optimiser, as fastgate.Adam(1e-3), or {names}", repr(optimizer))
+        names = [*OPTIMIZERS, "lbfgs"]
+        expected = f"an optimiser, as fastgate.Adam(1e-3), or {', '.join(map(repr, names))}"
+        advice = _errors.did_you_mean(optimizer, names) if isinstance(optimizer, str) else ""
+        raise _errors.wrong_type("optimizer", expected, f"{optimizer!r}{advice}")
     return optimizer
 
 

@@ -56,7 +56,7 @@ class Layout(NamedTuple):
     can_carry: bool = True  # states, from piece to piece of a stream
     activation: str | None = None  # that the model ends with
     doubtful: str | None = None  # a last layer of the user's own that might end time, and takes no lengths
-    makes_mask: bool = False  # a layer says itself which steps count
+    mask_maker: str | None = None  # the first layer that says itself which steps count
 
     def has_steps(self, y: Array, batch: Batch) -> bool:
         """Whether an output has a time axis: three axes or more, unless `FinalState` has ended time.
@@ -92,7 +92,7 @@ def layout_of(model: Any) -> Layout:
         can_carry=len(parts) == 1 and not is_two_way and not turns,
         activation=end.function if isinstance(end, Activation) else None,
         doubtful=None if is_known else own[-1].place,
-        makes_mask=any(member.makes_mask and not member.is_final for member in members),
+        mask_maker=next((member.place for member in members if member.makes_mask and not member.is_final), None),
     )
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from fastgate._arrays import Array
+from fastgate import _passes
+from fastgate._arrays import Array, as_pairs
+from fastgate._protocol import Member
+from fastgate._valid import ALL, Valid
 from fastgate.training.layout import Batch
 from fastgate.training.objective import Objective, Outputs
 
@@ -20,23 +24,50 @@ def is_finite(vector: Array) -> bool:
 
 
 def first_in_forward(model: Any, objective: Objective, batch: Batch, given: Outputs, options: dict[str, Any]) -> str:
-    """Run the step's forward pass again and say what is not finite first."""
-    parts = batch.x if isinstance(batch.x, tuple) else (batch.x,)
-    lengths = batch.lengths if isinstance(batch.lengths, tuple) else (batch.lengths,)
-    for x, own in zip(parts, lengths, strict=True):
-        if _is_bad(np.asarray(x), None if own is None else np.asarray(own), time_first=not model.batch_first):
-            return "x"
-    watched, found = _watched(model)
+    """Run the step's forward pass again and say from where on nothing is finite; steps that are masked do not count."""
+    is_pair = hasattr(model, "encoder")
+    parts = [("encoder ", model.encoder), ("decoder ", model.decoder)] if is_pair else [("", model)]
+    inputs = zip(*as_pairs(batch.x, batch.lengths), strict=True) if is_pair else [(batch.x, batch.lengths)]
+    state = options.get("state")
+    keys = iter(_passes.keys_of(options["rng_key"], sum(len(part._members) for _, part in parts)))
     with np.errstate(all="ignore"):
-        watched.forward(batch.x, **options)
-    if found:
-        return found[0]
+        for (name, part), (x, lengths) in zip(parts, inputs, strict=True):
+            found, state = _first_in(part, name, x, lengths, state, keys)
+            if found is not None:
+                return found
     target = np.asarray(given.target)
     if _is_bad(target):
         without = np.where(np.isfinite(target), target, 0).astype(target.dtype)
         if math.isfinite(objective.loss(given._replace(target=without))[0]):
             return "y"
     return "the loss itself, of outputs and targets as they are"
+
+
+def _first_in(
+    model: Any, name: str, x: Any, lengths: Any, state: Any, keys: Iterator[int | None]
+) -> tuple[str | None, list[Any]]:
+    """Where what is not finite begins, if it comes out at the end; and the final states.
+
+    What a layer takes for nothing, as one that masks it, is no fault.
+    """
+    y, valid, _ = model._read(x, lengths, None)
+    starts: list[Any] = model._read_states("state", state)
+    ends: list[Any] = []
+    first = "x" if _is_bad(np.asarray(y), valid) else None
+    for group in _groups(model._members):
+        own = [next(keys) for _ in group]
+        y, found, _, valid = _passes.forward(group, y, starts[len(ends) :], valid, True, own)
+        ends += found
+        first = (first or f"the output of {name}{group[0].place}") if _is_bad(np.asarray(y), valid) else None
+    return first, ends
+
+
+def _groups(members: Sequence[Member]) -> Iterator[Sequence[Member]]:
+    """Each layer alone, but a `FinalState` with the recurrent one before it."""
+    for i, member in enumerate(members):
+        if not member.is_final:
+            has_final = i + 1 < len(members) and members[i + 1].is_final
+            yield members[i : i + 1 + has_final]
 
 
 def first_in_backward(model: Any, batch: Batch, dy: Array, options: dict[str, Any]) -> str:
@@ -46,16 +77,15 @@ def first_in_backward(model: Any, batch: Batch, dy: Array, options: dict[str, An
     watched, found = _watched(model)
     with np.errstate(all="ignore"):
         _, tape = watched.forward(batch.x, **options)
-        found.clear()
         watched.backward(tape, dy)
     return found[0] if found else "nowhere"
 
 
 class _Watched:
-    """A layer in all respects, which notes what comes out of it that is not finite."""
+    """A layer in all respects, which notes a gradient that comes out of it and is not finite."""
 
-    def __init__(self, layer: Any, place: str, time_first: bool, found: list[str]) -> None:
-        self._layer, self._place, self._time_first, self._found = layer, place, time_first, found
+    def __init__(self, layer: Any, place: str, found: list[str]) -> None:
+        self._layer, self._place, self._found = layer, place, found
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -63,12 +93,6 @@ class _Watched:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._layer, name)
-
-    def forward(self, *arguments: Any, **options: Any) -> Any:
-        given = self._layer.forward(*arguments, **options)
-        if _is_bad(given[0], options.get("lengths"), time_first=self._time_first):
-            self._found.append(f"the output of {self._place}")
-        return given
 
     def backward(self, *arguments: Any, **options: Any) -> Any:
         gradients = self._layer.backward(*arguments, **options)
@@ -85,25 +109,19 @@ def _watched(model: Any) -> tuple[Any, list[str]]:
     parts = [name for name in ("encoder", "decoder") if hasattr(model, name)]
     for name in parts or [""]:
         part = copy(getattr(model, name)) if name else own
-        place, time_first = f"{name} ".lstrip(), not part.batch_first
-        part._members = tuple(
-            replace(m, layer=_Watched(m.layer, place + m.place, time_first, found)) for m in part._members
-        )
+        place = f"{name} ".lstrip()
+        part._members = tuple(replace(m, layer=_Watched(m.layer, place + m.place, found)) for m in part._members)
         if name:
             own.__dict__[name] = part
     return own, found
 
 
-def _is_bad(array: Array, lengths: Array | None = None, *, time_first: bool = False) -> bool:
-    """Whether it has an entry that is not finite, and within the lengths."""
+def _is_bad(array: Array, valid: Valid = ALL) -> bool:
+    """Whether it has an entry that is not finite, in a step that counts."""
     if array.dtype.kind != "f":
         return False
-    bad = ~np.isfinite(array)
-    if lengths is not None and array.ndim > 2:
-        T = array.shape[0 if time_first else 1]
-        valid = np.arange(T) < lengths[:, None]
-        bad = bad[valid.T if time_first else valid]
-    return bool(bad.any())
+    mask = valid.at_end(array)
+    return not np.isfinite(array if mask is None else array[mask]).all()
 
 
 def _arrays(value: Any) -> list[Array]:

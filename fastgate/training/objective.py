@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -53,7 +54,7 @@ class Objective:
         if not isinstance(metrics, (list, tuple)):
             raise _errors.wrong_type("metrics", "a list of names and functions", type(metrics).__name__)
         self._loss, self._layout = _find("loss", loss, LOSSES), layout
-        self._has_doubted = False
+        self._has_doubted = self._is_checked = False
         self.metrics = {_name_of(metric): _find("metrics", metric, METRICS) for metric in metrics}
         self.name = _name_of(self._loss)
         if len(self.metrics) < len(metrics) or "loss" in self.metrics:
@@ -70,11 +71,21 @@ class Objective:
         has_steps = self._layout.has_steps(y, batch)
         is_turned = has_steps and self._layout.time_first
         options = {} if batch.weights is None else {"weights": batch.weights}
-        if has_steps and mask is not None and self._layout.makes_mask:  # else lengths say it all
+        if has_steps and mask is not None and self._layout.mask_maker is not None:  # else lengths say all
+            self._check_takes_mask()
             options["mask"] = mask.swapaxes(0, 1) if is_turned else mask
         elif has_steps and batch.y_lengths is not None:
             options["lengths"] = batch.y_lengths
         return Outputs(y.swapaxes(0, 1) if is_turned else y, batch.y, options, is_turned)
+
+    def _check_takes_mask(self) -> None:
+        """Raise if a function would be given a mask that it does not take."""
+        if self._is_checked:
+            return
+        for argument, function in (("loss", self._loss), *(("metrics", own) for own in self.metrics.values())):
+            if not _takes(function, "mask"):
+                raise errors.takes_no_mask(argument, _name_of(function), self._layout.mask_maker)
+        self._is_checked = True
 
     def doubt(self, given: Outputs) -> None:
         """Warn, once, where a number is to be learnt at every step; a class of the whole may well be meant so."""
@@ -177,9 +188,22 @@ class Sums:
 def _find(argument: str, value: str | Function, known: dict[str, Function]) -> Function:
     if callable(value):
         return value
-    if not isinstance(value, str) or value not in known:
-        raise _errors.wrong_value(argument, f"{', '.join(map(repr, known))} or a function", value)
+    expected = f"{', '.join(map(repr, known))} or a function"
+    if not isinstance(value, str):
+        raise _errors.wrong_value(argument, expected, value)
+    if value not in known:
+        raise _errors.unknown_name(argument, expected, value, known)
     return known[value]
+
+
+def _takes(function: Function, name: str) -> bool:
+    """Whether it can be given an argument by this name; also where nothing says so."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    by_name = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return any(own.kind is own.VAR_KEYWORD or (own.name == name and own.kind in by_name) for own in parameters)
 
 
 def _name_of(value: str | Function) -> str:
