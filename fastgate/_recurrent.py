@@ -12,10 +12,11 @@ from fastgate._arrays import Array, as_flag, as_recompute, as_size
 from fastgate._kernels import cpu
 from fastgate._params import NamedArrays
 from fastgate._step import Steps
+from fastgate._tangent import Tangents
 from fastgate._tape import Gradients, State, Tape, check_tape
 
 
-class Recurrent(Steps):
+class Recurrent(Steps, Tangents):
     """Base of the recurrent layers; see `LSTM`, `GRU` and `RNN`."""
 
     def __call__(

@@ -11,8 +11,9 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 from fastgate.kernels import equations
-from fastgate.kernels.cpu import gru, gru_reset_before, lstm, rnn
+from fastgate.kernels.cpu import gru, gru_reset_before, jacobian, lstm, rnn
 from fastgate.kernels.cpu.sequences import make_backward, make_forward, make_step
+from fastgate.kernels.cpu.tangent import make_tangent
 from fastgate.kernels.nonlinearities import activation
 
 
@@ -42,6 +43,7 @@ class Cell(NamedTuple):
     peephole_gates: tuple[int, ...] = ()  # those that see c, the last of them the new one
     is_projected: bool = False  # h has fewer units than c
     is_masked: bool = False  # what W_hh multiplies, see `recurrent_dropout.py`
+    make_tangent: Any = None  # see `tangent`
 
     @property
     def input_gates(self):
@@ -50,6 +52,11 @@ class Cell(NamedTuple):
     @property
     def recurrent_gates(self):
         return sum(self.recurrent_groups, ())
+
+    @property
+    def tangent(self):
+        """What computes forward-mode derivatives; its kernels are compiled on first use."""
+        return _tangent(self)
 
 
 def _lstm(variant, activations, *, coupled=False, peepholes=False, projected=False, masked=False):
@@ -71,6 +78,11 @@ def _lstm(variant, activations, *, coupled=False, peepholes=False, projected=Fal
         has_slices=not projected,
         peephole_gates=seeing,
         is_projected=projected,
+        make_tangent=lambda cell: make_tangent(
+            cell,
+            jacobian.of_lstm(pair[1], variant, coupled=coupled, peepholes=peepholes, projected=projected),
+            variant,
+        ),
         **_drivers(variant, lstm.make_steps(*pair, variant, **options), 0, len(gates), masked),
     )
 
@@ -88,6 +100,7 @@ def _gru(variant, activations, *, masked=False):
         has_single_bias=False,
         has_candidate_bias=True,
         has_slices=True,
+        make_tangent=lambda cell: make_tangent(cell, jacobian.of_gru(gru_cell_vjp, variant), variant),
         **_drivers(variant, gru.make_steps(gru_cell, gru_cell_vjp, variant, masked=masked), 1, 3, masked),
     )
 
@@ -109,6 +122,12 @@ def _gru_reset_before(variant, activations, *, reset_carry, masked=False):
         has_single_bias=True,
         has_candidate_bias=False,
         has_slices=False,
+        make_tangent=lambda cell: make_tangent(
+            cell,
+            jacobian.of_gru_reset_before(own[1], own[3], variant, reset_carry=reset_carry),
+            variant,
+            reset_carry=reset_carry,
+        ),
         **_drivers(variant, gru_reset_before.make_steps(*own, variant, **options), 1, 2, masked),
     )
 
@@ -126,6 +145,7 @@ def _rnn(variant, activations, *, masked=False):
         has_single_bias=False,
         has_candidate_bias=False,
         has_slices=True,
+        make_tangent=lambda cell: make_tangent(cell, jacobian.of_rnn(pair[1], variant), variant),
         **_drivers(variant, rnn.make_steps(*pair, variant, masked=masked), 0, 1, masked),
     )
 
@@ -146,6 +166,11 @@ def _with_masks(plain):
         has_slices=False,
         is_masked=True,
     )
+
+
+@cache
+def _tangent(cell):
+    return cell.make_tangent(cell)
 
 
 def _drivers(variant, steps, first_place, places, masked):

@@ -88,6 +88,11 @@ class Forward:
         self._run(weights, x, y, start, end, h, c, gates, True, self.keeps_gates, dropout)
         return Trace(h, c, gates)
 
+    def tangent(self, weights, J, x, y, start, end):
+        """Of a `Tangent`'s cell, x, y and states being tangents, and J what its `linearize` made"""
+        own = weights._replace(bias=np.zeros_like(weights.bias))
+        self._run(own, x, y, start, end, self.h, self.c, J, False, False)
+
     def _run(self, weights, x, y, start, end, h, c, gates, keep, keep_gates, dropout=None):
         self.masks.draw(dropout)
         states = _with_memory(start, end, self.no_state)
