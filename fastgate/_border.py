@@ -164,9 +164,7 @@ def read_input_tangent(layer: Configured, dx: Any, batch: Batch) -> Array:
     return _read_like(layer, "dx", dx, "x", batch.x_shape, batch)
 
 
-def _read_like(
-    layer: Configured, name: str, value: Any, like: str, shape: tuple[int, int, int], batch: Batch
-) -> Array:
+def _read_like(layer: Configured, name: str, value: Any, like: str, shape: tuple[int, int, int], batch: Batch) -> Array:
     if value is None:
         return np.zeros(shape, layer.dtype)
     if is_ready(value, layer.dtype) and value.shape == shape and not batch.is_unbatched:

@@ -10,6 +10,13 @@ from fastgate.kernels.cpu.direction import Backward as Backward
 from fastgate.kernels.cpu.direction import Forward as Forward
 from fastgate.kernels.cpu.direction import Trace as Trace
 from fastgate.kernels.cpu.dropout import dropout as dropout
+from fastgate.kernels.cpu.members import BACKWARD_WEIGHTS as BACKWARD_WEIGHTS
+from fastgate.kernels.cpu.members import FORWARD_WEIGHTS as FORWARD_WEIGHTS
+from fastgate.kernels.cpu.members import BackwardMembers as BackwardMembers
+from fastgate.kernels.cpu.members import Each as Each
+from fastgate.kernels.cpu.members import ForwardMembers as ForwardMembers
+from fastgate.kernels.cpu.members import new_sums as new_sums
+from fastgate.kernels.cpu.members import new_trace as new_trace
 from fastgate.kernels.cpu.quantize import FORMATS as FORMATS
 from fastgate.kernels.cpu.quantize import quantize_weights as quantize_weights
 from fastgate.kernels.cpu.quantize import rounded as rounded
@@ -17,8 +24,10 @@ from fastgate.kernels.cpu.recurrent_dropout import RecurrentDropout as Recurrent
 from fastgate.kernels.cpu.rows import scatter_add as scatter_add
 from fastgate.kernels.cpu.schedule import Schedule as Schedule
 from fastgate.kernels.cpu.schedule import uniform_schedule as uniform_schedule
+from fastgate.kernels.cpu.sharing import cuts_of as cuts_of
 from fastgate.kernels.cpu.sharing import parts_for as parts_for
 from fastgate.kernels.cpu.sharing import slices_for as slices_for
+from fastgate.kernels.cpu.sharing import threads_for as threads_for
 from fastgate.kernels.cpu.stretches import recompute as recompute
 from fastgate.kernels.cpu.stretches import record_states as record_states
 from fastgate.kernels.cpu.stretches import steps_of_stretch as steps_of_stretch

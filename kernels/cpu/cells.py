@@ -44,6 +44,7 @@ class Cell(NamedTuple):
     is_projected: bool = False  # h has fewer units than c
     is_masked: bool = False  # what W_hh multiplies, see `recurrent_dropout.py`
     make_tangent: Any = None  # see `tangent`
+    variant: str = ""  # tells apart kernels made of it
 
     @property
     def input_gates(self):
@@ -176,6 +177,7 @@ def _tangent(cell):
 def _drivers(variant, steps, first_place, places, masked):
     step_forward, step_backward = steps
     return {
+        "variant": variant,
         "forward": make_forward(step_forward, variant),
         "backward": make_backward(step_backward, first_place, places, variant, masked),
         "step_for": make_step(step_forward, variant),

@@ -143,6 +143,11 @@ class Schedule:
         return found
 
     @cached_property
+    def rows_of_ranks(self):
+        """Of each rank its rows, step after step."""
+        return np.split(np.argsort(self._places[0], kind="stable"), np.cumsum(self.lengths)[:-1])
+
+    @cached_property
     def chunks(self):
         """(n+1,) where `canonical` is cut for sums over rows: at steps that do not depend on `start` and `stop`."""
         active = sum(_lengthened(part.active, self.lengths.max(initial=0)) for part in self.parts)
