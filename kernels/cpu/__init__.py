@@ -24,10 +24,8 @@ from fastgate.kernels.cpu.recurrent_dropout import RecurrentDropout as Recurrent
 from fastgate.kernels.cpu.rows import scatter_add as scatter_add
 from fastgate.kernels.cpu.schedule import Schedule as Schedule
 from fastgate.kernels.cpu.schedule import uniform_schedule as uniform_schedule
-from fastgate.kernels.cpu.sharing import cuts_of as cuts_of
 from fastgate.kernels.cpu.sharing import parts_for as parts_for
 from fastgate.kernels.cpu.sharing import slices_for as slices_for
-from fastgate.kernels.cpu.sharing import threads_for as threads_for
 from fastgate.kernels.cpu.stretches import recompute as recompute
 from fastgate.kernels.cpu.stretches import record_states as record_states
 from fastgate.kernels.cpu.stretches import steps_of_stretch as steps_of_stretch
