@@ -34,7 +34,8 @@ class Ensemble:
     What it computes is bit for bit what its members compute one by one. Small members run one after the other in
     compiled code, shared out over the threads, so that a call costs little more than what it computes. Members run one
     by one, each on all threads, where their batches are large enough for that, with dropout, and on the way back with
-    peepholes or a projection.
+    peepholes or a projection. The tape is that of all members at once: where it is larger than the caches, training
+    them one after the other, each with a tape of its own, takes as long or less.
 
     To train one, step an optimiser for each member with its row of the gradients, for bootstrap samples with `each`;
     members of a model are trained by its own `fit`, one model after the other.

@@ -102,7 +102,7 @@ def test_what_is_skipped_is_never_read_and_what_is_wrong_is_named():
     for options, expected in [
         ({}, "dx, dstate or dparams"),
         ({"dstate": (None, None)}, "dx, dstate or dparams"),
-        ({"dx": x[:1]}, "dx: expected that of x"),
+        ({"dx": x[:1]}, "dx: expected shape that of x"),
         ({"dparams": {"weight": 0}}, "weight"),
         ({"dparams": {"bias_ih_l0": np.zeros(3)}}, "bias_ih_l0"),
         ({"dparams": np.zeros(3)}, "dparams"),
