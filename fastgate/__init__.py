@@ -14,6 +14,7 @@ from fastgate.clipping import clip_gradient_norm, clip_gradient_value
 from fastgate.dropout import Dropout
 from fastgate.embedding import Embedding
 from fastgate.encoder_decoder import EncoderDecoder
+from fastgate.ensemble import Ensemble, EnsembleTape
 from fastgate.exchange.keras import from_keras, to_keras
 from fastgate.exchange.onnx import from_onnx, to_onnx
 from fastgate.exchange.pytorch import from_torch, to_torch
@@ -58,6 +59,8 @@ __all__ = [
     "EarlyStopping",
     "Embedding",
     "EncoderDecoder",
+    "Ensemble",
+    "EnsembleTape",
     "ExponentialDecay",
     "FinalState",
     "Gradients",

@@ -156,13 +156,22 @@ def write_states(parts: list[Array], *, unbatched: bool) -> State:
 
 def read_output_gradient(layer: Configured, dy: Any, batch: Batch) -> Array:
     """As y is laid out, zeros where there is none."""
-    if dy is None:
-        return np.zeros(batch.y_shape, layer.dtype)
-    if is_ready(dy, layer.dtype) and dy.shape == batch.y_shape and not batch.is_unbatched:
-        return dy  # type: ignore[no-any-return]
-    dy = as_real("dy", dy)
-    if dy.shape != (expected := users_shape(batch, batch.y_shape)):
-        raise _errors.wrong_shape("dy", f"that of y, {expected}", dy.shape)
+    return _read_like(layer, "dy", dy, "y", batch.y_shape, batch)
+
+
+def read_input_tangent(layer: Configured, dx: Any, batch: Batch) -> Array:
+    """As x is laid out, zeros where there is none."""
+    return _read_like(layer, "dx", dx, "x", batch.x_shape, batch)
+
+
+def _read_like(layer: Configured, name: str, value: Any, like: str, shape: tuple[int, int, int], batch: Batch) -> Array:
+    if value is None:
+        return np.zeros(shape, layer.dtype)
+    if is_ready(value, layer.dtype) and value.shape == shape and not batch.is_unbatched:
+        return value  # type: ignore[no-any-return]
+    value = as_real(name, value)
+    if value.shape != (expected := users_shape(batch, shape)):
+        raise _errors.wrong_shape(name, f"that of {like}, {expected}", value.shape)
     valid = np.zeros(expected[:-1], bool)
     valid.reshape(-1)[batch.schedule.user_rows(0)] = True
-    return as_floating("dy", dy, layer.dtype, valid).reshape(batch.y_shape)
+    return as_floating(name, value, layer.dtype, valid).reshape(shape)

@@ -125,6 +125,10 @@ def stale_tape() -> ValueError:
     return ValueError("tape: the parameters have been written since forward made it; run forward again")
 
 
+def no_direction() -> ValueError:
+    return ValueError("jvp: give dx, dstate or dparams, one direction at least")
+
+
 def nothing_to_propagate() -> ValueError:
     return ValueError("backward: expected dy, dstate or both, got neither")
 

@@ -20,11 +20,11 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def split(flat: Array, shapes: Shapes) -> dict[str, Array]:
-    """Name -> view of `flat`, one after the other."""
+    """Name -> view of `flat` (..., P), one after the other."""
     views, start = {}, 0
     for name, shape in shapes.items():
         size = prod(shape)
-        views[name] = flat[start : start + size].reshape(shape)
+        views[name] = flat[..., start : start + size].reshape(*flat.shape[:-1], *shape)
         start += size
     return views
 

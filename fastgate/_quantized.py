@@ -63,6 +63,10 @@ class Quantized(Recurrent):
         """Not of this layer: it raises a TypeError."""
         raise _errors.inference_only("backward", self)
 
+    def jvp(self, *args: Any, **options: Any) -> NoReturn:
+        """Not of this layer: it raises a TypeError."""
+        raise _errors.inference_only("jvp", self)
+
     def quantized(self, weights: str) -> NoReturn:
         """Not of this layer: it raises a TypeError."""
         raise _errors.inference_only("quantized", self)

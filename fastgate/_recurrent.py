@@ -12,10 +12,11 @@ from fastgate._arrays import Array, as_flag, as_recompute, as_size
 from fastgate._kernels import cpu
 from fastgate._params import NamedArrays
 from fastgate._step import Steps
+from fastgate._tangent import Tangents
 from fastgate._tape import Gradients, State, Tape, check_tape
 
 
-class Recurrent(Steps):
+class Recurrent(Steps, Tangents):
     """Base of the recurrent layers; see `LSTM`, `GRU` and `RNN`."""
 
     def __call__(
@@ -137,7 +138,9 @@ class Recurrent(Steps):
         start = _border.read_states(self, "state", state, batch.zeros, unbatched=batch.is_unbatched)
         return start, [np.empty(part.shape, self.dtype) for part in start]
 
-    def backward(self, tape: Tape, dy: npt.ArrayLike | None = None, dstate: Any = None) -> Gradients:
+    def backward(
+        self, tape: Tape, dy: npt.ArrayLike | None = None, dstate: Any = None, *, per_sample: bool = False
+    ) -> Gradients:
         """Back-propagation through time.
 
         Parameters
@@ -148,6 +151,10 @@ class Recurrent(Steps):
             Gradient of the loss in `y`; never read beyond a sequence's length, or where the mask is False.
         dstate : array_like or pair, the shape of the state, optional
             Gradient of the loss in the final state. For an LSTM either of the pair may be None.
+        per_sample : bool
+            Do not add up the gradients in the parameters over the batch: each array in ``params`` has a leading axis
+            of its B sequences, ``flat`` is (B, P). Takes B times the memory of the parameters, and a tape without
+            `recompute`.
 
         Returns
         -------
@@ -166,7 +173,11 @@ class Recurrent(Steps):
         if dy is None and (dstate is None or (type(dstate) is tuple and all(part is None for part in dstate))):
             raise _errors.nothing_to_propagate()
         start = [np.empty(part.shape, self.dtype) for part in end]
-        gradients = NamedArrays(np.empty(self.params.flat.size, self.dtype), self._layout.shapes)
+        if as_flag("per_sample", per_sample) and not isinstance(tape.records[0].tape, cpu.Trace):
+            raise _errors.wrong_value("per_sample", "False for a tape recorded with recompute", True)
+        size = self.params.flat.size
+        found = np.empty((batch.size, size) if per_sample else size, self.dtype)
+        gradients = NamedArrays(found, self._layout.shapes)
         dx = _stack.backward(self, tape, _border.read_output_gradient(self, dy, batch), end, start, gradients)
         return Gradients(dx[0] if unbatched else dx, _border.write_states(start, unbatched=unbatched), gradients)
 

@@ -70,7 +70,10 @@ def record(
 def backward(
     layer: Configured, tape: Tape, dy: Array, end: list[Array], start: list[Array], gradients: NamedArrays
 ) -> Array:
-    """dy, `end` of the final states -> gradients, `start` of the initial states; dx returned, laid out as x"""
+    """dy, `end` of the final states -> gradients, `start` of the initial states; dx returned, laid out as x
+
+    Gradients (B,P) are those of each sequence, of a whole tape.
+    """
     layout, batch, cell = layer._layout, tape.batch, layer._cell_of(tape.dropout_key)
     dropout = _recurrent_dropout(layer, cell, tape.dropout_key)
     is_whole = isinstance(tape.records[0].tape, cpu.Trace)
@@ -82,6 +85,14 @@ def backward(
             place = Place(depth, direction)
             row, weights = layout.row(place), packed_backward(layer, tape.snapshot, place)
             x, own = tape.records[row]
+            if gradients.flat.ndim == 2:
+                _, run = ready[depth][direction]
+                each = [NamedArrays(flat, layout.shapes) for flat in gradients.flat]
+                pairs = [layout.gradient_arrays(own_gradients.flat, place) for own_gradients in each]
+                run.per_sample(weights, own, x, dy, end, start, dx, pairs, dropout.get(place))
+                for own_gradients, (targets, _) in zip(each, pairs, strict=True):
+                    layout.finish_gradients(own_gradients, place, targets[3])
+                continue
             targets, extras = layout.gradient_arrays(gradients.flat, place)
             if is_whole:
                 _, run = ready[depth][direction]

@@ -141,7 +141,7 @@ class Layout:
     def finish_gradients(self, arrays: Mapping[str, Array], place: Place, b_hh: Array) -> None:
         """Take from the gradient of b_hh what a single bias keeps of it."""
         if self.bias == "single" and self.recurrent_candidate_bias:
-            arrays[f"bias_hn_{place.suffix}"][...] = b_hh[0, -self.hidden_size :]
+            arrays[f"bias_hn_{place.suffix}"][...] = b_hh[..., 0, -self.hidden_size :]
 
 
 class Initialization(NamedTuple):

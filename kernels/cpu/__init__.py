@@ -13,6 +13,13 @@ from fastgate.kernels.cpu.dropout import Part as Part
 from fastgate.kernels.cpu.dropout import dropout as dropout
 from fastgate.kernels.cpu.dropout import dropout_of_entries as dropout_of_entries
 from fastgate.kernels.cpu.dropout import part_of_batch as part_of_batch
+from fastgate.kernels.cpu.members import BACKWARD_WEIGHTS as BACKWARD_WEIGHTS
+from fastgate.kernels.cpu.members import FORWARD_WEIGHTS as FORWARD_WEIGHTS
+from fastgate.kernels.cpu.members import BackwardMembers as BackwardMembers
+from fastgate.kernels.cpu.members import Each as Each
+from fastgate.kernels.cpu.members import ForwardMembers as ForwardMembers
+from fastgate.kernels.cpu.members import new_sums as new_sums
+from fastgate.kernels.cpu.members import new_trace as new_trace
 from fastgate.kernels.cpu.quantize import FORMATS as FORMATS
 from fastgate.kernels.cpu.quantize import quantize_weights as quantize_weights
 from fastgate.kernels.cpu.quantize import rounded as rounded

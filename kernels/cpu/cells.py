@@ -11,9 +11,10 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 from fastgate.kernels import equations
-from fastgate.kernels.cpu import gru, gru_reset_before, lstm, rnn
+from fastgate.kernels.cpu import gru, gru_reset_before, jacobian, lstm, rnn
 from fastgate.kernels.cpu.callback import make_callbacks
 from fastgate.kernels.cpu.sequences import make_backward, make_forward, make_step
+from fastgate.kernels.cpu.tangent import make_tangent
 from fastgate.kernels.nonlinearities import activation
 
 
@@ -45,6 +46,8 @@ class Cell(NamedTuple):
     is_projected: bool = False  # h has fewer units than c
     is_masked: bool = False  # what W_hh multiplies, see `recurrent_dropout.py`
     equations: tuple[Any, ...] = ()  # one step of a unit: the functions of `equations.py`, one for each phase
+    make_tangent: Any = None  # see `tangent`
+    variant: str = ""  # tells apart kernels made of it
 
     @property
     def input_gates(self):
@@ -53,6 +56,11 @@ class Cell(NamedTuple):
     @property
     def recurrent_gates(self):
         return sum(self.recurrent_groups, ())
+
+    @property
+    def tangent(self):
+        """What computes forward-mode derivatives; its kernels are compiled on first use."""
+        return _tangent(self)
 
 
 def _lstm(variant, activations, *, coupled=False, peepholes=False, projected=False, masked=False):
@@ -75,6 +83,11 @@ def _lstm(variant, activations, *, coupled=False, peepholes=False, projected=Fal
         peephole_gates=seeing,
         is_projected=projected,
         equations=pair[:1],
+        make_tangent=lambda cell: make_tangent(
+            cell,
+            jacobian.of_lstm(pair[1], variant, coupled=coupled, peepholes=peepholes, projected=projected),
+            variant,
+        ),
         **_drivers(variant, lstm.make_steps(*pair, variant, **options), 0, len(gates), masked),
     )
 
@@ -93,6 +106,7 @@ def _gru(variant, activations, *, masked=False):
         has_candidate_bias=True,
         has_slices=True,
         equations=(gru_cell,),
+        make_tangent=lambda cell: make_tangent(cell, jacobian.of_gru(gru_cell_vjp, variant), variant),
         **_drivers(variant, gru.make_steps(gru_cell, gru_cell_vjp, variant, masked=masked), 1, 3, masked),
     )
 
@@ -115,6 +129,12 @@ def _gru_reset_before(variant, activations, *, reset_carry, masked=False):
         has_candidate_bias=False,
         has_slices=False,
         equations=own[::2],
+        make_tangent=lambda cell: make_tangent(
+            cell,
+            jacobian.of_gru_reset_before(own[1], own[3], variant, reset_carry=reset_carry),
+            variant,
+            reset_carry=reset_carry,
+        ),
         **_drivers(variant, gru_reset_before.make_steps(*own, variant, **options), 1, 2, masked),
     )
 
@@ -133,6 +153,7 @@ def _rnn(variant, activations, *, masked=False):
         has_candidate_bias=False,
         has_slices=True,
         equations=pair[:1],
+        make_tangent=lambda cell: make_tangent(cell, jacobian.of_rnn(pair[1], variant), variant),
         **_drivers(variant, rnn.make_steps(*pair, variant, masked=masked), 0, 1, masked),
     )
 
@@ -155,9 +176,15 @@ def _with_masks(plain):
     )
 
 
+@cache
+def _tangent(cell):
+    return cell.make_tangent(cell)
+
+
 def _drivers(variant, steps, first_place, places, masked):
     step_forward, step_backward = steps
     return {
+        "variant": variant,
         "forward": make_forward(step_forward, variant),
         "backward": make_backward(step_backward, first_place, places, variant, masked),
         "step_for": make_step(step_forward, variant),

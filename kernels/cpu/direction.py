@@ -13,6 +13,7 @@ from fastgate.kernels.cpu.extra_gradients import ExtraGradients
 from fastgate.kernels.cpu.features import lanes, padded
 from fastgate.kernels.cpu.layout import slice_units
 from fastgate.kernels.cpu.recurrent_dropout import Masks
+from fastgate.kernels.cpu.sample_gradients import SampleGradients
 from fastgate.kernels.cpu.sequences import BACKWARD_FIXED, FORWARD_FIXED
 from fastgate.kernels.cpu.turns import NONE, new_turns
 from fastgate.kernels.cpu.weight_gradients import RowGradients, Sums
@@ -88,9 +89,14 @@ class Forward:
         self._run(weights, x, y, start, end, h, c, gates, True, self.keeps_gates, dropout)
         return Trace(h, c, gates)
 
+    def tangent(self, weights, J, x, y, start, end):
+        """Of a `Tangent`'s cell, x, y and states being tangents, and J what its `linearize` made"""
+        own = weights._replace(bias=np.zeros_like(weights.bias))
+        self._run(own, x, y, start, end, self.h, self.c, J, False, False)
+
     def _run(self, weights, x, y, start, end, h, c, gates, keep, keep_gates, dropout=None):
         self.masks.draw(dropout)
-        states = _with_memory(start, end, self.no_state)
+        states = with_memory(start, end, self.no_state)
         common = x, y, *states, self.state, h, c, gates, *weights, self.fixed
         _run_parts(self.kernel, common, len(self.parts), self.slices, keep, keep_gates)
 
@@ -117,6 +123,7 @@ class Backward:
         self.gradients = RowGradients(cell, direction, schedule, input_size, H, size, dtype)
         has_extras = cell.is_projected or cell.peephole_gates
         self.extra_gradients = ExtraGradients(cell, schedule, H, size, dtype) if has_extras else None
+        self.sample_gradients = SampleGradients(cell, direction, schedule, input_size, H, size, dtype)
 
     def whole(self, weights, trace, x, dy, d_end, d_start, dx, gradients, extras, dropout=None):
         """x (_,_,I)  dy (_,_,D*H) -> dx (_,_,I)  d_start  gradients: W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (1,G*H)"""
@@ -128,17 +135,26 @@ class Backward:
         """x (_,_,I)  dy (_,_,D*H), its columns of this direction  d_end of the states
         -> dx (_,_,I), added to in the second direction  d_start of the states  sums, from zero with `begin`
         """
-        self.masks.draw(dropout)
-        da = memory.scratch("da", self.da_shape, self.dtype)
-        states = _with_memory(d_end, d_start, self.no_state)
-        common = dy, *states, self.state, trace.h, trace.c, trace.gates, da, weights.W_hh, self.fixed
-        _run_parts(self.kernel, common, len(self.parts), self.slices)
+        da = self._through_time(weights, trace, dy, d_end, d_start, dropout)
         self.gradients(weights, trace, x, da, dx, sums.arrays, begin)
         if self.extra_gradients:
             self.extra_gradients(trace, da, sums.extras, begin)
 
+    def per_sample(self, weights, trace, x, dy, d_end, d_start, dx, targets, dropout=None):
+        """The same, but of each sequence its own sums: `targets` are pairs of gradients and `Extras`."""
+        da = self._through_time(weights, trace, dy, d_end, d_start, dropout)
+        self.sample_gradients(weights, trace, x, da, dx, targets)
 
-def _with_memory(first, second, no_state):
+    def _through_time(self, weights, trace, dy, d_end, d_start, dropout):
+        self.masks.draw(dropout)
+        da = memory.scratch("da", self.da_shape, self.dtype)
+        states = with_memory(d_end, d_start, self.no_state)
+        common = dy, *states, self.state, trace.h, trace.c, trace.gates, da, weights.W_hh, self.fixed
+        _run_parts(self.kernel, common, len(self.parts), self.slices)
+        return da
+
+
+def with_memory(first, second, no_state):
     """Two states, (h, c) or (h), as kernels take them: h and c of the one, then of the other."""
     return (*first, *second) if len(first) == 2 else (first[0], no_state, second[0], no_state)
 

@@ -159,14 +159,18 @@ read_fixed = FIXED.reader
 
 @jit
 def all_gradients(x, dx, h, gates, da, W_ih, dW_ih, dW_hh, db_ih, db_hh, fixed, part, begin):
-    """x (_,_,I)  da (P,N)  fixed (workers,n)[part] -> dx (_,_,I) by `input_gradient`, others by `weight_gradients`"""
+    """x (_,_,I)  da (P,N)  fixed (workers,n)[part] -> dx (_,_,I) by `input_gradient`, others by `weight_gradients`
+
+    Without an index of dx there is no gradient of the input.
+    """
     (
         index, x_rows, h_rows, rows, cuts, places, d_rows, x_panels, h_panels, operand_panels, da_block,
         add, H, worker, workers,
     ) = read_fixed(fixed, part, x)  # fmt: skip
     x_all = x.reshape((x.shape[0] * x.shape[1], x.shape[2]))
     dx_all = dx.reshape((dx.shape[0] * dx.shape[1], dx.shape[2]))
-    input_gradient(W_ih, da, index, d_rows, dx_all, add, worker, workers)
+    if index.size > 0:
+        input_gradient(W_ih, da, index, d_rows, dx_all, add, worker, workers)
     weight_gradients(
         x_all, x_rows, h, gates, h_rows, da, rows, cuts, places, H,
         dW_ih, dW_hh, db_ih, db_hh, x_panels, h_panels, operand_panels, da_block, begin, worker, workers,

@@ -136,6 +136,18 @@ class Schedule:
         return before
 
     @cached_property
+    def before(self):
+        """(P,) the state before each row, in the rows' own order."""
+        found = np.empty(self.rows, np.int64)
+        found[self.canonical] = self.canonical_before
+        return found
+
+    @cached_property
+    def rows_of_ranks(self):
+        """Of each rank its rows, step after step."""
+        return np.split(np.argsort(self._places[0], kind="stable"), np.cumsum(self.lengths)[:-1])
+
+    @cached_property
     def chunks(self):
         """(n+1,) where `canonical` is cut for sums over rows: at steps that do not depend on `start` and `stop`."""
         active = sum(_lengthened(part.active, self.lengths.max(initial=0)) for part in self.parts)

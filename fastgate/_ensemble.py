@@ -1,0 +1,156 @@
+"""How an ensemble runs members that are too small to be worth a call each."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastgate import _border, _errors, _stack
+from fastgate._arrays import Array
+from fastgate._kernels import cpu
+from fastgate._params import NamedArrays, Snapshot
+from fastgate._tape import Gradients, Record, State
+from fastgate._weights import Place
+
+if TYPE_CHECKING:
+    from fastgate.ensemble import Ensemble, EnsembleTape
+
+
+def run(
+    ensemble: Ensemble, snapshots: tuple[Snapshot, ...], x: Any, each: bool, state: Any, batch: _border.Batch,
+    lengths: Any, mask: Any, keep: bool,
+) -> tuple[Array, State, list[Record]]:  # fmt: skip
+    """y, the final states, and with `keep` records of all directions, whose traces are those of all members."""
+    layer, count, unbatched = ensemble._first, len(ensemble), batch.is_unbatched
+    if each:
+        rows = [_border.read_batch(layer, layer._cell, row, lengths, mask)[0] for row in x]
+        own: Any = cpu.Each(np.stack(rows))
+    else:
+        own, _, is_copy = _border.read_batch(layer, layer._cell, x, lengths, mask)
+        own = own.copy() if keep and not is_copy else own
+    start = _read_states(ensemble, "state", state, batch)
+    end = [_each((count, *part.shape), layer.dtype) for part in batch.zeros]
+    places = list(layer._layout.places())
+    words = {place: _words(ensemble, snapshots, place, backward=False) for place in places}
+    ready = _stack._ready(layer, layer._cell, cpu.Forward, batch)
+    inputs, records = [own], []
+    for depth in range(layer.num_layers):
+        inputs.append(cpu.Each(_stack._new(layer, batch, (count, *batch.y_shape))))
+        for _, forward in ready[depth]:
+            records.append(Record(inputs[depth], cpu.new_trace(forward, count) if keep else None))
+
+    def some(first: int, last: int) -> None:  # in a thread that has scratch memory of its own
+        mine = [pair for layer_runs in _stack._ready(layer, layer._cell, cpu.Forward, batch) for pair in layer_runs]
+        for (place, forward), (own_x, trace) in zip(mine, records, strict=True):
+            members = cpu.ForwardMembers(layer._cell, forward, words[place])
+            members(own_x, inputs[place.layer + 1], start, end, trace, first, last)
+
+    _share(ensemble, batch, some)
+    y: Array = inputs[-1].array
+    y.flags.writeable = not keep
+    states = [part.array for part in end]
+    return (y[:, 0] if unbatched else y), _write_states(states, unbatched), records
+
+
+def backward(ensemble: Ensemble, tape: EnsembleTape, dy: Array | None, dstate: Any) -> Gradients:
+    """The way back of `run`."""
+    layer, count, batch = ensemble._first, len(ensemble), tape.batch
+    layout, dtype = layer._layout, layer.dtype
+    end = _read_states(ensemble, "dstate", dstate, batch)
+    start = [_each((count, *part.shape), dtype) for part in batch.zeros]
+    rows: Any = [None] * count if dy is None else dy
+    own_dy = cpu.Each(np.stack([_border.read_output_gradient(layer, row, batch) for row in rows]))
+    places, G = list(layout.places()), layout.gates * layout.hidden_size
+    words = {place: _words(ensemble, tape.snapshots, place, backward=True) for place in places}
+    sizes = {place: (layout.input_size_of(place.layer), layout.output_size) for place in places}
+    sums = {place: cpu.new_sums(count, G, *sizes[place], dtype) for place in places}
+    widths = [layout.input_size_of(depth) for depth in range(layout.num_layers)]
+    d_inputs = [cpu.Each(_stack._new(layer, batch, (count, *batch.x_shape[:2], width))) for width in widths]
+    d_inputs.append(own_dy)
+
+    def some(first: int, last: int) -> None:
+        mine = _stack._ready(layer, layer._cell, cpu.Backward, batch)
+        for depth in reversed(range(layout.num_layers)):
+            for place, run_back in mine[depth]:
+                x, trace = tape.records[layout.row(place)]
+                members = cpu.BackwardMembers(layer._cell, run_back, words[place])
+                where = d_inputs[depth + 1], end, start, d_inputs[depth]
+                members(trace, x, *where, sums[place], first, last)
+
+    _share(ensemble, batch, some)
+    gradients = NamedArrays(np.empty((count, layer.params.flat.size), dtype), layout.shapes)
+    for place in places:
+        found = [part.array for part in sums[place]]
+        for (span, shape), array in zip(layout._spans[place], found, strict=False):
+            if span is not None:
+                gradients.flat[:, span] = array[:, :, : shape[1]].reshape(count, -1)
+        layout.finish_gradients(gradients, place, found[3])
+    dx: Array = d_inputs[0].array
+    states = _write_states([part.array for part in start], batch.is_unbatched)
+    return Gradients(dx[:, 0] if batch.is_unbatched else dx, states, gradients)
+
+
+def _share(ensemble: Ensemble, batch: _border.Batch, some: Any) -> None:
+    """Members over threads."""
+    count = len(ensemble)
+    parts = cpu.parts_for(count, count * batch.schedule.rows, ensemble._first._multiply_adds)
+    cpu.team.run_kernel(some, list(pairwise([count * i // parts for i in range(parts + 1)])))
+
+
+def _each(shape: tuple[int, ...], dtype: Any) -> Any:
+    return cpu.Each(np.empty(shape, dtype))
+
+
+def _words(ensemble: Ensemble, snapshots: tuple[Snapshot, ...], place: Place, *, backward: bool) -> Any:
+    """All members' packed weights, as kernels read them: found once for every version of the parameters."""
+    key = place, backward
+    known = ensemble._words.get(key)
+    if known is not None and known[0] == snapshots:
+        return known[1]
+    pairs = list(zip(ensemble.layers, snapshots, strict=True))
+    if backward:
+        weights = [_stack.packed_backward(layer, snapshot, place) for layer, snapshot in pairs]
+        words = cpu.BACKWARD_WEIGHTS.words(weights)
+    else:
+        weights = [_stack.packed(layer, layer._cell, snapshot, place) for layer, snapshot in pairs]
+        words = cpu.FORWARD_WEIGHTS.words(weights)
+    ensemble._words[key] = snapshots, words  # which hold the weights that the words refer to
+    return words
+
+
+def _read_states(ensemble: Ensemble, name: str, state: Any, batch: _border.Batch) -> list[Any]:
+    """Of all members; or zeros, which they share."""
+    layer, unbatched = ensemble._first, batch.is_unbatched
+    if state is None:
+        return list(batch.zeros)
+    parts = [
+        _border.read_states(layer, name, own, batch.zeros, unbatched=unbatched)
+        for own in split_states(state, len(ensemble), name)
+    ]
+    return [cpu.Each(np.stack(own)) for own in zip(*parts, strict=True)]
+
+
+def split_states(state: Any, count: int, name: str = "state") -> list[Any]:
+    """That of each member, from one with a leading axis of them."""
+    if state is None:
+        return [None] * count
+    if isinstance(state, (tuple, list)):
+        return list(zip(*(split_states(part, count, name) for part in state), strict=True))
+    own = np.asarray(state)
+    if own.ndim < 1 or len(own) != count:
+        raise _errors.wrong_shape(name, f"({count}, ...), one for each member", own.shape)
+    return list(own)
+
+
+def join_states(states: list[Any]) -> State:
+    if isinstance(states[0], tuple):
+        h, c = (np.stack(parts) for parts in zip(*states, strict=True))
+        return h, c
+    return np.stack(states)
+
+
+def _write_states(parts: list[Array], unbatched: bool) -> State:
+    shaped = [part[:, :, 0] for part in parts] if unbatched else parts
+    return (shaped[0], shaped[1]) if len(shaped) == 2 else shaped[0]
