@@ -13,13 +13,13 @@ from fastgate._arrays import Array, as_any_floating, as_array, as_lengths
 Mask = npt.NDArray[np.bool_]
 
 
-def as_mask(mask: Any, shape: tuple[int, ...], *, axes: str = "") -> Mask:
+def as_mask(mask: Any, shape: tuple[int, ...], *, axes: str = "", name: str = "mask") -> Mask:
     """Booleans of just this shape."""
-    array = as_array("mask", mask, "booleans")
+    array = as_array(name, mask, "booleans")
     if array.dtype != bool:
-        raise _errors.wrong_type("mask", "booleans", f"dtype {array.dtype}")
+        raise _errors.wrong_type(name, "booleans", f"dtype {array.dtype}")
     if array.shape != shape:
-        raise _errors.wrong_shape("mask", f"{axes + ' = ' if axes else ''}{shape}", array.shape)
+        raise _errors.wrong_shape(name, f"{axes + ' = ' if axes else ''}{shape}", array.shape)
     return array
 
 

@@ -38,7 +38,7 @@ def _scale_rows(rows, inner, batch_first, layer, key0, key1, threshold, scale):
 
 def dropout(rows, schedule, probability, seed, key, layer):
     """Drop entries of rows (B*T,N) in place with `probability` and scale the others by 1 / (1 - probability)."""
-    inner = schedule.steps if schedule.batch_first else schedule.order.size
+    inner = schedule.steps if schedule.batch_first else schedule.batch
     threshold, scale = threshold_of(probability), scale_of(probability, rows.dtype)
     _scale_rows(rows, inner, schedule.batch_first, np.uint64(layer), *key_words(seed, key), threshold, scale)
 
