@@ -24,7 +24,7 @@ from fastgate.merge_directions import MergeDirections
 from fastgate.repeat_past import RepeatPast
 from fastgate.reverse import Reverse
 
-OPTIONS = frozenset({"training", "rng_key", "lengths", "mask"})  # what a model offers to a layer's forward
+OPTIONS = frozenset({"training", "rng_key", "lengths", "mask", "reset"})  # what a model offers to a layer's forward
 # They act on the last axis, whatever the others are; but for dropout that is the same at every step.
 STEPWISE = Embedding, Linear, Dropout, Activation, LayerNorm, Masking, MergeDirections
 OVER_TIME = RepeatPast, Reverse  # no recurrent layers, but they act on all steps
@@ -86,8 +86,8 @@ class Member:
 
     @cached_property
     def needs_sequences(self) -> bool:
-        """It cannot run on one time step: so it is with a user's layer that asks for lengths or a mask."""
-        asks = not self.is_recurrent and not self.takes.isdisjoint({"lengths", "mask"})
+        """It cannot run on one time step: so it is with a user's layer that asks for lengths, a mask or resets."""
+        asks = not self.is_recurrent and not self.takes.isdisjoint({"lengths", "mask", "reset"})
         return self.is_final or self.is_over_time or asks
 
     @cached_property
@@ -96,28 +96,30 @@ class Member:
         return self.is_own and not isinstance(self.layer, (Dropout, RepeatPast))
 
     def told(self, valid: Valid) -> dict[str, Any]:
-        """Which steps count, as it takes that: by lengths, by a mask, or not at all."""
+        """Which steps count, as it takes that: by lengths, by a mask, or not at all; and where states are reset."""
         if valid is ALL:
             return ALL_TOLD
         takes_lengths, takes_mask = "lengths" in self.takes, "mask" in self.takes
         if takes_lengths and valid.lengths is not None:
-            return {"lengths": valid.lengths, "mask": None}
+            return {"lengths": valid.lengths, "mask": None, "reset": valid.reset}
         if takes_lengths and not takes_mask and valid.mask is not None:
             got = "one that takes lengths alone"
             raise _errors.misplaced(self.place, "a forward that takes mask, as steps before it are masked", got)
-        return {"lengths": None, "mask": valid.mask}
+        return {"lengths": None, "mask": valid.mask, "reset": valid.reset}
 
     def after(self, x: Any, valid: Valid) -> Valid:
         """Which steps count behind it, if it `makes_mask`; x is its input."""
         if self.is_final:
             return ALL
-        found = self.layer.compute_mask(x, valid.mask)
+        found, reset = self.layer.compute_mask(x, valid.mask), valid.reset
+        if reset is not None and isinstance(self.layer, Reverse):
+            reset = self.layer.compute_reset(reset)
         if found is None:
-            return ALL
+            return ALL if reset is None else Valid(reset=reset)
         mask = as_array(f"{self.place}.compute_mask", found, "booleans")
         if mask.dtype != bool:
             raise _errors.wrong_type(f"{self.place}.compute_mask", "booleans", f"dtype {mask.dtype}")
-        return Valid(None, mask)
+        return Valid(None, mask, reset)
 
     def forward(self, x: Any, offered: dict[str, Any]) -> tuple[Any, Any]:
         """Pass on the options that the layer takes."""

@@ -1,7 +1,7 @@
 """Which steps of a batch run, and the segments into which resets cut its sequences.
 
-Nothing goes from one segment of a sequence to the next, so that for the kernels each is a sequence of its own: there are
-more of them, with states of their own.
+Nothing goes from one segment of a sequence to the next, so that for the kernels each is a sequence of its own, with a
+state of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Segments(NamedTuple):
     them the other way round.
     """
 
-    count: int  # S
+    total: int  # S
     first: Array  # (B,) each sequence's first segment
     last: Array  # (B,)
     is_reset: Mask  # (B,) before its first step: the forward direction does not know the user's state
@@ -50,7 +50,7 @@ class Segments(NamedTuple):
         return found
 
     def _spread(self, states: list[Array], directions: int, *places: Array) -> list[Array]:
-        found = [np.zeros((part.shape[0], self.count, part.shape[2]), part.dtype) for part in states]
+        found = [np.zeros((part.shape[0], self.total, part.shape[2]), part.dtype) for part in states]
         for direction, place in zip(range(directions), places, strict=False):
             for own, part in zip(found, states, strict=True):
                 own[direction::directions, place] = part[direction::directions]
