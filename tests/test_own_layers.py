@@ -88,7 +88,7 @@ def test_options_are_offered_to_those_that_take_them():
     model(np.ones((2, 3)))
     assert seen == [
         {}, {"training": False}, {"rng_key": None},
-        {"training": False, "rng_key": None, "lengths": None, "mask": None},
+        {"training": False, "rng_key": None, "lengths": None, "mask": None, "reset": None},
     ]  # fmt: skip
 
 
