@@ -52,7 +52,7 @@ class Stream:
         self._features, self._size = tuple(features), 1 if self.batch is None else self.batch
         self._step, self._run = owner.step, owner.run if self._is_model else owner.__call__
         # Inside there is always an axis of sequences. States are never written, but replaced: copies may share them.
-        self._one_step = (self._size, *self._features)
+        self._one_step = self._features if self.batch is None else (self.batch, *self._features)
         self._state: Any = None
         self.reset()
 
@@ -74,8 +74,11 @@ class Stream:
         TypeError, ValueError
             If `x` has the wrong type or shape. The state stays as it was.
         """
-        if type(x) is ndarray and x.shape == self._one_step and self.batch is not None:
+        if type(x) is ndarray and x.shape == self._one_step:  # what a stream usually is: as little work as possible
             y: Array
+            if self.batch is None:
+                y, self._state = self._step(x[None], self._state)
+                return y[0]  # type: ignore[no-any-return]
             y, self._state = self._step(x, self._state)
             return y
         return self._push(as_array("x", x))
