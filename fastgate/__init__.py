@@ -34,6 +34,7 @@ from fastgate.reverse import Reverse
 from fastgate.rnn import RNN
 from fastgate.schedules import CosineDecay, ExponentialDecay, LinearWarmup, StepDecay
 from fastgate.sequential import Sequential
+from fastgate.stream import Stream
 from fastgate.training.callbacks import Callback, Run
 from fastgate.training.errors import NonFiniteError
 from fastgate.training.history import History
@@ -85,6 +86,7 @@ __all__ = [
     "Run",
     "Sequential",
     "StepDecay",
+    "Stream",
     "Tape",
     "accuracy",
     "binary_cross_entropy",

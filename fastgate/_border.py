@@ -8,14 +8,14 @@ from fastgate import _errors
 from fastgate._arrays import Array, as_floating, as_real, is_ready
 from fastgate._configuration import Configured
 from fastgate._kernels import cpu
-from fastgate._masks import as_mask, within
+from fastgate._segments import Segments, read_steps
 from fastgate._tape import State
 
 LARGEST_REMEMBERED = 1 << 20  # bytes of zeros
 
 
 class Batch(NamedTuple):
-    """What follows from the shape of an input, its lengths and the number of threads."""
+    """What follows from the shape of an input, which steps of it run, and the number of threads."""
 
     schedule: Any
     slices: int  # of the units of each step
@@ -24,11 +24,14 @@ class Batch(NamedTuple):
     x_shape: tuple[int, int, int]  # inside there is always an axis of sequences
     y_shape: tuple[int, int, int]
     zeros: tuple[Array, ...]  # the states where none are given; nobody writes there
+    segments: Segments | None = None  # into which resets cut the sequences
 
 
-def read_batch(layer: Configured, cell: Any, x: Any, lengths: Any, mask: Any) -> tuple[Array, Batch, bool]:
+def read_batch(
+    layer: Configured, cell: Any, x: Any, lengths: Any, mask: Any, reset: Any = None
+) -> tuple[Array, Batch, bool]:
     """x as it is laid out, contiguous and in the layer's dtype; the batch; whether this x is a copy."""
-    if lengths is None and mask is None and is_ready(x, layer.dtype):
+    if lengths is None and mask is None and reset is None and is_ready(x, layer.dtype):
         known = layer._local.__dict__.get("batch")
         if known is not None and known[0] == x.shape and known[1] == cpu.team.get_threads() and known[2] is cell:
             batch: Batch = known[3]
@@ -40,13 +43,14 @@ def read_batch(layer: Configured, cell: Any, x: Any, lengths: Any, mask: Any) ->
     is_unbatched = x.ndim == 2
     shape, batch_first = (1, *x.shape) if is_unbatched else x.shape, layer.batch_first or is_unbatched
     B, T = shape[:2] if batch_first else (shape[1], shape[0])
-    counts, times, valid = _read_steps(lengths, mask, x, layer.batch_first)
+    counts, times, valid, owners, segments = read_steps(lengths, mask, reset, x, layer.batch_first)
     own = as_floating("x", x, layer.dtype, valid)
-    parts, slices = _shares(layer, cell, B, B * T if counts is None else int(counts.sum()))
+    sequences, rows = (B, B * T) if counts is None else (counts.size, int(counts.sum()))
+    parts, slices = _shares(layer, cell, sequences, rows)
     if counts is None:
         schedule = cpu.uniform_schedule(B, T, batch_first, parts)
     else:
-        schedule = cpu.Schedule(counts, T, batch_first, parts, times=times)
+        schedule = cpu.Schedule(counts, T, batch_first, parts, times=times, owners=owners)
     layout = layer._layout
     batch = Batch(
         schedule,
@@ -56,35 +60,11 @@ def read_batch(layer: Configured, cell: Any, x: Any, lengths: Any, mask: Any) ->
         shape,
         (*shape[:2], layout.directions * layout.output_size),
         tuple(np.zeros(own, layer.dtype) for own in state_shapes(layer, B)),
+        segments,
     )
-    if counts is None and batch.zeros[0].nbytes <= LARGEST_REMEMBERED:
+    if counts is None and segments is None and batch.zeros[0].nbytes <= LARGEST_REMEMBERED:
         layer._local.batch = x.shape, cpu.team.get_threads(), cell, batch
     return own.reshape(shape), batch, not np.may_share_memory(own, x)
-
-
-def _read_steps(
-    lengths: Any, mask: Any, x: Array, batch_first: bool
-) -> tuple[Array | None, Array | None, Array | None]:
-    """How many steps each sequence has, (B,); if they are not its first ones, when they are; and both as a mask.
-
-    All None where every sequence has all steps.
-    """
-    nothing, leading = (None, None, None), x.shape[:-1]
-    if mask is None:
-        if lengths is None:
-            return nothing
-        if len(leading) == 1:
-            raise _errors.wrong_shape("x", "of 3 dimensions beside lengths", x.shape)
-        counts, valid = within(lengths, leading, batch_first)
-        return nothing if valid.all() else (counts, None, valid)
-    if lengths is not None:
-        raise _errors.unwanted("mask", "None beside lengths", mask)
-    order = "time" if len(leading) == 1 else "batch, time" if batch_first else "time, batch"
-    valid = as_mask(mask, leading, axes=f"({order})")
-    if valid.all():
-        return nothing
-    by_sequence = valid[None] if len(leading) == 1 else valid if batch_first else valid.T
-    return by_sequence.sum(axis=1, dtype=np.int64), by_sequence.nonzero()[1], valid
 
 
 def state_shapes(layer: Configured, B: int) -> list[tuple[int, int, int]]:
@@ -152,6 +132,18 @@ def _read_state(layer: Configured, name: str, which: str, value: Any, zeros: Arr
 def write_states(parts: list[Array], *, unbatched: bool) -> State:
     shaped = [part[:, 0] for part in parts] if unbatched else parts
     return (shaped[0], shaped[1]) if len(shaped) == 2 else shaped[0]
+
+
+def states_of_run(layer: Configured, batch: Batch, given: list[Array]) -> tuple[list[Array], list[Array]]:
+    """Those to start from, as the kernels' sequences are, and memory for those at the end."""
+    start = given if batch.segments is None else batch.segments.start(given, layer._layout.directions)
+    return start, [np.empty(part.shape, layer.dtype) for part in start]
+
+
+def write_end(layer: Configured, batch: Batch, end: list[Array]) -> State:
+    """The final states as the user has them."""
+    own = end if batch.segments is None else batch.segments.end(end, layer._layout.directions)
+    return write_states(own, unbatched=batch.is_unbatched)
 
 
 def read_output_gradient(layer: Configured, dy: Any, batch: Batch) -> Array:

@@ -137,8 +137,8 @@ def misplaced(place: str, expected: str, got: object) -> ValueError:
     return ValueError(f"{place}: expected {expected}, got {got}")
 
 
-def whole_sequences(place: str) -> ValueError:
-    return ValueError(f"step: {place} needs whole sequences; it cannot run step by step")
+def whole_sequences(place: str, call: str = "step") -> ValueError:
+    return ValueError(f"{call}: {place} needs whole sequences; it cannot run step by step")
 
 
 def key_needed(dropout: float, recurrent_dropout: float = 0.0) -> ValueError:
@@ -153,8 +153,8 @@ def shared_output(other: str) -> ValueError:
     return ValueError(f"out: expected memory of its own, got an array that shares memory with {other}")
 
 
-def no_single_step(method: str = "step") -> ValueError:
-    return ValueError(f"{method}: a bidirectional layer needs the whole sequence; it cannot run step by step")
+def no_single_step(call: str = "step", place: str = "a bidirectional layer") -> ValueError:
+    return ValueError(f"{call}: {place} needs the whole sequence; it cannot run step by step")
 
 
 def not_embeddable(layer: object, reason: str) -> ValueError:

@@ -25,7 +25,7 @@ from fastgate.merge_directions import MergeDirections
 from fastgate.repeat_past import RepeatPast
 from fastgate.reverse import Reverse
 
-OPTIONS = frozenset({"training", "rng_key", "lengths", "mask"})  # what a model offers to a layer's forward
+OPTIONS = frozenset({"training", "rng_key", "lengths", "mask", "reset"})  # what a model offers to a layer's forward
 # They act on the last axis, whatever the others are; but for dropout that is the same at every step.
 STEPWISE = Embedding, Linear, Dropout, Activation, LayerNorm, Masking, MergeDirections
 OVER_TIME = RepeatPast, Reverse  # no recurrent layers, but they act on all steps
@@ -91,10 +91,10 @@ class Member:
 
     @cached_property
     def needs_sequences(self) -> bool:
-        """It cannot run on one time step: so it is with a user's layer that asks for lengths or a mask."""
+        """It cannot run on one time step: so it is with a user's layer that asks for lengths, a mask or resets."""
         if self.repeats_past:  # without a mask it hands its input on
             return False
-        asks = not self.is_recurrent and not self.takes.isdisjoint({"lengths", "mask"})
+        asks = not self.is_recurrent and not self.takes.isdisjoint({"lengths", "mask", "reset"})
         return self.is_final or self.is_over_time or asks
 
     @cached_property
@@ -103,25 +103,27 @@ class Member:
         return self.is_own and not isinstance(self.layer, (Dropout, RepeatPast))
 
     def told(self, valid: Valid) -> dict[str, Any]:
-        """Which steps count, as it takes that: by lengths, by a mask, or not at all."""
+        """Which steps count, as it takes that: by lengths, by a mask, or not at all; and where states are reset."""
         if valid is ALL:
             return ALL_TOLD
         takes_lengths, takes_mask = "lengths" in self.takes, "mask" in self.takes
         if takes_lengths and valid.lengths is not None:
-            return {"lengths": valid.lengths, "mask": None}
+            return {"lengths": valid.lengths, "mask": None, "reset": valid.reset}
         if takes_lengths and not takes_mask and valid.mask is not None:
             got = "one that takes lengths alone"
             raise _errors.misplaced(self.place, "a forward that takes mask, as steps before it are masked", got)
-        return {"lengths": None, "mask": valid.mask}
+        return {"lengths": None, "mask": valid.mask, "reset": valid.reset}
 
     def after(self, x: Any, valid: Valid, y: Any) -> Valid:
         """Which steps count behind it, if it `makes_mask`; x is its input, y its output."""
         if self.is_final:
             return ALL
-        found = self.layer.compute_mask(x, valid.mask)
+        found, reset = self.layer.compute_mask(x, valid.mask), valid.reset
+        if reset is not None and isinstance(self.layer, Reverse):
+            reset = self.layer.compute_reset(reset)
         if found is None:
-            return ALL
-        return Valid(None, as_mask_of(y, found, name=f"{self.place}.compute_mask"))
+            return ALL if reset is None else Valid(reset=reset)
+        return Valid(None, as_mask_of(y, found, name=f"{self.place}.compute_mask"), reset)
 
     def forward(self, x: Any, offered: dict[str, Any]) -> tuple[Any, Any]:
         """Pass on the options that the layer takes."""

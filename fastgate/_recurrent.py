@@ -26,6 +26,7 @@ class Recurrent(Steps, Tangents):
         *,
         lengths: npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
+        reset: npt.ArrayLike | None = None,
         out: Array | None = None,
     ) -> tuple[Array, State]:
         """Run the layer for inference: no dropout, nothing is kept.
@@ -42,9 +43,15 @@ class Recurrent(Steps, Tangents):
         mask : array_like of bool, (B, T), or (T, B) with ``batch_first=False``, or unbatched (T,), optional
             Not beside `lengths`. A step where it is False is skipped: `x` is never read there, `y` is 0, and the state
             stays as it is.
+        reset : array_like of bool, shaped as `mask`, optional
+            Before a step where it is True the sequence's state is set to zeros, also where `mask` skips that step;
+            beyond `lengths` it is never read. Nothing else crosses that border either: each segment between two resets
+            is a sequence of its own, and segments may run side by side. So a reverse direction begins with zeros at
+            a segment's last step; it takes up `state` at the last step of all, and ends with the first.
         out : ndarray, the shape of y, optional
             Where to write `y`: C-contiguous, in the layer's dtype, and sharing memory with neither `x` nor `state`.
-            Small calls of the same shapes, without `lengths` and `mask`, then allocate nothing but states.
+            Small calls of the same shapes, without `lengths`, `mask` and `reset`, then allocate nothing but
+            states.
 
         Returns
         -------
@@ -58,15 +65,16 @@ class Recurrent(Steps, Tangents):
         TypeError, ValueError
             If an argument has the wrong type, shape or range; the message names it.
         """
-        x, batch, _ = _border.read_batch(self, self._cell, x, lengths, mask)
-        start, end = self._states(batch, state)
+        x, batch, _ = _border.read_batch(self, self._cell, x, lengths, mask, reset)
+        start = _border.read_states(self, "state", state, batch.zeros, unbatched=batch.is_unbatched)
         y = None if out is None else _border.check_output(self, out, batch, x, start)
+        start, end = _border.states_of_run(self, batch, start)
         y = _stack.forward(self, self.params._snapshot, x, batch, start, end, y)
         if out is not None:
             y = out
         elif batch.is_unbatched:
             y = y[0]
-        return y, _border.write_states(end, unbatched=batch.is_unbatched)
+        return y, _border.write_end(self, batch, end)
 
     def forward(
         self,
@@ -75,6 +83,7 @@ class Recurrent(Steps, Tangents):
         *,
         lengths: npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
+        reset: npt.ArrayLike | None = None,
         training: bool = True,
         rng_key: int | None = None,
         copy: bool = True,
@@ -84,14 +93,14 @@ class Recurrent(Steps, Tangents):
 
         Parameters
         ----------
-        x, state, lengths, mask
+        x, state, lengths, mask, reset
             As in calling the layer.
         training : bool
             Apply dropout between layers, and recurrent dropout.
         rng_key : int, 0 or more
             Names the dropout masks, which are a pure function of (seed, rng_key, layer, time, row, unit), those of
             recurrent dropout of (seed, rng_key, layer, direction, gate, row, unit): the same key draws the same masks.
-            Needed when dropout is applied; the number of the training step is a good choice.
+            Needed when dropout is applied; the number of the training step is a good choice. Resets change no mask.
         copy : bool
             False lets the tape refer to `x` itself where its layout allows; then it must not change until `backward`.
         recompute : "auto" or int, optional
@@ -120,8 +129,9 @@ class Recurrent(Steps, Tangents):
                 raise _errors.key_needed(self.dropout, self.recurrent_dropout)
             dropout_key = key
         recompute, cell = as_recompute(recompute), self._cell_of(dropout_key)
-        x, batch, is_copy = _border.read_batch(self, cell, x, lengths, mask)
-        start, end = self._states(batch, state)
+        x, batch, is_copy = _border.read_batch(self, cell, x, lengths, mask, reset)
+        given = _border.read_states(self, "state", state, batch.zeros, unbatched=batch.is_unbatched)
+        start, end = _border.states_of_run(self, batch, given)
         if copy and not is_copy:
             x = x.copy()
         snapshot = self.params._snapshot
@@ -131,12 +141,7 @@ class Recurrent(Steps, Tangents):
         y, records = _stack.record(self, cell, snapshot, x, batch, start, end, dropout_key, steps)
         tape = Tape(self.params, snapshot, batch, records, dropout_key)
         y.flags.writeable = False
-        return (y[0] if batch.is_unbatched else y), _border.write_states(end, unbatched=batch.is_unbatched), tape
-
-    def _states(self, batch: _border.Batch, state: Any) -> tuple[list[Array], list[Array]]:
-        """Those to start from, and memory for those at the end."""
-        start = _border.read_states(self, "state", state, batch.zeros, unbatched=batch.is_unbatched)
-        return start, [np.empty(part.shape, self.dtype) for part in start]
+        return (y[0] if batch.is_unbatched else y), _border.write_end(self, batch, end), tape
 
     def backward(
         self, tape: Tape, dy: npt.ArrayLike | None = None, dstate: Any = None, *, per_sample: bool = False
@@ -172,6 +177,9 @@ class Recurrent(Steps, Tangents):
         end = _border.read_states(self, "dstate", dstate, batch.zeros, unbatched=unbatched)
         if dy is None and (dstate is None or (type(dstate) is tuple and all(part is None for part in dstate))):
             raise _errors.nothing_to_propagate()
+        segments, directions = batch.segments, self._layout.directions
+        if segments is not None:
+            end = segments.end_gradient(end, directions)
         start = [np.empty(part.shape, self.dtype) for part in end]
         if as_flag("per_sample", per_sample) and not isinstance(tape.records[0].tape, cpu.Trace):
             raise _errors.wrong_value("per_sample", "False for a tape recorded with recompute", True)
@@ -179,6 +187,8 @@ class Recurrent(Steps, Tangents):
         found = np.empty((batch.size, size) if per_sample else size, self.dtype)
         gradients = NamedArrays(found, self._layout.shapes)
         dx = _stack.backward(self, tape, _border.read_output_gradient(self, dy, batch), end, start, gradients)
+        if segments is not None:
+            start = segments.start_gradient(start, directions)
         return Gradients(dx[0] if unbatched else dx, _border.write_states(start, unbatched=unbatched), gradients)
 
     def quantized(self, weights: str) -> Recurrent:

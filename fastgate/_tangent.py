@@ -30,6 +30,7 @@ class Tangents(Configured):
         dparams: Mapping[str, npt.ArrayLike] | npt.ArrayLike | None = None,
         lengths: npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
+        reset: npt.ArrayLike | None = None,
     ) -> tuple[Array, State, Array, State]:
         """Run the layer for inference, and its derivative along one direction (Jacobian-vector product).
 
@@ -40,7 +41,7 @@ class Tangents(Configured):
 
         Parameters
         ----------
-        x, state, lengths, mask
+        x, state, lengths, mask, reset
             As in calling the layer.
         dx : array_like, the shape of x, optional
             Never read beyond a sequence's length, or where the mask is False.
@@ -64,17 +65,17 @@ class Tangents(Configured):
         """
         if dx is None and dparams is None and _is_nothing(dstate):
             raise _errors.no_direction()
-        x, batch, _ = _border.read_batch(self, self._cell, x, lengths, mask)
+        x, batch, _ = _border.read_batch(self, self._cell, x, lengths, mask, reset)
         unbatched = batch.is_unbatched
-        starts = [
-            _border.read_states(self, name, value, batch.zeros, unbatched=unbatched)
-            for name, value in (("state", state), ("dstate", dstate))
-        ]
-        ends = [[np.empty(part.shape, self.dtype) for part in start] for start in starts]
+        pairs = []
+        for name, value in (("state", state), ("dstate", dstate)):
+            given = _border.read_states(self, name, value, batch.zeros, unbatched=unbatched)
+            pairs.append(_border.states_of_run(self, batch, given))
+        starts, ends = [list(parts) for parts in zip(*pairs, strict=True)]
         arrays = None if dparams is None else _read_parameters(self, dparams)
         tangent = _border.read_input_tangent(self, dx, batch)
         y, dy = _run(self, x, tangent, batch, starts, ends, arrays)
-        end, d_end = (_border.write_states(parts, unbatched=unbatched) for parts in ends)
+        end, d_end = (_border.write_end(self, batch, parts) for parts in ends)
         return (y[0], end, dy[0], d_end) if unbatched else (y, end, dy, d_end)
 
 

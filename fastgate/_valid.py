@@ -12,10 +12,11 @@ from fastgate._masks import Mask, as_mask_of, within
 
 
 class Valid(NamedTuple):
-    """All of them, those within the lengths, or those of a mask."""
+    """All of them, those within the lengths, or those of a mask; and before which the states are reset."""
 
     lengths: Array | None = None  # where they say it
     mask: Mask | None = None  # (B, T), (T, B) or unbatched (T,); where lengths say it, too
+    reset: Mask | None = None  # as the mask; None where nothing is
 
     def at_end(self, y: Any) -> Mask | None:
         """The mask beside the output of a model; None where that does not have the steps any more."""
@@ -25,21 +26,33 @@ class Valid(NamedTuple):
 
 
 ALL = Valid()
-ALL_TOLD: dict[str, Any] = {"lengths": None, "mask": None}
+ALL_TOLD: dict[str, Any] = {"lengths": None, "mask": None, "reset": None}
 
 
-def read_valid(x: Any, lengths: Any, mask: Any, batch_first: bool) -> tuple[Any, Valid]:
-    """A model's input, as an array where there are lengths or a mask; and what they say."""
-    if lengths is None and mask is None:
+def read_valid(x: Any, lengths: Any, mask: Any, reset: Any, batch_first: bool) -> tuple[Any, Valid]:
+    """A model's input, as an array where anything is said of its steps; and what is said."""
+    if lengths is None and mask is None and reset is None:
         return x, ALL
-    array = as_array("x", x)
-    if mask is None:
+    array, valid = as_array("x", x), ALL
+    if mask is not None:
+        if lengths is not None:
+            raise _errors.unwanted("mask", "None beside lengths", mask)
+        valid = Valid(mask=_as_laid_out("mask", mask, array))
+    elif lengths is not None:
         if array.ndim < 2:
             raise _errors.wrong_shape("x", "of a batch of sequences, beside lengths", array.shape)
-        return array, Valid(*within(lengths, array.shape[:2], batch_first))
-    if lengths is not None:
-        raise _errors.unwanted("mask", "None beside lengths", mask)
-    return array, Valid(None, as_mask_of(array, mask).copy())
+        valid = Valid(*within(lengths, array.shape[:2], batch_first))
+    if reset is None:
+        return array, valid
+    own = _as_laid_out("reset", reset, array)
+    if valid.lengths is not None and valid.mask is not None:
+        own &= valid.mask  # beyond the lengths nothing is read, and behind a layer that makes a mask nobody knows them
+    return array, valid._replace(reset=own) if own.any() else valid
+
+
+def _as_laid_out(name: str, steps: Any, x: Array) -> Mask:
+    """A copy: layers of one's own are given it."""
+    return as_mask_of(x, steps, name=name).copy()
 
 
 def zeros_where(beyond: Array | None, array: Array) -> Array:

@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from fastgate import _assembly, _errors, _passes
 from fastgate._arrays import Array, as_limit, as_pairs, as_size
+from fastgate._chained import States
 from fastgate._model import Model, ModelGradients, ModelTape, check_model_tape
 from fastgate._model_params import ModelParams
 from fastgate._params import NamedArrays
 from fastgate.embedding import Embedding
-from fastgate.sequential import Sequential, States
+from fastgate.sequential import Sequential
 
 Pair = tuple[npt.ArrayLike, npt.ArrayLike]
 

@@ -39,7 +39,9 @@ class RepeatPast(Frozen):
         self.batch_first = as_flag("batch_first", batch_first)
         self._freeze()
 
-    def __call__(self, x: npt.ArrayLike, *, mask: npt.ArrayLike | None = None) -> Array:
+    def __call__(
+        self, x: npt.ArrayLike, *, mask: npt.ArrayLike | None = None, reset: npt.ArrayLike | None = None
+    ) -> Array:
         """Repeat what is past.
 
         Parameters
@@ -47,6 +49,8 @@ class RepeatPast(Frozen):
         x : array_like, (B, T, ...), or (T, B, ...) with ``batch_first=False``, or unbatched (T, features)
             Never read where the mask is False.
         mask : array_like of bool, (B, T), (T, B) or (T,), optional
+        reset : array_like of bool, shaped as `mask`, optional
+            Steps before which what is past is forgotten: 0 is given until the next step that is not masked.
 
         Returns
         -------
@@ -58,14 +62,16 @@ class RepeatPast(Frozen):
         TypeError, ValueError
             If an argument has the wrong type or shape.
         """
-        return self.forward(x, mask=mask)[0]
+        return self.forward(x, mask=mask, reset=reset)[0]
 
-    def forward(self, x: npt.ArrayLike, *, mask: npt.ArrayLike | None = None) -> tuple[Array, PlainTape]:
+    def forward(
+        self, x: npt.ArrayLike, *, mask: npt.ArrayLike | None = None, reset: npt.ArrayLike | None = None
+    ) -> tuple[Array, PlainTape]:
         """The same, with what `backward` needs.
 
         Parameters
         ----------
-        x, mask
+        x, mask, reset
             As in calling the layer.
 
         Returns
@@ -80,13 +86,15 @@ class RepeatPast(Frozen):
         """
         own, axis = with_steps(x, self.batch_first)
         if mask is None:
-            return own, PlainTape(self, own.shape, own.dtype, (None, axis))
+            return own, PlainTape(self, own.shape, own.dtype, (None, None, axis))
         counting = as_mask(mask, leading_shape(own)).copy()
+        begins = np.zeros_like(counting) if reset is None else as_mask(reset, counting.shape, name="reset").copy()
         steps = np.arange(own.shape[axis]).reshape(-1, *(1,) * (counting.ndim - 1 - axis))
         last = np.maximum.accumulate(np.where(counting, steps, -1), axis=axis)
+        last[last < np.maximum.accumulate(np.where(begins, steps, 0), axis=axis)] = -1
         y = np.take_along_axis(own, widened(np.maximum(last, 0), own), axis)
         y[last < 0] = 0
-        return y, PlainTape(self, y.shape, y.dtype, (counting, axis))
+        return y, PlainTape(self, y.shape, y.dtype, (counting, begins, axis))
 
     def backward(self, tape: PlainTape, dy: npt.ArrayLike) -> LayerGradients:
         """From the gradient in y to that in x: to that of its step each adds those of the steps that repeat it.
@@ -106,15 +114,15 @@ class RepeatPast(Frozen):
         TypeError, ValueError
             If dy is not shaped as y, or the tape is of another layer.
         """
-        own, (counting, axis) = read_gradient(tape, self, dy), tape.kept
+        own, (counting, begins, axis) = read_gradient(tape, self, dy), tape.kept
         dx = own.copy()
         if counting is None:
             return without_params(dx)
-        steps, here = np.moveaxis(dx, axis, 0), np.moveaxis(counting, axis, 0)
+        steps, here, cut = (np.moveaxis(array, axis, 0) for array in (dx, counting, begins))
         for t in range(len(steps) - 1, -1, -1):
             skipped = ~here[t]
             if t:
-                steps[t - 1] += np.where(widened(skipped, steps[t]), steps[t], 0)
+                steps[t - 1] += np.where(widened(skipped & ~cut[t], steps[t]), steps[t], 0)
             steps[t][skipped] = 0
         return without_params(dx)
 

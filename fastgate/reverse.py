@@ -17,6 +17,7 @@ class Reverse(Frozen):
     """The steps in reversed order, those of the whole padded axis: a layer behind it runs as Keras' `go_backwards`.
 
     In a model the mask is reversed with them; so are lengths, which thereby become a mask: padding is now in front.
+    Resets stay between the same two steps.
 
     Parameters
     ----------
@@ -97,6 +98,24 @@ class Reverse(Frozen):
         """
         own, axis = with_steps(x, self.batch_first)
         return None if mask is None else _reversed(as_mask(mask, leading_shape(own)), axis)
+
+    def compute_reset(self, reset: npt.ArrayLike) -> Mask:
+        """Where states are reset among the reversed steps: between the same two as before.
+
+        Parameters
+        ----------
+        reset : array_like of bool, (B, T), (T, B) or (T,)
+
+        Returns
+        -------
+        ndarray of bool, as reset
+            False at the first step: what was reset there had no step before it, and has none behind it now.
+        """
+        own = np.asarray(reset)
+        axis = int(self.batch_first and own.ndim == 2)
+        turned = np.roll(np.flip(own, axis), 1, axis)
+        turned[(slice(None),) * axis + (slice(0, 1),)] = False
+        return turned
 
     def __repr__(self) -> str:
         return f"Reverse({'' if self.batch_first else 'batch_first=False'})"

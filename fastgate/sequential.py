@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from fastgate import _assembly, _errors, _passes
-from fastgate._arrays import Array, as_flag, as_real
-from fastgate._model import Model, ModelGradients, ModelTape, check_model_tape
-from fastgate._model_params import ModelParams
+from fastgate._arrays import Array
+from fastgate._chained import Chained, States
+from fastgate._model import ModelGradients, ModelTape, check_model_tape
 from fastgate._protocol import Member, member
-from fastgate._tape import State
-from fastgate._valid import Valid, read_valid, zeros_where
+from fastgate._valid import zeros_where
+from fastgate.embedding import Embedding
+from fastgate.stream import Stream
 
-States = tuple[State, ...]
 
-
-class Sequential(Model):
+class Sequential(Chained):
     """Layers that follow one another: each one's output is the input of the next.
 
     Parameters
@@ -30,8 +28,8 @@ class Sequential(Model):
         more than
 
         * ``y, tape = layer.forward(x)``, which may also take any of the keywords ``training``, ``rng_key`` (a number
-          that is another in every step and for every layer, or None), ``lengths`` and ``mask`` (as below, or None; not
-          both, and lengths only where they say all);
+          that is another in every step and for every layer, or None), ``lengths``, ``mask`` and ``reset`` (as below, or
+          None; not both of the first two, and lengths only where they say all);
         * ``gradients = layer.backward(tape, dy)``, an object with ``x`` (None where the input has no gradient) and
           ``params`` (name -> array);
         * if there are parameters, ``layer.params``, a `fastgate.Params`;
@@ -74,21 +72,16 @@ class Sequential(Model):
         if not layers:
             raise _errors.wrong_value("layers", "at least one layer", layers)
         self.layers = layers
-        self._members = tuple(_members(layers))
-        _assembly.check(self._members)
-        self.dtype = np.dtype(next((m.params.dtype for m in self._members if m.params), np.float32))
-        layouts = (m.batch_first for m in self._members if m.batch_first is not None)
-        self.batch_first = bool(next(layouts, True))
-        self.params = ModelParams([(m.path, m.params) for m in self._members if m.params], self.dtype)
-        self._recurrent_count = sum(m.is_recurrent for m in self._members)
-        self._unsteppable = _assembly.unsteppable(self._members)
-        keeps_time = all(m.is_stepwise or m.is_recurrent for m in self._members)
-        self._clears_input = not self._members[0].is_recurrent  # which reads nothing beyond the lengths itself
-        self._clears_output = keeps_time and not self._members[-1].is_recurrent
+        self._assemble(tuple(_members(layers)))
         self._freeze()
 
     def __call__(
-        self, x: npt.ArrayLike, lengths: npt.ArrayLike | None = None, *, mask: npt.ArrayLike | None = None
+        self,
+        x: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        mask: npt.ArrayLike | None = None,
+        reset: npt.ArrayLike | None = None,
     ) -> Array:
         """Run the model for inference: no dropout, nothing is kept.
 
@@ -103,6 +96,9 @@ class Sequential(Model):
         mask : array_like of bool, (B, T), or (T, B) with ``batch_first=False``, or unbatched (T,), optional
             Not beside `lengths`. Steps where it is False are skipped, as those beyond the lengths. Layers which make a
             mask themselves, ``Embedding(mask_zero=True)`` and `Masking`, take away more of them, for what follows.
+        reset : array_like of bool, shaped as `mask`, optional
+            Before a step where it is True the states of that sequence's recurrent layers are set to zeros, as the
+            layers describe it, and `RepeatPast` forgets what it would repeat.
 
         Returns
         -------
@@ -114,7 +110,7 @@ class Sequential(Model):
         TypeError, ValueError
             If an argument has the wrong type, shape or range; a note names the layer.
         """
-        return self.run(x, lengths=lengths, mask=mask)[0]
+        return self.run(x, lengths=lengths, mask=mask, reset=reset)[0]
 
     def run(
         self,
@@ -123,12 +119,13 @@ class Sequential(Model):
         *,
         lengths: npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
+        reset: npt.ArrayLike | None = None,
     ) -> tuple[Array, States]:
         """Run the model for inference, from and to the states of its recurrent layers.
 
         Parameters
         ----------
-        x, lengths, mask
+        x, lengths, mask, reset
             As in calling the model.
         state : sequence, one state (or None, for zeros) for each recurrent layer, optional
             Zeros by default.
@@ -144,7 +141,7 @@ class Sequential(Model):
         TypeError, ValueError
             As calling the model does.
         """
-        y, ends, _ = self._infer(x, lengths, state, mask)
+        y, ends, _ = self._infer(x, lengths, state, mask, reset)
         return y, ends
 
     def forward(
@@ -153,6 +150,7 @@ class Sequential(Model):
         *,
         lengths: npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
+        reset: npt.ArrayLike | None = None,
         training: bool = True,
         rng_key: int | None = None,
         state: Sequence[Any] | None = None,
@@ -161,7 +159,7 @@ class Sequential(Model):
 
         Parameters
         ----------
-        x, lengths, mask
+        x, lengths, mask, reset
             As in calling the model.
         training : bool
             Apply dropout.
@@ -182,7 +180,8 @@ class Sequential(Model):
         TypeError, ValueError
             If an argument has the wrong type, shape or range; a note names the layer.
         """
-        return self._forward(x, lengths, mask, training, _passes.keys_of(rng_key, len(self._members)), state)
+        keys = _passes.keys_of(rng_key, len(self._members))
+        return self._forward(x, lengths, mask, training, keys, state, reset)
 
     def backward(
         self, tape: ModelTape, dy: npt.ArrayLike | None = None, dstate: Sequence[Any] | None = None
@@ -246,47 +245,33 @@ class Sequential(Model):
         y, ends = _passes.step(self._members, x, self._read_states("state", state))
         return y, tuple(ends)
 
-    def _forward(
-        self, x: Any, lengths: Any, mask: Any, training: bool, keys: Any, state: Any
-    ) -> tuple[Array, ModelTape]:
-        as_flag("training", training)
-        snapshots, starts = self.params._snapshots(), self._read_states("state", state)
-        own, valid, beyond = self._read(x, lengths, mask)
-        y, ends, tapes, valid = _passes.forward(self._members, own, starts, valid, training, keys)
-        y = self._cleared(y, beyond)
-        return y, ModelTape(self.params, snapshots, tapes, tuple(ends), beyond, valid.at_end(y))
+    def stream(self, batch: int | None = None) -> Stream:
+        """A stream of sequences, which keeps the states from step to step.
 
-    def _infer(self, x: Any, lengths: Any, state: Any, mask: Any = None) -> tuple[Array, States, Array | None]:
-        own, valid, beyond = self._read(x, lengths, mask)
-        y, ends, valid = _passes.infer(self._members, own, self._read_states("state", state), valid)
-        return self._cleared(y, beyond), tuple(ends), valid.at_end(y)
+        Parameters
+        ----------
+        batch : int, optional
+            Sequences that go on side by side; by default one, without an axis for it.
 
-    def _read(self, x: Any, lengths: Any, mask: Any) -> tuple[Any, Valid, Array | None]:
-        """x with zeros in the steps that do not count, so that no layer sees what is there; and which these are."""
-        own, valid = read_valid(x, lengths, mask, self.batch_first)
-        beyond = None if valid.mask is None else ~valid.mask
-        return zeros_where(beyond, own) if self._clears_input and beyond is not None else own, valid, beyond
+        Returns
+        -------
+        Stream
 
-    def _cleared(self, y: Any, beyond: Array | None) -> Any:
-        """Zeros in the steps that do not count, where y (or dy) has time steps."""
-        return y if beyond is None or not self._clears_output else zeros_where(beyond, as_real("dy", y))
-
-    def _read_states(self, name: str, state: Any) -> list[Any]:
-        count = self._recurrent_count
-        if state is None:
-            return [None] * count
-        if not isinstance(state, (tuple, list)) or len(state) != count:
-            got = f"{len(state)}" if isinstance(state, (tuple, list)) else type(state).__name__
-            raise _errors.wrong_type(name, f"a tuple of {count}, one for each recurrent layer", got)
-        return list(state)
-
-    def _described(self) -> Iterator[tuple[str, Any, int]]:
-        for m in self._members:
-            yield m.path, m.layer, m.params.flat.size if m.params else 0
-
-    def __repr__(self) -> str:
-        inside = "".join(f"    {line}\n" for layer in self.layers for line in f"{layer!r},".splitlines())
-        return f"Sequential(\n{inside})"
+        Raises
+        ------
+        TypeError, ValueError
+            If a layer is bidirectional or needs whole sequences, as `step` says; or `batch` is no size.
+        """
+        if self._unsteppable is not None:
+            raise _errors.whole_sequences(self._unsteppable.place, "stream")
+        recurrent = [m for m in self._members if m.is_recurrent]
+        for m in recurrent:
+            if m.layer.bidirectional:
+                raise _errors.no_single_step("stream", f"{m.place}, which is bidirectional,")
+        features = (
+            () if isinstance(self._members[0].layer, Embedding) else (_assembly.features_taken(self._members[0].layer),)
+        )
+        return Stream(self, batch, [(f"{m.path}.", m.layer) for m in recurrent], features)
 
 
 def _members(layers: tuple[Any, ...], above: str = "") -> Iterator[Member]:

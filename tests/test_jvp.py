@@ -7,6 +7,7 @@ from cases import CELLS, draw, draw_states, join, make, split
 import fastgate as fg
 
 MASK = [[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1]]
+RESET = np.array([[0, 0, 1, 0], [1, 0, 1, 1], [0, 0, 0, 0]], bool)
 CASES = [
     *((cell, {"num_layers": 2, "bidirectional": True}, {}) for cell in CELLS),
     ("lstm", {"batch_first": False}, {"lengths": [2, 0, 4]}),
@@ -14,6 +15,7 @@ CASES = [
     ("lstm", {"coupled": True, "peepholes": True, "clip": 0.5}, {}),
     ("gru", {"bias": "single"}, {"mask": np.array(MASK, bool)}),
     ("gru_reset_before", {"bias": "single"}, {"lengths": [2, 0, 4]}),
+    ("lstm", {"num_layers": 2, "bidirectional": True}, {"reset": RESET}),
     ("rnn_tanh", {"bias": False}, {}),
 ]
 
@@ -114,19 +116,20 @@ def test_what_is_skipped_is_never_read_and_what_is_wrong_is_named():
 
 
 @pytest.mark.parametrize(
-    ("cell", "options", "lengths"),
+    ("cell", "options", "told"),
     [
-        ("lstm", {"num_layers": 2, "bidirectional": True}, None),
-        ("lstm", {"peepholes": True, "proj_size": 2}, [4, 0, 3]),
-        ("gru", {"bias": "single"}, [4, 0, 3]),
-        ("gru_reset_before", {"recurrent_dropout": 0.3}, None),
+        ("lstm", {"num_layers": 2, "bidirectional": True}, {}),
+        ("lstm", {"num_layers": 2, "bidirectional": True}, {"reset": RESET, "lengths": [4, 0, 3]}),
+        ("lstm", {"peepholes": True, "proj_size": 2}, {"lengths": [4, 0, 3]}),
+        ("gru", {"bias": "single"}, {"lengths": [4, 0, 3]}),
+        ("gru_reset_before", {"recurrent_dropout": 0.3}, {"reset": RESET}),
     ],
     ids=str,
 )
-def test_gradients_of_each_sequence_are_those_of_it_alone(cell, options, lengths):
+def test_gradients_of_each_sequence_are_those_of_it_alone(cell, options, told):
     layer, rng = make(cell, 3, 5, **options), np.random.default_rng(0)
     (x, start), dstate = draw(rng, layer, 3, 4), draw_states(rng, layer, 3)
-    y, _, tape = layer.forward(x, join(start), lengths=lengths, rng_key=3)
+    y, _, tape = layer.forward(x, join(start), rng_key=3, **told)
     dy = rng.standard_normal(y.shape)
     whole, each = layer.backward(tape, dy, join(dstate)), layer.backward(tape, dy, join(dstate), per_sample=True)
     np.testing.assert_array_equal(each.x, whole.x)

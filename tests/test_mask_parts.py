@@ -52,6 +52,17 @@ def test_gradients_of_repeat_past(mask):
     gradient(fg.RepeatPast(), X[0].copy(), mask=None if mask is None else mask[0])
 
 
+def test_repeat_past_with_resets():
+    """What is past ends where a state does."""
+    reset = np.array([[0, 0, 0, 1, 0], [0, 1, 0, 0, 1], [1, 0, 0, 0, 0]], bool)
+    y = fg.RepeatPast()(X, mask=MASK, reset=reset)
+    expected = np.zeros_like(X)
+    expected[0, 1:3], expected[0, 4], expected[1, :4] = X[0, 1], X[0, 4], X[1, [0, 1, 2, 2]]
+    assert np.array_equal(y, expected)
+    gradient(fg.RepeatPast(), X.copy(), mask=MASK, reset=reset)
+    gradient(fg.RepeatPast(batch_first=False), turned(X), mask=MASK.T, reset=reset.T)
+
+
 @pytest.mark.parametrize("shape", [(0, 4, 2), (3, 0, 2), (3, 4, 0)], ids=str)
 def test_nothing_at_all(shape):
     for layer, options in ((fg.RepeatPast(), {"mask": np.zeros(shape[:2], bool)}), (fg.Reverse(), {})):

@@ -83,12 +83,12 @@ def test_options_are_offered_to_those_that_take_them():
     model.forward(np.ones((2, 3)), rng_key=5, lengths=[1, 2])
     assert seen[:3] == [{}, {"training": True}, {"rng_key": 22}]
     assert seen[3].pop("lengths").tolist() == [1, 2]
-    assert seen[3] == {"training": True, "rng_key": 23, "mask": None}
+    assert seen[3] == {"training": True, "rng_key": 23, "mask": None, "reset": None}
     seen.clear()
     model(np.ones((2, 3)))
     assert seen == [
         {}, {"training": False}, {"rng_key": None},
-        {"training": False, "rng_key": None, "lengths": None, "mask": None},
+        {"training": False, "rng_key": None, "lengths": None, "mask": None, "reset": None},
     ]  # fmt: skip
 
 

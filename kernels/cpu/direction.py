@@ -45,7 +45,7 @@ class Forward:
         B, M = schedule.order.size, sum(group_widths(cell, H, dtype, slices))
         columns, Hp = padded(size, dtype), padded(H, dtype)
         self.dtype, self.slices, self.state = dtype, slices, state
-        self.masks = Masks(cell, schedule.order, size, dtype)
+        self.masks = Masks(cell, schedule.owners, size, dtype)
         self.none, self.no_state = np.empty((0, H), dtype), np.empty((0, B, H), dtype)
         self.h_kept, self.c_kept = (B + schedule.rows, columns), (B + schedule.rows, Hp)
         self.gates_kept = schedule.rows, cell.gates_kept * H
@@ -109,7 +109,7 @@ class Backward:
         self.dtype, self.slices, self.state, self.no_state = dtype, slices, state, np.empty((0, B, H), dtype)
         self.da_shape = schedule.rows, len(cell.da_places) * H + (size if cell.is_projected else 0)
         widths = ("dh", size), ("dc", H), ("d_operand", H)
-        self.masks = Masks(cell, schedule.order, size, dtype)
+        self.masks = Masks(cell, schedule.owners, size, dtype)
         self.scratch = [memory.scratch(name, (B, padded(width, dtype)), dtype) for name, width in widths]
         self.scratch.append(self.masks.array)
         self.parts = []

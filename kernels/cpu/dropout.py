@@ -84,7 +84,7 @@ def dropout(rows, schedule, probability, seed, key, layer):
     if schedule.batch_first:
         _drop(rows, schedule.steps, (first, 1, 0, 0, 0, 1), probability, seed, key, layer)
     else:
-        _drop(rows, schedule.order.size, (first, 0, 1, 0, 1, 0), probability, seed, key, layer)
+        _drop(rows, schedule.batch, (first, 0, 1, 0, 1, 0), probability, seed, key, layer)
 
 
 def dropout_of_entries(y, probability, seed, key, layer):

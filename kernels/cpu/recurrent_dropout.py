@@ -40,6 +40,7 @@ class Masks:
     """Those of a direction, ready for a schedule: scratch memory, empty unless the cell is masked."""
 
     def __init__(self, cell, order, size, dtype):
+        """order (B,), whose sequence each rank is: the masks of all parts of one are the same"""
         self.order, self.gates = order, len(cell.recurrent_gates) if cell.is_masked else 0
         self.array = memory.scratch("masks", (order.size, self.gates * padded(size, dtype)), dtype)
 

@@ -19,10 +19,10 @@ NO_ROWS = np.empty(0, np.int64)
 
 
 class OneSequence:
-    """What sums over rows ask of a schedule, for those of one rank; the input's gradient is left out."""
+    """What sums over rows ask of a schedule, for those of one of the user's; the input's gradient is left out."""
 
-    def __init__(self, schedule, rank):
-        self.canonical = schedule.rows_of_ranks[rank]
+    def __init__(self, schedule, owner):
+        self.canonical = schedule.rows_of_owners[owner]
         self.canonical_before = schedule.before[self.canonical]
         self.rows, self.order = self.canonical.size, schedule.order
         self.chunks = np.append(np.arange(0, self.rows, CHUNK), self.rows)
@@ -49,9 +49,9 @@ class SampleGradients:
         cuts = cuts_of(len(targets), threads_for(work))
 
         def some(first, last):  # in a thread that has scratch memory of its own
-            for rank in range(first, last):
-                one = OneSequence(self.schedule, rank)
-                sums = Sums(*targets[self.schedule.order[rank]])
+            for owner in range(first, last):
+                one = OneSequence(self.schedule, owner)
+                sums = Sums(*targets[owner])
                 RowGradients(self.cell, self.direction, one, I, H, size, dtype)(
                     weights, trace, x, da, dx, sums.arrays, True
                 )

@@ -32,17 +32,22 @@ class Schedule:
 
     A sequence has its first steps, or those at its `times` (P,), one sequence's after the other's and each in order: a
     mask is that. Only steps [start, stop) of each sequence, in the direction it is run; all of them by default.
+
+    The user's sequences may be cut into several, which are sequences of their own here: `owners` (B,), rising, says
+    which of the user's each is a part of. Of every one there is at least one part.
     """
 
-    def __init__(self, lengths, T, batch_first, parts, start=0, stop=None, times=None):
-        self.order = np.argsort(-lengths, kind="stable")  # rank -> the user's sequence
+    def __init__(self, lengths, T, batch_first, parts, start=0, stop=None, times=None, owners=None):
+        self.order = np.argsort(-lengths, kind="stable")  # rank -> sequence
+        self._owners, self.owners = owners, self.order if owners is None else owners[self.order]  # rank -> the user's
+        self.batch = lengths.size if owners is None else int(owners[-1]) + 1  # the user's sequences
         self.whole_lengths = lengths[self.order]
         self.start, self.stop = start, T if stop is None else stop
         self.lengths = np.clip(self.whole_lengths - start, 0, self.stop - start)
         self.batch_first, self.steps = batch_first, T
         self.times, self._first_times = times, None if times is None else np.cumsum(lengths) - lengths
         self.recurs = False  # whether the same object may come again
-        self.batch_stride, self.time_stride = (T, 1) if batch_first else (1, lengths.size)
+        self.batch_stride, self.time_stride = (T, 1) if batch_first else (1, self.batch)
         self.rows = int(self.lengths.sum())
         self.is_ragged = self.rows < lengths.size * (self.stop - start)
         self.parts, self._begins = [], {}
@@ -67,7 +72,7 @@ class Schedule:
         for first in range(0, max(1, longest), steps):
             last = min(first + steps, longest)
             if not equal:
-                yield Schedule(lengths, self.steps, self.batch_first, parts, first, last, self.times), 0
+                yield Schedule(lengths, self.steps, self.batch_first, parts, first, last, self.times, self._owners), 0
                 continue
             if whole is None or last - first < steps:
                 whole = Schedule(np.full_like(lengths, last - first), self.steps, self.batch_first, parts)
@@ -105,9 +110,9 @@ class Schedule:
 
     def _rows_at(self, step):
         """(P,) the user's rows, of each row's sequence that of its own step."""
-        sequence = self.order[self._places[0]]
-        time = step if self.times is None else self.times[self._first_times[sequence] + step]
-        return sequence * self.batch_stride + time * self.time_stride
+        rank = self._places[0]
+        time = step if self.times is None else self.times[self._first_times[self.order[rank]] + step]
+        return self.owners[rank] * self.batch_stride + time * self.time_stride
 
     @cached_property
     def canonical(self):
@@ -143,9 +148,11 @@ class Schedule:
         return found
 
     @cached_property
-    def rows_of_ranks(self):
-        """Of each rank its rows, step after step."""
-        return np.split(np.argsort(self._places[0], kind="stable"), np.cumsum(self.lengths)[:-1])
+    def rows_of_owners(self):
+        """Of each of the user's sequences its rows, step after step, those of its parts side by side."""
+        owners = self.owners[self._places[0][self.canonical]]
+        ends = np.cumsum(np.bincount(owners, minlength=self.batch))
+        return np.split(self.canonical[np.argsort(owners, kind="stable")], ends[:-1])
 
     @cached_property
     def chunks(self):
