@@ -87,9 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser(
         "export-c",
         help="write the inference step of a saved model as C source, for programs without Python",
-        description="Write the inference step of a model, as fastgate.save wrote it, as C99 source; see fastgate.to_c.",
+        description="Write the inference step of a model as C99 source; see fastgate.to_c. MODEL is what convert reads;"
+        " a file that does not say all, as a state_dict, goes through convert first.",
     )
-    export.add_argument("model", type=Path, metavar="MODEL", help="a file of fastgate.save")
+    export.add_argument("model", type=Path, metavar="MODEL", help="a file of fastgate.save, or of another library")
     export.add_argument("folder", type=Path, metavar="OUT", help="where to write NAME.h, NAME.c and others")
     export.add_argument("--name", default="model", metavar="NAME", help="default: %(default)s")
     _add_bench(commands)

@@ -191,6 +191,12 @@ def test_the_command(tmp_path, capsys):
     assert str(out / "gru.h") in capsys.readouterr().out
     assert {file.name: file.read_text() for file in out.iterdir()} == files(layer, "gru")
 
+    amplifier = fg.Sequential(fg.LSTM(1, 3, seed=0), fg.Linear(3, 1, seed=1))
+    fg.to_rtneural(amplifier, tmp_path / "amplifier.json")
+    assert main(["export-c", str(tmp_path / "amplifier.json"), str(tmp_path / "plugin")]) == 0
+    read = fg.from_rtneural(tmp_path / "amplifier.json")
+    assert {file.name: file.read_text() for file in (tmp_path / "plugin").iterdir()} == files(read, "model")
+
     fg.save(path, fg.GRU(2, 3, bidirectional=True))
     for bad in (path, tmp_path / "missing"):
         assert main(["export-c", str(bad), str(tmp_path / "none")]) == 2

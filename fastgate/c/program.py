@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from fastgate._files import load
 from fastgate._terminal import UserError, say
 from fastgate.c.export import to_c
+from fastgate.convert.formats import FORMATS, of_input
 
 
 def run(model: Path, folder: Path, name: str) -> int:
     """Write the files and say so; the exit code."""
     try:
-        files = to_c(load(model), folder, name=name)
+        files = to_c(FORMATS[of_input(model)].read(model, {}), folder, name=name)
     except (TypeError, ValueError, OSError, ImportError) as error:
         raise UserError(str(error)) from None
     for path in files:
