@@ -192,7 +192,7 @@ PICKLES = {
     "no_dictionary": (b"].", "a mapping from names to tensors, got a list"),
     "objects": (b"]" + b"}a" * 2**18 + b".", "instructions"),
     "deep": (b"}" + _text("a") + b"}" * 100_000 + b"s" * 99_999 + b"s.", ""),
-    "memo": (b"Nr\xff\xff\xff\xff.", "expected tensors alone"),
+    "memo": (b"Nr\xff\xff\xff\xff.", "a mapping from names to tensors, got a"),
 }
 
 
