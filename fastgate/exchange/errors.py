@@ -21,10 +21,11 @@ def no_state_dict(name: str, part: str, others: list[str], parts: list[str]) -> 
     return ValueError(f"{name}: expected tensors alone{where}, got {got}{advice}")
 
 
-def untold_layer(name: str, modules: Mapping[str, list[str]]) -> ValueError:
-    advice = _without_wrapper(modules) or "give one of several by part=, or a model or layer that fits by into="
+def untold_layer(name: str, modules: Mapping[str, list[str]], *, takes_part: bool) -> ValueError:
+    general = "give one of several by part=, or a model or layer that fits by into="
+    advice = f"; {_without_wrapper(modules) or general}" if takes_part else ""
     return ValueError(
-        f"{name}: expected the parameters of an LSTM, GRU, RNN or Linear, got {_modules(modules)}; {advice}"
+        f"{name}: expected the parameters of an LSTM, GRU, RNN or Linear, got {_modules(modules)}{advice}"
     )
 
 

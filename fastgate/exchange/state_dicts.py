@@ -48,6 +48,7 @@ class Options(NamedTuple):
     nonlinearity: str | None
     dropout: float
     dtype: npt.DTypeLike | None
+    takes_part: bool = True  # the user could name a part of the tensors, or a layer for them
 
 
 def projection(proj_size: int) -> dict[str, int]:
@@ -68,7 +69,7 @@ def layer_of(name: str, tensors: Tensors, options: Options) -> Any:
             rows, columns = tensors["weight"].shape
             layer = Linear(columns, rows, dtype=common_dtype(name, tensors, options.dtype), seed=0)
         else:
-            raise errors.untold_layer(name, modules_in(tensors))
+            raise errors.untold_layer(name, modules_in(tensors), takes_part=options.takes_part)
     write(name, layer.params, {as_stack(own): tensor for own, tensor in tensors.items()})
     return layer
 
@@ -83,7 +84,7 @@ def _recurrent_of(name: str, tensors: Tensors, options: Options) -> Recurrent:
     is_cell = {match[2] for match in found} == {None}
     first = {match[1]: tensors[match[0]] for match in found if match[3] in (None, "0") and not match[4]}
     if not {"weight_ih", "weight_hh"} <= first.keys() or {len(first[w].shape) for w in first if w[0] == "w"} != {2}:
-        raise errors.untold_layer(name, modules_in(tensors))
+        raise errors.untold_layer(name, modules_in(tensors), takes_part=options.takes_part)
     rows, recurrent_size = first["weight_hh"].shape
     hidden_size = first["weight_hr"].shape[1] if "weight_hr" in first else recurrent_size
     kind = GATES.get(rows // hidden_size if hidden_size else 0)
