@@ -12,12 +12,14 @@ from fastgate import _errors
 
 
 @contextmanager
-def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_file(path: str | os.PathLike[str], *, replaces: bool = True) -> Iterator[BinaryIO]:
     """A new binary file to write inside the ``with``, which takes the place of `path` at its end.
 
     A reader sees the old file or the new one, never a part. After the ``with`` the new one survives a loss of power. An
     exception inside leaves the old one as it was and removes the new one; only a kill can leave that behind, as
     ``.NAME.*.part`` in the same folder, where nothing reads it.
+
+    Without `replaces` there must be no file at `path` at the end either, and none is replaced.
 
     The new file has the permissions of the one that it replaces, else those that `open` gives. Of a symbolic link the
     file that it names is replaced.
@@ -25,7 +27,8 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises
     ------
     OSError
-        If there is no such folder, `path` is no ordinary file, or the system refuses to write.
+        If there is no such folder, `path` is no ordinary file, or the system refuses to write; a FileExistsError if
+        there is a file that is not to be replaced.
     """
     target = Path(os.path.realpath(path))
     permissions = _permissions(target)
@@ -38,7 +41,10 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             if permissions is not None:
                 os.chmod(aside, permissions)  # what the process's mask took from them
             os.fsync(file.fileno())
-        os.replace(aside, target)
+        if replaces:
+            os.replace(aside, target)
+        else:
+            _rename_to_new(aside, target)
     except BaseException:  # Ctrl-C too
         aside.unlink(missing_ok=True)
         raise
@@ -50,6 +56,19 @@ def _opened(aside: Path, permissions: int | None) -> BinaryIO:
         return open(aside, "xb", opener=lambda name, flags: os.open(name, flags, permissions or 0o666))
     except OSError as error:  # which names a file that nobody has heard of
         raise _errors.not_writable(aside.parent, error) from None
+
+
+def _rename_to_new(aside: Path, target: Path) -> None:
+    """Where nobody else has taken the name by now; a rename would replace their file."""
+    try:
+        os.link(aside, target)
+    except FileExistsError:
+        raise
+    except OSError:  # of file systems without links: there is an empty file for a moment
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.replace(aside, target)
+    else:
+        aside.unlink()
 
 
 def flush_folder(folder: str | os.PathLike[str]) -> None:

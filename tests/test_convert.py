@@ -122,9 +122,12 @@ def test_what_a_state_dict_does_not_say(torch, converted, refused):
     rnn, head = torch.nn.RNN(2, 3, nonlinearity="relu"), torch.nn.Linear(3, 1)
     names = {"net": {"rnn": rnn.state_dict(), "head": head.state_dict()}}
     torch.save(names, "a.pt")
-    assert "give one of several by part=" in refused("a.pt", "b.pt")
-    assert "--batch-first and --time-first: expected" in refused("a.pt", "b.pt", "--part", "net.rnn")
-    assert "--nonlinearity: expected" in refused("a.pt", "b.pt", "--part", "net.rnn", "--batch-first")
+    assert "give one of several by --part, or a model or layer that fits by --into" in refused("a.pt", "b.pt")
+    unsaid = "--batch-first and --time-first: expected one of the two, as 'a.pt' does not say it, got none"
+    assert unsaid in refused("a.pt", "b.pt", "--part", "net.rnn")
+    assert "--nonlinearity: expected 'tanh' or 'relu', as 'a.pt', of an RNN, does not say it, got none" in refused(
+        "a.pt", "b.pt", "--part", "net.rnn", "--batch-first"
+    )
     printed = converted("a.pt", "b.safetensors", "--part", "net.rnn", "--batch-first", "--nonlinearity", "relu")
     assert "IN by PyTorch" in printed
     fg.save(
@@ -189,7 +192,7 @@ def test_rounding_is_told_from_error(converted, torch):
 def test_differences_leave_nothing(refused, monkeypatch):
     fg.save("a.safetensors", amplifier())
     monkeypatch.setattr(samples, "difference", lambda y, other: 1.1e-3)
-    monkeypatch.setattr(samples, "rounding", lambda layer, x: 1.0)
+    monkeypatch.setattr(samples, "rounding", lambda layer, x, dtype: 1.0)
     assert "OUT: not written: OUT read by fastgate gives outputs that differ by 1.1e-03" in refused(
         "a.safetensors", "b.safetensors"
     )

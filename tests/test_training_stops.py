@@ -233,3 +233,18 @@ def test_what_a_layer_masks_is_not_at_fault():
     model.params["3.bias"] = [np.nan]
     with pytest.raises(fg.NonFiniteError, match=r" first: the output of layer 3 \(Linear\)\."):
         model.fit(x, y, loss="mse", optimizer=fg.Adam())
+
+
+def test_an_encoder_decoder_is_searched_from_its_source_on():
+    encoder = fg.Sequential(fg.Linear(3, 3, seed=0), fg.GRU(3, 4, seed=1))
+    decoder = fg.Sequential(fg.Embedding(7, 3, seed=2), fg.GRU(3, 4, seed=3), fg.Linear(4, 7, seed=4))
+    model, options = fg.EncoderDecoder(encoder, decoder), {"loss": "cross_entropy", "optimizer": fg.Adam()}
+    x, target = arrays()[0], np.ones((10, 4), int)
+    with pytest.raises(fg.NonFiniteError, match=r" first: x\."):
+        model.fit((x * np.float32(np.nan), target), target, **options)
+    for name, place in (("encoder.0", "encoder layer 0"), ("decoder.1", "decoder layer 1")):
+        own, before = f"{name}.{'bias' if name == 'encoder.0' else 'bias_ih_l0'}", model.params.flat
+        model.params[own] = model.params[own] * np.nan
+        with pytest.raises(fg.NonFiniteError, match=f" first: the output of {place}"):
+            model.fit((x, target), target, **options)
+        model.params.flat = before

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import warnings
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,8 @@ from fastgate.convert import formats, inspection, samples
 from fastgate.convert.formats import FORMATS, Format, Options
 from fastgate.convert.originals import Original, Unavailable
 
-# Where float32 itself is off by more than the bound, as with large weights: so often that, and never more than so much.
-MOST_ROUNDINGS, MOST = 10, 1e-3
+# Where a dtype itself is off by more than the bound, as with large weights: so often that, and never more than so much.
+MOST_ROUNDINGS, MOST = 10, {"float32": 1e-3, "float64": 1e-9}
 OPTIONS = {
     "part": "--part",
     "into": "--into",
@@ -28,6 +31,9 @@ OPTIONS = {
     "nonlinearity": "--nonlinearity",
     "dtype": "--dtype",
 }
+
+UNSAID = re.compile(r"expected (.*), as (?:path: )?(.*) does not say it, got None")
+ADVICE = re.compile(r"\bby (part|into|names)=(?=\W|$)")  # and no option of a layer, as in "bias=True"
 
 
 def run(options: Namespace) -> int:
@@ -46,9 +52,21 @@ def run(options: Namespace) -> int:
 
 
 def _with_options(text: str) -> str:
-    """What is said of an argument of `from_torch`, of the option that gives it."""
+    """What is said of an argument of `from_torch` and its like, of the option that gives it."""
     name, colon, rest = text.partition(": ")
-    return f"{OPTIONS.get(name, name)}{colon}{rest}"
+    rest = UNSAID.sub(r"expected \1, as \2 does not say it, got none", rest).replace("True or False", "one of the two")
+    rest = ADVICE.sub(lambda found: f"by {OPTIONS[found[1]]}", rest)
+    return f"{'IN' if name == 'path' else OPTIONS.get(name, name)}{colon}{rest}"
+
+
+@contextmanager
+def _as(name: str, shown: object, path: object) -> Iterator[None]:
+    """What is said of this path inside the ``with`` is said of an argument of the command."""
+    try:
+        yield
+    except (TypeError, ValueError, ArithmeticError, OSError, ImportError) as error:
+        text = str(error).replace(str(path), str(shown))
+        raise ValueError(f"{name}{text.removeprefix('path')}" if text.startswith("path: ") else text) from error
 
 
 def _line(error: object) -> str:
@@ -83,10 +101,11 @@ def _convert(options: Namespace) -> None:
     target = FORMATS[formats.of_output(target_path, options.to)]
     check_target("OUT", target_path)
     if target_path.exists() and not options.force:
-        raise UserError(f"OUT {target_path}: expected no such file yet, or --force to replace it")
+        raise _exists(target_path)
     source, given = _source(options)
     if "into" in given:
-        given["into"] = fastgate.load(given["into"])
+        with _as("--into", given["into"], given["into"]):
+            given["into"] = fastgate.load(given["into"])
 
     layer = source.read(path, given)
     check = _Check(layer, source, path, given)
@@ -96,11 +115,19 @@ def _convert(options: Namespace) -> None:
     check.source()
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder, target_path.name)
-        target.write(layer, part)
-        check.target(target, part)
-        with open(part, "rb") as content, atomic_file(target_path) as file:
-            shutil.copyfileobj(content, file)
+        with _as("OUT", target_path, part):
+            target.write(layer, part)
+            check.target(target, part)
+        try:
+            with open(part, "rb") as content, atomic_file(target_path, replaces=options.force) as file:
+                shutil.copyfileobj(content, file)
+        except FileExistsError:  # since the beginning
+            raise _exists(target_path) from None
     say(f"written   {target_path}: {target.title}, {target_path.stat().st_size:,} bytes")
+
+
+def _exists(path: Path) -> UserError:
+    return UserError(f"OUT {path}: expected no such file yet, or --force to replace it")
 
 
 class _Check:
@@ -148,11 +175,15 @@ class _Check:
         return None if known.original is None else known.original(path, self._layer, given)
 
     def _compare(self, name: str, other: Array, is_single: bool = False) -> None:
-        bound, note = samples.BOUNDS["float32"] if is_single else self.bound, ""
+        dtype = "float32" if is_single else samples.dtype_of(self._layer).name
+        bound, note = samples.BOUNDS[dtype], ""
         apart = samples.difference(self._run(self._x), other)
-        if bound < apart < MOST and bound == samples.BOUNDS["float32"]:
-            own = samples.rounding(self._layer, self._x)
-            bound, note = max(bound, MOST_ROUNDINGS * own), f" (float32 is off by {own:.1e} here, whoever computes)"
+        if bound < apart < MOST[dtype]:
+            own = samples.rounding(self._layer, self._x, dtype)
+            bound, note = (
+                max(bound, MOST_ROUNDINGS * own),
+                f" ({dtype} is off by about {own:.1e} here, whoever computes)",
+            )
         if apart > bound:
             text = f"OUT: not written: {name} gives outputs that differ by {apart:.1e}, more than {bound:.1g}"
             raise ValueError(text)

@@ -11,13 +11,17 @@ from fastgate import _errors
 from fastgate._arrays import Array
 from fastgate._from_config import from_config
 from fastgate._recurrent import Recurrent
+from fastgate.dropout import Dropout
 from fastgate.embedding import Embedding
 from fastgate.encoder_decoder import EncoderDecoder
+from fastgate.masking import Masking
 from fastgate.merge_directions import MergeDirections
+from fastgate.reverse import Reverse
 from fastgate.sequential import Sequential
 
 Run = Callable[[Array], Array]  # from one input to one output, batch first
 BATCH, TIME = 3, 20  # unless a file declares others
+MASKED = 0.25  # of the steps, where the layer tells padding from what counts
 BOUNDS = {"float32": 1e-6, "float64": 1e-12}  # of the largest output
 SIZES = "input_size", "in_features", "features"
 
@@ -54,8 +58,13 @@ def sample(layer: Any, sizes: tuple[int | None, ...] = ()) -> Array:
     elif sizes and sizes[0]:
         leading = [sizes[0]]
     if isinstance(parts[0], Embedding):
-        return rng.integers(0, parts[0].num_embeddings, leading)
-    return rng.standard_normal((*leading, _features(parts))).astype(dtype_of(layer))
+        x = rng.integers(0, parts[0].num_embeddings, leading)
+        return np.where(rng.random(leading) < MASKED, 0, x) if parts[0].mask_zero else x
+    x = rng.standard_normal((*leading, _features(parts))).astype(dtype_of(layer))
+    first = next((own for own in parts if not isinstance(own, (Dropout, Reverse))), None)
+    if isinstance(first, Masking):  # nothing before it changes a value
+        x[rng.random(leading) < MASKED] = first.value
+    return x
 
 
 def _features(parts: list[Any]) -> int:
@@ -98,12 +107,17 @@ def with_options(layer: Any, change: Callable[[str, Any], Any]) -> Any:
     return from_config(plain(layer.config()))
 
 
-def rounding(layer: Any, x: Array) -> float:
-    """How far apart this layer is in float32 and in float64."""
+def rounding(layer: Any, x: Array, of: str) -> float:
+    """How far off this layer is in float32, as float64 tells; of float64 that, by its shorter steps; 0 if unknown."""
     dtype = np.dtype("float32" if dtype_of(layer) == np.float64 else "float64")
     other = with_options(layer, lambda name, value: dtype.name if name == "dtype" else value)
-    other.params.flat = layer.params.flat
-    return difference(run_of(layer)(x), run_of(other)(x.astype(dtype) if x.dtype.kind == "f" else x))
+    with np.errstate(over="ignore"):  # what float32 cannot hold
+        weights = layer.params.flat.astype(dtype)
+        if not np.isfinite(weights).all():
+            return 0.0
+        other.params.flat = weights
+        off = difference(run_of(layer)(x), run_of(other)(x.astype(dtype) if x.dtype.kind == "f" else x))
+    return off * float(np.finfo(of).eps / np.finfo(np.float32).eps) if np.isfinite(off) else 0.0
 
 
 def difference(y: Array, other: Array) -> float:

@@ -36,7 +36,8 @@ def model_of(name: str, content: Any, dtype: np.dtype[Any]) -> Sequential:
     if len(tensors) > len(recurrent) + len(dense):
         own = next(own for own in tensors if not own.startswith(("rec.", "lin.")))
         raise _errors.misplaced(f"{name}: state_dict", "parameters of 'rec' and 'lin' alone", shown(own))
-    layer = state_dicts.layer_of(f"{place} rec", recurrent, state_dicts.Options(True, "tanh", 0.0, dtype))
+    options = state_dicts.Options(True, "tanh", 0.0, dtype, takes_part=False)
+    layer = state_dicts.layer_of(f"{place} rec", recurrent, options)
     head = _dense(f"{place} lin", dense, dtype)
     said = tuple(as_size(f"{place}: {own}", data.get(own)) for own in SIZES)
     got = (*(getattr(layer, own) for own in SIZES[:-1]), head.out_features)

@@ -48,6 +48,7 @@ class Options(NamedTuple):
     nonlinearity: str | None
     dropout: float
     dtype: npt.DTypeLike | None
+    takes_part: bool = True  # the user could name a part of the tensors, or a layer for them
 
 
 def projection(proj_size: int) -> dict[str, int]:
@@ -68,7 +69,7 @@ def layer_of(name: str, tensors: Tensors, options: Options) -> Any:
             rows, columns = tensors["weight"].shape
             layer = Linear(columns, rows, dtype=common_dtype(name, tensors, options.dtype), seed=0)
         else:
-            raise errors.untold_layer(name, modules_in(tensors))
+            raise errors.untold_layer(name, modules_in(tensors), takes_part=options.takes_part)
     write(name, layer.params, {as_stack(own): tensor for own, tensor in tensors.items()})
     return layer
 
@@ -83,7 +84,7 @@ def _recurrent_of(name: str, tensors: Tensors, options: Options) -> Recurrent:
     is_cell = {match[2] for match in found} == {None}
     first = {match[1]: tensors[match[0]] for match in found if match[3] in (None, "0") and not match[4]}
     if not {"weight_ih", "weight_hh"} <= first.keys() or {len(first[w].shape) for w in first if w[0] == "w"} != {2}:
-        raise errors.untold_layer(name, modules_in(tensors))
+        raise errors.untold_layer(name, modules_in(tensors), takes_part=options.takes_part)
     rows, recurrent_size = first["weight_hh"].shape
     hidden_size = first["weight_hr"].shape[1] if "weight_hr" in first else recurrent_size
     kind = GATES.get(rows // hidden_size if hidden_size else 0)
@@ -149,7 +150,7 @@ def arrays_of(layer: Any, place: str = "layer") -> dict[str, Array]:
         parts = {m.path: arrays_of(m.layer, m.place) for m in layer._members}
         return {f"{path}.{own}": array for path, arrays in parts.items() for own, array in arrays.items()}
     if type(layer) not in KNOWN:
-        raise errors.unknown_layer(place, type(layer).__name__)
+        raise errors.unknown_layer(place, type(layer).__name__, "PyTorch")
     for option, parameter in inspect.signature(type(layer)).parameters.items():
         value = getattr(layer, option)
         if option == "nonlinearity" and value not in NONLINEARITIES:
