@@ -122,6 +122,15 @@ def as_array(name: str, value: Any, expected: str = "an array of numbers") -> Ar
         raise _errors.wrong_type(name, expected, f"what cannot be read as such: {error}") from None
 
 
+def as_booleans(name: str, value: Any) -> Array:
+    """An array of True and False themselves."""
+    array = as_array(name, value, "booleans")
+    if array.dtype != bool:
+        advice = "; mask.astype(bool)" if name == "mask" and array.dtype.kind in "iuf" else ""
+        raise _errors.wrong_type(name, "booleans", f"dtype {array.dtype}{advice}")
+    return array
+
+
 def kind_of(array: Array) -> str:
     """What an array that holds no numbers holds, in a user's words."""
     is_text = array.dtype.kind in "SU" or (array.dtype.kind == "O" and isinstance(next(array.flat, None), str))
@@ -205,6 +214,8 @@ def as_recompute(recompute: Any) -> int | str | None:
 def as_lengths(lengths: Any, batch: int, steps: int) -> npt.NDArray[np.int64]:
     """(B,) integers from 0 to T."""
     array = as_array("lengths", lengths, "integers")
+    if array.dtype == bool:
+        raise _errors.mask_for_lengths()
     is_empty = array.size == 0 and batch == 0  # an empty list has no integer type
     if array.dtype.kind not in "iu" and not is_empty:
         raise _errors.wrong_type("lengths", "integers", f"dtype {array.dtype}")

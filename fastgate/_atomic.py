@@ -35,7 +35,7 @@ def atomic_file(path: str | os.PathLike[str], *, replaces: bool = True) -> Itera
     # In the same folder, as no rename leaves its file system.
     aside = target.with_name(f".{target.name[:32]}.{secrets.token_hex(8)}.part")
     try:
-        with open(aside, "xb", opener=lambda name, flags: os.open(name, flags, permissions or 0o666)) as file:
+        with _opened(aside, permissions) as file:
             yield file
             file.flush()
             if permissions is not None:
@@ -62,6 +62,13 @@ def _rename_to_new(aside: Path, target: Path) -> None:
         os.replace(aside, target)
     else:
         aside.unlink()
+
+
+def _opened(aside: Path, permissions: int | None) -> BinaryIO:
+    try:
+        return open(aside, "xb", opener=lambda name, flags: os.open(name, flags, permissions or 0o666))
+    except OSError as error:  # which names a file that nobody has heard of
+        raise _errors.not_writable(aside.parent, error) from None
 
 
 def flush_folder(folder: str | os.PathLike[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_array, as_floating, as_lengths, as_real
+from fastgate._arrays import Array, as_booleans, as_floating, as_lengths, as_real
 
 Shape = tuple[int, ...]
 
@@ -112,10 +112,7 @@ def count(units: Shape, weights: Any = None, lengths: Any = None, mask: Any = No
         inside = np.arange(units[1]) < as_lengths(lengths, units[0], units[1])[:, None]
         where = _widened(inside, units)
     if mask is not None:
-        chosen = as_array("mask", mask, "booleans")
-        if chosen.dtype != bool:
-            raise _errors.wrong_type("mask", "booleans", f"dtype {chosen.dtype}")
-        chosen = _leading("mask", chosen, units)
+        chosen = _leading("mask", as_booleans("mask", mask), units)
         where = chosen if where is None else where & chosen
     if weights is not None:
         weights = _leading("weights", as_real("weights", weights), units)

@@ -1,7 +1,9 @@
 """Every sentence that fastgate says about a wrong argument: which one, what was expected, what came."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 
+Shapes = Mapping[str, tuple[int, ...]]
 LONGEST = 500  # characters of what a file says about itself
 
 
@@ -15,6 +17,22 @@ def wrong_shape(name: str, expected: str, got: tuple[int, ...]) -> ValueError:
 
 def wrong_value(name: str, expected: str, got: object) -> ValueError:
     return ValueError(f"{name}: expected {expected}, got {got!r}")
+
+
+def unknown_name(name: str, expected: str, got: str, known: Iterable[str]) -> ValueError:
+    """Of a string that should be one of the known ones."""
+    return ValueError(f"{name}: expected {expected}, got {got!r}{did_you_mean(got, known)}")
+
+
+def did_you_mean(got: object, known: Iterable[str]) -> str:
+    """The known name that is most like it, however it is written; so are Keras' names of losses."""
+    plain = {_letters(name): name for name in known}
+    found = get_close_matches(_letters(str(got)), plain, 1, 0.8)
+    return f"; did you mean {plain[found[0]]!r}?" if found else ""
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower())).removeprefix("sparse").removeprefix("categorical")
 
 
 def unwanted(name: str, expected: str, got: object) -> ValueError:
@@ -33,6 +51,21 @@ def overflow(name: str, dtype: object) -> ValueError:
     return ValueError(f"{name}: holds finite values that would become infinite in {dtype}, the layer's dtype")
 
 
+def mask_for_lengths() -> TypeError:
+    return TypeError(
+        "lengths: expected integers, got a mask: give it by mask= to a call; in fit, predict and evaluate put"
+        " fg.Masking() or fg.Embedding(..., mask_zero=True) in the model, or give mask.sum(axis=1) if it is True from"
+        " each sequence's beginning on"
+    )
+
+
+def ids_for_features(got: tuple[int, ...]) -> TypeError:
+    return TypeError(
+        f"x: expected features, (batch, time, features), got integers of shape {got}; if they are ids, 0 of them"
+        " padding, fg.Embedding(..., mask_zero=True) says so; if features, x.astype('float32')"
+    )
+
+
 def carry_of_reset_after() -> ValueError:
     return ValueError("reset_carry: expected reset_after=False with it (it takes r * h for h throughout), got True")
 
@@ -41,12 +74,30 @@ def wrong_gates(names: Iterable[str], got: Iterable[str]) -> ValueError:
     return ValueError(f"gates: expected each of {', '.join(names)} once, got {', '.join(got) or 'none'}")
 
 
-def fixed_option(layer: str, name: str) -> AttributeError:
+def fixed_option(layer: str, name: str, is_option: bool) -> AttributeError:
     if name == "params":
         return AttributeError(
             f"{layer}.params: cannot be replaced; write into it, as in params.flat = other.params.flat"
         )
-    return AttributeError(f"{layer}.{name}: is fixed when the layer is made; make another layer")
+    advice = f"; layer.replace({name}=...) makes another one, with these parameters if they fit" if is_option else ""
+    return AttributeError(f"{layer}.{name}: is fixed when the layer is made{advice}")
+
+
+def no_such_option(layer: str, name: str, known: Iterable[str]) -> TypeError:
+    return TypeError(f"replace: expected options of {layer}, {', '.join(known) or 'which has none'}, got {name!r}")
+
+
+def other_shapes(layer: str, options: Mapping[str, object], own: Shapes, new: Shapes) -> ValueError:
+    """Of a layer whose parameters cannot be copied; the options are those that it should get."""
+    changed = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    name = next(name for name in {**own, **new} if own.get(name) != new.get(name))
+    got = f"{name} of shape {new[name]}" if name in new else f"no {name}"
+    had = f"of shape {own[name]} in this {layer}" if name in own else f"which this {layer} does not have"
+    return ValueError(f"replace: {changed}: expected the same parameters, as they are copied, got {got}, {had}")
+
+
+def quantized_options(layer: object) -> TypeError:
+    return TypeError(f"replace: {layer} has no options of its own; quantize what replace makes of its original")
 
 
 def trained_another(optimizer: str, steps: int) -> ValueError:
@@ -132,7 +183,8 @@ def option_not_kept(kind: str, name: str) -> TypeError:
 def no_logits(name: str, function: str, activation: str) -> ValueError:
     return ValueError(
         f"{name}: expected a model that ends with logits for {function}, got one that ends with"
-        f" Activation({activation!r}); leave it out, and apply it to what predict gives if you want probabilities"
+        f" Activation({activation!r}); leave it out, as fg.Sequential(*model.layers[:-1]) does, which shares all"
+        " parameters, and apply it to what predict gives if you want probabilities"
     )
 
 
@@ -182,6 +234,11 @@ def no_file(path: object) -> OSError:
 
 def no_folder(path: object) -> OSError:
     return FileNotFoundError(f"path: there is no folder {str(path)!r} to write into")
+
+
+def not_writable(folder: object, error: OSError) -> OSError:
+    kind = PermissionError if isinstance(error, PermissionError) else OSError
+    return kind(f"path: the folder {str(folder)!r} cannot be written: {error.strerror or error}")
 
 
 def a_folder(path: object) -> OSError:

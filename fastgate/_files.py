@@ -11,6 +11,7 @@ import fastgate
 from fastgate import _errors, _safetensors
 from fastgate._allowance import allowance
 from fastgate._arrays import Array
+from fastgate._endings import check_ending
 from fastgate._from_config import from_config
 from fastgate._frozen import as_plain
 from fastgate._params import split
@@ -29,7 +30,7 @@ def save(path: str | os.PathLike[str], layer: Any) -> None:
     Parameters
     ----------
     path : str or path-like
-        The file's name, used as it is; ".safetensors" is the usual ending.
+        The file's name, used as it is; ".safetensors" is the usual ending, and that of another format is refused.
     layer : layer or model
         A layer of one's own, as part of a model too, needs a method ``config``; see `from_config`.
 
@@ -48,6 +49,7 @@ def save(path: str | os.PathLike[str], layer: Any) -> None:
         _safetensors.strict_json(text)  # that `load` will read it
     except (TypeError, ValueError, RecursionError) as error:
         raise _errors.no_json(error) from None
+    check_ending(path, "save")
     _safetensors.write(path, _params(layer), {KEY: text})
 
 

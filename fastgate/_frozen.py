@@ -1,11 +1,13 @@
 """Options that stay what they were: kernels take sizes on trust. And what they were, for a file."""
 
+import copy
 import inspect
-from typing import Any
+from typing import Any, Self, cast
 
 import numpy as np
 
 from fastgate import _errors
+from fastgate._params import Params
 
 
 class Frozen:
@@ -21,12 +23,12 @@ class Frozen:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._fixed:
-            raise _errors.fixed_option(type(self).__name__, name)
+            raise _errors.fixed_option(type(self).__name__, name, name in inspect.signature(type(self)).parameters)
         super().__setattr__(name, value)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        ours = (own for own in type(self).__mro__ if own.__module__.startswith("fastgate.") and issubclass(own, Frozen))
-        kind = next(ours)  # a user's subclass need not keep its own options
+        classes: tuple[Any, ...] = type(self).__mro__
+        kind = next(own for own in classes if own.__module__.startswith("fastgate."))  # not a user's subclass
         names = inspect.signature(kind).parameters if kind.config is Frozen.config else ()
         if missing := [name for name in names if name not in state]:
             raise _errors.foreign_pickle(kind.__name__, missing)
@@ -39,6 +41,48 @@ class Frozen:
             if not hasattr(self, name):
                 raise _errors.option_not_kept(kind, name)
         return {"class": kind, **{name: as_plain(name, getattr(self, name)) for name in names}}
+
+    def replace(self, **options: Any) -> Self:
+        """A layer like this one, but for some options, with copies of its parameters; cf. `dataclasses.replace`.
+
+        Parameters
+        ----------
+        **options
+            Of the constructor, by name. All others are what they are here, `seed` too. A model's option is a layer or
+            several of them: those that are given are taken as they are, the others are copied.
+
+        Returns
+        -------
+        layer of the same class
+            What was copied shares nothing with this one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no such option, its value is wrong, or with it a parameter would have another shape.
+
+        Examples
+        --------
+        >>> import fastgate as fg
+        >>> layer = fg.LSTM(3, 5, recurrent_dropout=0.2)
+        >>> layer.replace(recurrent_dropout=0.0)
+        LSTM(3, 5)
+        """
+        kind, parameters = type(self), inspect.signature(type(self)).parameters
+        for name in options:
+            if name not in parameters:
+                raise _errors.no_such_option(kind.__name__, name, parameters)
+        values = copy.deepcopy({name: getattr(self, name) for name in parameters if name not in options}) | options
+        several = [own.name for own in parameters.values() if own.kind is own.VAR_POSITIONAL]
+        positional = [part for name in several for part in values.pop(name)]
+        made: Any = kind(*positional, **values)
+        params = getattr(self, "params", None)
+        if isinstance(params, Params):  # those of a model are its layers'
+            own, new = params._shapes, made.params._shapes
+            if new != own:
+                raise _errors.other_shapes(kind.__name__, options, own, new)
+            made.params.flat = params.flat
+        return cast(Self, made)
 
 
 def as_plain(name: str, value: Any) -> Any:

@@ -8,16 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_any_floating, as_array, as_lengths
+from fastgate._arrays import Array, as_any_floating, as_array, as_booleans, as_lengths
 
 Mask = npt.NDArray[np.bool_]
 
 
 def as_mask(mask: Any, shape: tuple[int, ...], *, name: str = "mask", axes: str = "") -> Mask:
     """Booleans of just this shape."""
-    array = as_array(name, mask, "booleans")
-    if array.dtype != bool:
-        raise _errors.wrong_type(name, "booleans", f"dtype {array.dtype}")
+    array = as_booleans(name, mask)
     if array.shape != shape:
         raise _errors.wrong_shape(name, f"{axes + ' = ' if axes else ''}{shape}", array.shape)
     return array

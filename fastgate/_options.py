@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,3 +36,5 @@ def check_target(option: str, path: Path) -> None:
     if path.is_dir() or not path.parent.is_dir():
         got = "a folder" if path.is_dir() else "no such folder"
         raise UserError(f"{option} {path}: expected a file in a folder that exists, got {got}")
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"{option} {path}: the folder {str(path.parent)!r} cannot be written")

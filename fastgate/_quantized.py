@@ -71,6 +71,10 @@ class Quantized(Recurrent):
         """Not of this layer: it raises a TypeError."""
         raise _errors.quantized_config(self)
 
+    def replace(self, **options: Any) -> NoReturn:
+        """Not of this layer: it raises a TypeError."""
+        raise _errors.quantized_options(self)
+
     def __repr__(self) -> str:
         return self._description
 

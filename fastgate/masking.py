@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_any_floating, as_number, quiet
+from fastgate._arrays import Array, as_any_floating, as_number, as_real, quiet
 from fastgate._frozen import Frozen
 from fastgate._masks import Mask, both
 from fastgate._tape import LayerGradients, PlainTape, read_gradient, without_params
@@ -124,7 +124,10 @@ class Masking(Frozen):
 
 
 def _features(x: Any) -> Array:
-    own = as_any_floating("x", x)
+    given = as_real("x", x)
+    if given.ndim == 2 and given.dtype.kind in "iu":  # (batch, time) in all likelihood, and no features
+        raise _errors.ids_for_features(given.shape)
+    own = as_any_floating("x", given)
     if own.ndim == 0:
         raise _errors.wrong_shape("x", "(..., features)", own.shape)
     return own

@@ -60,6 +60,16 @@ def test_a_refusal_of_the_system_leaves_the_old_file_alone(tmp_path, monkeypatch
     assert os.listdir(tmp_path) == ["weights"]
 
 
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied", ".weights.0123.part")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError) as caught, atomic_file(tmp_path / "weights"):
+        pass
+    assert str(caught.value) == f"path: the folder {str(tmp_path)!r} cannot be written: Permission denied"
+
+
 def test_what_is_renamed_is_on_the_disk_and_the_folder_after_it(tmp_path, monkeypatch):
     done = []
     fsync, replace = os.fsync, os.replace

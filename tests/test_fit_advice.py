@@ -143,6 +143,13 @@ def batches():
         ({"x": list(X), "lengths": [4] * 9}, ValueError, "lengths", "got an array of shape (9,)"),
         ({"weights": {0: 1.0, 1: 2.0}}, TypeError, "weights", "an array, got a dict; with one weight for each class"),
         ({"optimizer": "adma"}, TypeError, "optimizer", "'sgd', 'adam', 'adamw', 'rmsprop', 'lbfgs', got 'adma'"),
+        ({"optimizer": "Adam"}, TypeError, "optimizer", "got 'Adam'; did you mean 'adam'?"),
+        ({"loss": "binary_crossentropy"}, ValueError, "loss", "did you mean 'binary_cross_entropy'?"),
+        ({"loss": "sparse_categorical_crossentropy"}, ValueError, "loss", "did you mean 'cross_entropy'?"),
+        ({"metrics": ["Accuracy"]}, ValueError, "metrics", "did you mean 'accuracy'?"),
+        ({"lengths": np.ones((9, 4), bool)}, TypeError, "lengths", "got a mask: give it by mask= to a call; in fit"),
+        ({"x": [(X, LABELS)], "y": None}, TypeError, "x", "x=lambda epoch: batches, got a list of batches"),
+        ({"validation": [(X, LABELS)] * 2}, TypeError, "validation", "validation=lambda epoch: batches"),
         ({"x": X[0], "y": LABELS[:4], "stateful": 2}, ValueError, "stateful", "as a FinalState gives no output"),
     ],
 )

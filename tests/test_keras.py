@@ -128,39 +128,6 @@ def test_files_of_keras(keras, tmp_path, make):
     assert read.params.flat.tobytes() == own.params.flat.tobytes()
 
 
-def functional(keras, make):
-    x = inputs = keras.Input((IDS.shape[1],) if make == "embedding" else (T, I))
-    L = keras.layers
-    x = L.Embedding(10, I, mask_zero=True)(x) if make == "embedding" else L.Masking(2.0)(x)
-    for layer in (L.LSTM(5, return_sequences=True), L.Dense(3), L.Bidirectional(L.GRU(2)), L.Dense(2)):
-        x = layer(x)
-    return with_weights(keras.Model(inputs, x))
-
-
-@pytest.mark.parametrize("make", ["embedding", "masking"])
-def test_functional_chains(keras, tmp_path, make):
-    model = functional(keras, make)
-    x = IDS if make == "embedding" else drawn((3, T, I), "float32")
-    if make == "masking":
-        x[0, 2] = x[1, 4:] = x[2, :3] = 2
-    own = fg.from_keras(model)
-    close(own(x), output(model, x), "float32")
-    model.save(tmp_path / "model.keras")
-    assert fg.from_keras(tmp_path / "model.keras").config() == own.config()
-
-
-def test_nested_models(keras, tmp_path):
-    L = keras.layers
-    inner = keras.Sequential([L.LSTM(3, return_sequences=True), L.Dense(4)])
-    model = with_weights(keras.Sequential([keras.Input((T, I)), inner, L.LSTM(2), keras.Sequential([L.Dense(3)])]))
-    model.save(tmp_path / "model.keras")
-    x = drawn((3, T, I), "float32")
-    for own in (fg.from_keras(model), fg.from_keras(tmp_path / "model.keras")):
-        assert len(own.layers) == 5
-        close(own(x), output(model, x), "float32")
-        assert same_weights(fg.to_keras(own), model)
-
-
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
 def test_layers_by_themselves(keras, kind):
     """They return all outputs and the final state; Keras as its options say."""

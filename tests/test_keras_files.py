@@ -170,6 +170,43 @@ def test_weights_of_keras_2(tmp_path):
     assert not own.params["bias_hh_l0"].any()
 
 
+SLOPE = float(np.float32(0.01))  # as Keras 2 wrote it
+ODDITIES = {
+    "list": ([OLD[3]], {}),  # before 2.2.3 the config of a Sequential
+    "policy": (
+        [
+            OLD[3]
+            | {"config": OLD[3]["config"] | {"dtype": {"class_name": "Policy", "config": {"name": "mixed_float16"}}}}
+        ],
+        {},
+    ),
+    "leaky": ([OLD[3], layer("LeakyReLU", name="l", alpha=SLOPE)], {"l": {}}),
+    "relu": ([OLD[3], layer("ReLU", name="l", max_value=None, negative_slope=SLOPE, threshold=0.0)], {"l": {}}),
+    "slash": ([layer("Dense", name="block/d", units=2)], {}),
+}
+
+
+@pytest.mark.parametrize(("layers", "more"), ODDITIES.values(), ids=ODDITIES)
+def test_oddities_of_keras_2(tmp_path, layers, more):
+    path, kernel, name = tmp_path / "old.h5", drawn((2, 2)), layers[0]["config"]["name"]
+    write_legacy(path, layers, {name: {"kernel": kernel, "bias": drawn((2,))}} | more)
+    if not more and "/" not in name:
+        with h5py.File(path, "a") as file:
+            file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": layers})
+    found = fg.from_keras(path)
+    np.testing.assert_array_equal(found.params["0.weight"].T, kernel)
+    assert not more or found.layers[-1].function == "leaky_relu"
+
+
+def test_the_name_that_keras_2_13_has_for_layers(tmp_path):
+    path, own = tmp_path / "own.weights.h5", model()
+    fg.to_keras(own, path)
+    with h5py.File(path, "a") as file:
+        file.move("layers", "_layer_checkpoint_dependencies")
+    before, own.params.flat = own.params.flat.copy(), np.zeros(own.params.flat.size)
+    assert fg.from_keras(path, into=own).params.flat.tobytes() == before.tobytes()
+
+
 def test_no_array_is_two_weights(tmp_path):
     path, weights = tmp_path / "old.h5", old_weights()
     write_legacy(path, OLD, weights)

@@ -74,6 +74,13 @@ def rnn(cell):
     return {"class_name": "RNN", "config": {"cell": cell}}
 
 
+def within(kind, attribute, depth=40):
+    tree = {"class_name": "Dropout", "config": {}}
+    for _ in range(depth):
+        tree = {"class_name": kind, "config": {attribute: tree}}
+    return tree
+
+
 LAMBDA = {"class_name": "Lambda", "config": {"function": ["4wEAAAAAAAAA", None, None]}}
 EVIL = {"module": "os", "class_name": "system", "config": {"command": "true"}, "registered_name": "system"}
 OWN = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 3}, "registered_name": "my>Dense"}
@@ -96,10 +103,14 @@ TREES = {
     "text_layers": ({"class_name": "Sequential", "config": {"layers": ["Dense"]}}, "a list of layers"),
     "no_class": ({"config": {}}, "class_name"),
     "no_config": ({"class_name": "Dense"}, "the config of a Dense"),
-    "cell": (rnn(rnn(None)), "got NoneType"),
+    "cell": (rnn(None), "got NoneType"),
+    "no_cell": (rnn(rnn(None)), "LSTMCell, GRUCell, SimpleRNNCell, StackedRNNCells inside, got RNN"),
+    "no_cells": (rnn({"class_name": "StackedRNNCells", "config": {"cells": [rnn(None)]}}), "inside, got RNN"),
     "cells": (rnn({"class_name": "StackedRNNCells", "config": {}}), "list of cells"),
     "inside": ({"class_name": "TimeDistributed", "config": {"layer": 3}}, "got int"),
-    "both": ({"class_name": "Bidirectional", "config": {"layer": dense(), "merge_mode": "sum"}}, "forward_layer"),
+    "both": ({"class_name": "Bidirectional", "config": {"layer": dense()}}, "RNN inside, got Dense"),
+    "both_of_both": (within("Bidirectional", "layer"), "RNN inside, got Bidirectional"),  # of 2**40 layers
+    "times_of_times": (within("TimeDistributed", "layer"), "inside, got TimeDistributed"),
     "long": ({"class_name": "x" * 10**6, "config": {}}, "..."),
 }  # fmt: skip
 

@@ -51,6 +51,20 @@ def custom(K):
     return type("LSTM", (K.layers.LSTM,), {})(5)
 
 
+def without_config(K):
+    class Own(K.Model):
+        def __init__(self, size):
+            super().__init__()
+            self.inner = K.layers.Dense(int(size))
+
+        def call(self, x):
+            return self.inner(x)
+
+    model = Own(np.int64(3))
+    model(np.zeros((1, *SHAPE)))
+    return model
+
+
 def mirrored(L):
     return L.Bidirectional(L.LSTM(5), backward_layer=L.LSTM(5, activation="relu", go_backwards=True))
 
@@ -90,6 +104,8 @@ REFUSED = {
     "outputs": (two_outputs, "one of output_layers"),
     "initial_state": (with_state, "one of input_layers"),
     "other_mask": (other_mask, "the mask of the layers before it"),
+    "without_config": (without_config, "a class of your own"),
+    "nothing": (lambda K: K.layers.Activation("linear"), "does something"),
     "unbuilt": (lambda K: K.layers.LSTM(5), "built"),
 }
 

@@ -212,7 +212,7 @@ def test_what_counts_that_is_wrong():
             fg.mse(y, y, **{name: value})
     with complaint(ValueError, "weights", "(2, 3) or some of its leading axes", "got (2, 3, 4)"):
         fg.cross_entropy(y, np.zeros((2, 3), int), weights=y)
-    with complaint(TypeError, "mask", "booleans", "int64"):
+    with complaint(TypeError, "mask", "booleans", "dtype int64; mask.astype(bool)"):
         fg.mse(y, y, mask=np.ones(2, np.int64))
     for value in (-1.0, np.nan, np.inf, 1e308):
         with complaint(ValueError, "weights", "at least 0, and a finite sum"):

@@ -156,6 +156,9 @@ def test_complaints():
         fg.Masking("0")
     with complaint(ValueError, "value", "finite"):
         fg.Masking(np.nan)
+    with complaint(TypeError, "x", "integers of shape (2, 3)", "mask_zero=True", "x.astype('float32')"):
+        fg.Masking()([[1, 2, 0], [3, 0, 0]])
+    assert fg.Masking()([[[1, 2], [0, 0]]]).dtype == np.float64
     with complaint(ValueError, "mode", "'ave'", "concat"):
         fg.MergeDirections("concat")
     with complaint(ValueError, "x", "2 * features", "(3, 5)"):

@@ -163,7 +163,7 @@ def test_complaints():
         layer(x, mask=MASK)
     with complaint(ValueError, "mask", f"(time) = ({T},)", f"got ({T}, 1)"):
         layer(x[:, 0], mask=MASK.T[:, :1])
-    with complaint(TypeError, "mask", "booleans", "int64"):
+    with complaint(TypeError, "mask", "booleans", "dtype int64; mask.astype(bool)"):
         layer.forward(x, mask=MASK.T.astype(np.int64))
     with complaint(TypeError, "mask", "booleans"):
         layer.forward(x, mask=[[True], [True, False]])

@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 def test_programs_run_as_they_stand(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     programs = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    first, model, training, stream, texts, series, sklearn, exchange, equations = programs
+    first, model, training, stream, texts, series, sklearn, exchange, weights, equations = programs
     names = {}
     exec(first, names)
     assert names["y"].shape == (8, 20, 64)
@@ -34,7 +34,9 @@ def test_programs_run_as_they_stand(tmp_path, monkeypatch):
     assert names["model"].predict(names["past"]).shape == names["future"].shape
     exec(equations, names)
     assert names["lstm"].hidden_size == names["gru"].hidden_size == 5
-    if find_spec("torch") and find_spec("onnx"):
+    exec(weights, names)
+    np.testing.assert_allclose(names["probabilities"].sum(axis=-1), 1, rtol=1e-6)
+    if find_spec("torch") and find_spec("onnx") and find_spec("h5py"):
         exec(exchange, names)
         np.testing.assert_allclose(names["y_again"], names["layer"](names["x"])[0], atol=1e-6)
     pytest.importorskip("sklearn", reason="scikit-learn is not installed: the README's estimator is not run")

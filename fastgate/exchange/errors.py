@@ -61,6 +61,26 @@ def unknown_layer(place: str, kind: str) -> TypeError:
     )
 
 
+# What is said of options without which a layer has the same parameters.
+IN_TRAINING = "is a copy without it, which computes the same but for training"
+UNMASKED = "is a copy without it, for sequences without padding"
+INSTEAD = {"recurrent_dropout": IN_TRAINING, "same_every_step": IN_TRAINING, "mask_zero": UNMASKED}
+
+
+def not_there(place: str, option: str, usual: object, got: object, library: str) -> ValueError:
+    """Of an option of fastgate that the other library does not have."""
+    advice = f"; layer.replace({option}={usual!r}) {INSTEAD[option]}" if option in INSTEAD else ""
+    return ValueError(f"{place}: expected {option}={usual!r}, as in {library}, got {got!r}{advice}")
+
+
+def mask_in_onnx(place: str) -> ValueError:
+    return ValueError(
+        f"{place}: expected mask_zero=False, as no operator of ONNX takes a mask, got True; make a model with"
+        " layer.replace(mask_zero=False) in its place and write that: with lengths=True if sequences are padded on the"
+        " right, for a graph that takes their lengths"
+    )
+
+
 def without(option: str, other: str) -> ValueError:
     return ValueError(f"{option}: expected none without {other}")
 
@@ -78,6 +98,13 @@ def unfit_layer(name: str, expected: Iterable[str]) -> ValueError:
 def unknown_keras_layer(place: str, origin: str) -> ValueError:
     whose = f", of {origin!r}, which is never imported or run" if origin else ""
     return ValueError(f"{place}: expected a layer of Keras that fastgate has, got another one{whose}")
+
+
+def without_config(name: str) -> ValueError:
+    return ValueError(
+        f"source: {name!r} is, or has within, a class of your own that does not say of what it is made (get_config):"
+        " expected layers of Keras that fastgate has, in a Sequential or functional model"
+    )
 
 
 def no_equal(place: str, option: str, got: object, reason: str = "") -> ValueError:

@@ -52,14 +52,13 @@ from pathlib import Path
 from typing import Any
 
 from fastgate import _errors
+from fastgate._endings import check_ending
 from fastgate.exchange import errors, keras_chain, keras_export, keras_files, keras_writer
 from fastgate.exchange.keras_description import MODELS, RECURRENT, Layer, Reader
 from fastgate.exchange.keras_files import Contents
 from fastgate.exchange.keras_sources import Flat, Live
 from fastgate.final_state import FinalState
 from fastgate.sequential import Sequential
-
-ENDINGS = ".keras", ".weights.h5"
 
 
 def from_keras(source: Any, *, into: Any = None) -> Any:
@@ -103,7 +102,7 @@ def from_keras(source: Any, *, into: Any = None) -> Any:
     """
     with _opened(source) as found:
         if into is not None:
-            layers = keras_export.layers_of(into)
+            layers = keras_export.layers_of(into, "into")
             is_model = found.config is None or found.config.get("class_name") in MODELS
             keras_writer.read_into(layers, found.source, is_model)
             made = into
@@ -157,8 +156,7 @@ def to_keras(layer: Any, path: str | os.PathLike[str] | None = None) -> Any:
     dtype = str(getattr(layer, "dtype", "float32"))
     if path is None:
         return keras_writer.object_of(layers, dtype, isinstance(layer, Sequential))
-    if not str(path).endswith(ENDINGS):
-        raise _errors.wrong_value("path", f"a name that ends in {' or '.join(ENDINGS)}", str(path))
+    check_ending(path, "to_keras")
     keras_writer.write(path, layers, dtype, weights_alone=Path(path).suffix == ".h5")
     return None
 
@@ -169,7 +167,7 @@ def _opened(source: Any) -> Iterator[Contents]:
     if keras is not None and keras.__version__[:2] == "3." and isinstance(source, keras.layers.Layer):
         if not source.built:
             raise _errors.wrong_value("source", "a layer that is built: call it once", source.name)
-        yield Contents(keras.saving.serialize_keras_object(source), Live(source), 3)
+        yield Contents(_serialized(keras, source), Live(source), 3)
     elif isinstance(source, (str, os.PathLike)):
         with keras_files.opened(source) as found:
             yield found
@@ -177,8 +175,17 @@ def _opened(source: Any) -> Iterator[Contents]:
         raise _errors.wrong_type("source", "a layer or model of Keras 3, or a path", type(source).__name__)
 
 
+def _serialized(keras: Any, source: Any) -> Any:
+    try:
+        return keras.saving.serialize_keras_object(source)
+    except NotImplementedError:  # a class of somebody's own, or a model with such layers
+        raise errors.without_config(source.name) from None
+
+
 def _layer_or_model(chain: list[Layer], parts: list[Any], found: Contents) -> Any:
     """What has no options that need more parts is given as the one layer that it is."""
+    if not parts:
+        raise _errors.misplaced("source", "at least one layer that does something", "none")
     if found.config.get("class_name") not in MODELS:
         own = [part for part in parts if not isinstance(part, FinalState)]
         if len(own) == 1:
@@ -189,6 +196,4 @@ def _layer_or_model(chain: list[Layer], parts: list[Any], found: Contents) -> An
             each.options.flag("return_state") for each in (layer, *layer.parts) if each.kind in RECURRENT
         ):
             raise errors.no_equal(layer.place, "return_state", True, "as what follows takes one output")
-    if not parts:
-        raise _errors.misplaced("model", "at least one layer that does something", "none")
     return Sequential(*parts)

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from fastgate import _errors
 from fastgate.activation import Activation
 from fastgate.dropout import Dropout
 from fastgate.embedding import Embedding
 from fastgate.exchange import errors, keras_recurrent
-from fastgate.exchange.keras_description import ACTIVATIONS, RECURRENT, Layer, read
+from fastgate.exchange.keras_description import RECURRENT, Layer, read
 from fastgate.exchange.tensors import common_dtype
 from fastgate.final_state import FinalState
 from fastgate.layer_norm import LayerNorm
@@ -26,7 +28,6 @@ FUNCTIONS = {
     "linear": None, "relu": "relu", "elu": "elu", "gelu": "gelu", "silu": "silu", "swish": "silu",
     "softplus": "softplus", "sigmoid": "sigmoid", "tanh": "tanh", "softmax": "softmax", "log_softmax": "log_softmax",
 }  # fmt: skip
-INSIDE_TIME = ("Dense", "LayerNormalization", "Dropout", *ACTIVATIONS)  # act on the last axis, at whatever step
 OF_CELLS = "units", "activation", "recurrent_activation", "use_bias", "reset_after", "dropout", "recurrent_dropout"
 PARAMS = "gamma", "beta"
 BACKWARDS = "it hands its mask on as it was, while its output runs backwards"
@@ -70,8 +71,8 @@ class _Chain:
             self._is_masked = True
         elif kind == "TimeDistributed":
             (inside,) = layer.parts
-            if inside.kind not in INSIDE_TIME or (inside.kind == "Dropout" and inside.options.get("noise_shape")):
-                raise _errors.misplaced(layer.place, f"one of {', '.join(INSIDE_TIME)} inside", inside.kind)
+            if inside.kind == "Dropout" and (shape := inside.options.get("noise_shape")):
+                raise errors.no_equal(layer.place, "noise_shape", shape)
             self.parts += self._stepwise(inside)
             inside.options.done()
         elif kind in ("Flatten", "Reshape"):
@@ -132,13 +133,12 @@ class _Chain:
             case "ReLU":
                 own.must("max_value", None)
                 own.must("threshold", 0.0)
-                own.must("negative_slope", 0.0, 0.01)
-                yield Activation("leaky_relu" if own.get("negative_slope") else "relu")
+                yield Activation(
+                    "leaky_relu" if own.get("negative_slope") and _slope(layer, "negative_slope") else "relu"
+                )
             case "LeakyReLU":
                 name = "negative_slope" if layer.generation > 2 else "alpha"
-                own.must(name, 0.3, 0.01)
-                if own.number(name, 0.3) != 0.01:
-                    raise errors.no_equal(layer.place, name, own.get(name, 0.3), "which only 0.01 has")
+                _slope(layer, name)
                 yield Activation("leaky_relu")
             case "ELU":
                 own.must("alpha", 1.0)
@@ -219,10 +219,9 @@ def _check_common(layer: Layer, keeps_time: bool) -> None:
 
 def _both(layer: Layer, backwards: bool) -> Iterator[Any]:
     place, (forward, backward) = layer.place, layer.parts
-    if forward.kind not in RECURRENT or forward.kind == "Bidirectional" or backward.kind != forward.kind:
-        raise _errors.misplaced(
-            place, "the same recurrent layer in both directions", f"{forward.kind}, {backward.kind}"
-        )
+    if backward.kind != forward.kind:
+        got = f"{forward.kind}, {backward.kind}"
+        raise _errors.misplaced(place, "the same recurrent layer in both directions", got)
     if backwards or not backward.options.flag("go_backwards"):
         raise _errors.misplaced(place, "a layer that runs forwards, and its mirror image", "another backward_layer")
     if len(forward.parts) != 1 or len(backward.parts) != 1:
@@ -248,6 +247,14 @@ def _functions(place: str, name: Any) -> Iterator[Activation]:
         raise errors.no_equal(place, "activation", name, f"which only {', '.join(FUNCTIONS)} have")
     if function := FUNCTIONS[name]:
         yield Activation(function)
+
+
+def _slope(layer: Layer, name: str) -> float:
+    """Of leaky_relu, which Keras 2 wrote as it is in float32."""
+    slope = layer.options.number(name, 0.3)
+    if slope != 0.01 and (layer.generation > 2 or slope != np.float32(0.01)):
+        raise errors.no_equal(layer.place, name, slope, "which only 0.01 has")
+    return slope
 
 
 def _dense(layer: Layer) -> Linear:

@@ -25,8 +25,12 @@ OTHERS = (
     "InputLayer", "Embedding", "Masking", "Dense", "TimeDistributed", "LayerNormalization", "Dropout",
     "SpatialDropout1D", "Flatten", "Reshape",
 )  # fmt: skip
-RECURRENT = "LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional"
+ONE_WAY = "LSTM", "GRU", "SimpleRNN", "RNN"
+RECURRENT = *ONE_WAY, "Bidirectional"
+SINGLE_CELLS = tuple(kind for kind in CELLS if kind.endswith("Cell"))
+INSIDE_TIME = ("Dense", "LayerNormalization", "Dropout", *ACTIVATIONS)  # act on the last axis, at whatever step
 KNOWN = {*RECURRENT, *ACTIVATIONS, *OTHERS}
+POLICIES = "DTypePolicy", "FloatDTypePolicy", "Policy", "PolicyV1"  # names of one class in versions of Keras
 DTYPES = "float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"
 # Of training, of names, of speed: no output depends on them.
 WITHOUT_CONSEQUENCE = (
@@ -129,24 +133,27 @@ class Reader:
         if kind in ("LSTM", "GRU", "SimpleRNN"):
             yield self._layer({"class_name": f"{kind}Cell", "config": values}, source.child("cell"), place)
         elif kind == "RNN":
-            inside, _, own = _opened(values.get("cell"), place)
+            inside = _inside(values.get("cell"), place, *SINGLE_CELLS, "StackedRNNCells")
             if inside != "StackedRNNCells":
                 yield self._layer(values["cell"], source.child("cell"), place)
                 return
+            own = _opened(values["cell"], place)[2]
             cells = own.get("cells")
             if not isinstance(cells, (list, tuple)):
                 raise _errors.misplaced(place, "a list of cells", type(cells).__name__)
-            sources = source.child("cell").items("cells", [_opened(cell, place)[0] for cell in cells])
+            kinds = [_inside(cell, place, *SINGLE_CELLS) for cell in cells]
+            sources = source.child("cell").items("cells", kinds)
             for cell, each in zip(cells, sources, strict=True):
                 yield self._layer(cell, each, place)
         elif kind == "Bidirectional":
             forward = values.get("layer")
             backward = values.get("backward_layer") or _mirrored(forward, place)
+            for tree in (forward, backward):
+                _inside(tree, place, *ONE_WAY)
             yield self._layer(forward, source.child("forward_layer"), place)
             yield self._layer(backward, source.child("backward_layer"), place)
         elif kind == "TimeDistributed":
-            if _opened(values.get("layer"), place)[0] in MODELS:
-                raise _errors.misplaced(place, "a single layer inside", "a model")
+            _inside(values.get("layer"), place, *INSIDE_TIME)
             yield self._layer(values["layer"], source.child("layer"), place)
 
 
@@ -154,7 +161,9 @@ def _opened(tree: Any, where: str) -> tuple[str, str, Mapping[str, Any]]:
     """Class, place and configuration of a layer."""
     if not isinstance(tree, Mapping) or not isinstance(tree.get("class_name"), str):
         raise _errors.misplaced(where, "layers, each with its class_name and config", type(tree).__name__)
-    kind, values = tree["class_name"], tree.get("config")
+    kind, config = tree["class_name"], tree.get("config")
+    is_list = kind == "Sequential" and isinstance(config, list)  # Keras before 2.2.3
+    values: Any = {"layers": config} if is_list else config
     if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
         raise _errors.misplaced(where, f"the config of a {kind}", type(values).__name__)
     name = values.get("name")
@@ -164,6 +173,14 @@ def _opened(tree: Any, where: str) -> tuple[str, str, Mapping[str, Any]]:
     if origin.split(".")[0] != "keras" or registered not in (None, kind):
         raise errors.unknown_keras_layer(place, origin if registered in (None, kind) else str(registered))
     return kind, place, values
+
+
+def _inside(tree: Any, place: str, *allowed: str) -> str:
+    """The class of a layer's part, before that is gone into: parts of parts of two parts each would never end."""
+    kind, _, _ = _opened(tree, place)
+    if kind not in allowed:
+        raise _errors.misplaced(place, f"one of {', '.join(allowed)} inside", kind)
+    return kind
 
 
 def _mirrored(tree: Any, place: str) -> dict[str, Any]:
@@ -193,7 +210,7 @@ def _check_dtype(options: Options) -> None:
     policy = options.get("dtype", "float32")
     if isinstance(policy, Mapping):
         config = policy.get("config")
-        policy = config.get("name") if isinstance(config, Mapping) and policy.get("class_name") == "DTypePolicy" else ""
+        policy = config.get("name") if isinstance(config, Mapping) and policy.get("class_name") in POLICIES else ""
     if policy is not None and policy not in DTYPES and not _is_input(policy):
         raise errors.no_equal(options.place, "dtype", options.get("dtype"))
 

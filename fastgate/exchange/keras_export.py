@@ -53,10 +53,10 @@ class Made:
         return {"module": "keras.layers", "class_name": self.kind, "config": own, "registered_name": None}
 
 
-def layers_of(layer: Any) -> list[Made]:
-    """Of a layer or model, all of its parts, one after the other."""
+def layers_of(layer: Any, name: str = "layer") -> list[Made]:
+    """Of a layer or model, which is the argument of this name: all of its parts, one after the other."""
     members = layer._members if isinstance(layer, Sequential) else None
-    places = [(m.place, m.layer) for m in members] if members else [("layer", layer)]
+    places = [(m.place, m.layer) for m in members] if members else [(name, layer)]
     return list(_Chain(places).layers())
 
 

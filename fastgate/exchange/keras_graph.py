@@ -40,8 +40,8 @@ class _Graph:
         names = list(chain)[::-1]
         mask: Any = None
         for before, name in pairwise(names):
-            kwargs = self._call(name)[1]
-            if "mask" in kwargs and self._mask(kwargs["mask"]) != mask:
+            given = self._call(name)[1].get("mask")  # if None, Keras takes that of the layers before
+            if given is not None and self._mask(given) != mask:
                 raise self._refused(name, "the mask of the layers before it, or none if they make none", "another")
             mask = self._mask_after(name, before, mask)
         if others := [own for own in self._trees if own not in chain and self._kind(own) not in MASKS]:
@@ -50,6 +50,8 @@ class _Graph:
 
     def _end(self, config: Mapping[str, Any], which: str) -> str:
         ends = config.get(which)
+        if isinstance(ends, Mapping):
+            ends = list(ends.values())
         if isinstance(ends, (list, tuple)) and len(ends) == 1:
             ends = ends[0]
         if not _is_reference(ends):

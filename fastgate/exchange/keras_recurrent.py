@@ -37,11 +37,7 @@ OF_KERAS_2 = {"hard_sigmoid": "hard_sigmoid"}  # with 0.2 and 0.5
 
 def layer_of(cells: Sequence[Layer], place: str) -> Recurrent:
     """Of one cell, or of two for both directions."""
-    kind = CELLS.get(cells[0].kind, "")
-    if not kind:
-        raise _errors.misplaced(
-            place, f"a cell among {', '.join(own for own in CELLS if 'Cell' in own)}", cells[0].kind
-        )
+    kind = CELLS[cells[0].kind]
     options = [_options(cell, kind) for cell in cells]
     for name in options[0]:
         if options[-1][name] != options[0][name]:

@@ -16,6 +16,8 @@ from fastgate.exchange import errors
 from fastgate.exchange.hdf5 import Dataset, Group
 from fastgate.exchange.tensors import FLOATING, Tensor, tensor_of
 
+OLDER_LAYERS = "_layer_checkpoint_dependencies"
+
 
 class Source(Protocol):
     """The weights of a layer."""
@@ -43,13 +45,14 @@ def names_in_files(kinds: Sequence[str]) -> Iterator[str]:
 
 
 class Stored:
-    """In a file that Keras 3 wrote."""
+    """In a file that Keras 3 wrote, or Keras 2 in the same format, where 2.13 had another name for `layers`."""
 
     def __init__(self, root: Group, path: str = "") -> None:
         self._root, self._path = root, path
 
     def items(self, attribute: str, kinds: Sequence[str]) -> Sequence[Source]:
-        names = list(names_in_files(kinds))
+        names, members = list(names_in_files(kinds)), self._root.group(self._path).members
+        attribute = OLDER_LAYERS if attribute not in members and OLDER_LAYERS in members else attribute
         for other, own in self._root.group(f"{self._path}/{attribute}").members.items():
             if other not in names and _has_arrays(own):
                 raise errors.unfit_layer(other, names)
@@ -133,7 +136,7 @@ def _has_arrays(found: Group | Dataset) -> bool:
 def _legacy(weights: Group) -> Iterator[Tensor]:
     seen: set[int] = set()
     for layer in _texts(weights, "layer_names"):
-        group = weights.members.get(layer)
+        group = weights.find(layer)  # whose name may have slashes
         if not isinstance(group, Group):
             raise ValueError(f"is damaged: it has no group of the layer {layer!r}")
         for name in _texts(group, "weight_names"):

@@ -118,11 +118,11 @@ def object_of(layers: Sequence[Made], dtype: str, is_model: bool) -> Any:
     state = random.getstate()  # which Keras' initializers draw from, and no other's numbers should depend on
     try:
         if is_model or len(layers) > 1:
-            made = keras.saving.deserialize_keras_object(_model(layers, dtype))
+            made = keras.saving.deserialize_keras_object(_nameless(_model(layers, dtype)))
             pairs = list(leaves(layers, Live(made)))
         else:
             (name,) = names_in_files([layers[0].kind])
-            made = keras.saving.deserialize_keras_object(layers[0].config(name, dtype))
+            made = keras.saving.deserialize_keras_object(_nameless(layers[0].config(name, dtype)))
             made.build(tuple(_input_shape(layers)))
             pairs = list(_of_one(layers[0], Live(made)))
     finally:
@@ -131,6 +131,11 @@ def object_of(layers: Sequence[Made], dtype: str, is_model: bool) -> Any:
         assert isinstance(target, Live)
         target.layer.set_weights([np.asarray(array) for array in own.weights])
     return made
+
+
+def _nameless(tree: dict[str, Any]) -> dict[str, Any]:
+    """With a name that Keras finds: two of one name cannot be in one model."""
+    return tree | {"config": tree["config"] | {"name": None}}
 
 
 def read_into(layers: Sequence[Made], source: Source, as_model: bool) -> None:

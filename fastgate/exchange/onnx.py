@@ -24,6 +24,7 @@ from typing import Any
 
 from fastgate._arrays import as_flag
 from fastgate._atomic import atomic_file
+from fastgate._endings import check_ending
 from fastgate.exchange import onnx_files
 from fastgate.exchange.onnx_graph import OnnxModel
 from fastgate.exchange.onnx_writer import ModelWriter
@@ -96,6 +97,7 @@ def to_onnx(
     proto = ModelWriter(onnx, layer, lengths=as_flag("lengths", lengths), state=as_flag("state", state)).proto()
     if path is None:
         return proto
+    check_ending(path, "to_onnx")
     with atomic_file(path) as file:
         file.write(proto.SerializeToString())
     return None

@@ -112,8 +112,7 @@ class ModelWriter:
             if type(own) not in KNOWN or (not is_model and isinstance(own, FinalState)):
                 raise errors.unknown_layer(f"layer {path}".rstrip(), type(own).__name__)
             if getattr(own, "mask_zero", False):
-                expected = "no mask, which no operator of ONNX takes; the file can take lengths"
-                raise _errors.misplaced(f"layer {path} (Embedding)", expected, "mask_zero=True")
+                raise errors.mask_in_onnx(f"layer {path} (Embedding)" if path else "layer")
         recurrent = [own for _, own in self._layers if isinstance(own, Recurrent)]
         for option, value in (("lengths", lengths), ("state", state)):
             if value and not recurrent:

@@ -44,10 +44,9 @@ import numpy.typing as npt
 
 from fastgate import _errors, _safetensors
 from fastgate._arrays import as_flag, as_probability
+from fastgate._endings import check_ending
 from fastgate.exchange import errors, files, modules, safetensors_files, state_dicts, torch_files, twins
 from fastgate.exchange.tensors import Tensors, collect
-
-ENDINGS = (".safetensors", ".pt", ".pth")
 
 
 def from_torch(
@@ -180,8 +179,7 @@ def to_torch(layer: Any, path: str | os.PathLike[str] | None = None, *, as_state
     """
     if path is not None:
         arrays, ending = state_dicts.arrays_of(layer), Path(path).suffix
-        if ending not in ENDINGS:
-            raise _errors.wrong_value("path", f"a name that ends in {' or '.join(ENDINGS)}", str(path))
+        check_ending(path, "to_torch")
         if ending == ".safetensors":
             _safetensors.write(path, arrays, {"format": "pt"})
         else:
@@ -216,6 +214,8 @@ def opened(source: Any) -> Iterator[Any]:
     start = files.read_start(source)
     if reason := torch_files.reason_to_refuse(start):
         raise _errors.bad_file(source, reason)
+    if start and not start.startswith((b"PK", *_safetensors.FOREIGN)) and start[8:9] != b"{":
+        raise _errors.bad_file(source, "is no safetensors file, nor a ZIP archive as torch.save writes")
     known = torch_files if start.startswith(b"PK") else safetensors_files
     with known.opened(source) as tree:
         yield tree

@@ -36,6 +36,7 @@ import numpy.typing as npt
 from fastgate import _errors
 from fastgate._arrays import as_dtype
 from fastgate._atomic import atomic_file
+from fastgate._endings import check_ending
 from fastgate.exchange import rtneural_files, rtneural_guitar
 from fastgate.exchange.rtneural_layers import Reader
 from fastgate.exchange.rtneural_writer import description_of
@@ -117,6 +118,7 @@ def to_rtneural(layer: Any, path: str | os.PathLike[str] | None = None) -> dict[
     found = description_of(layer)
     if path is None:
         return found
+    check_ending(path, "to_rtneural")
     with atomic_file(path) as file:
         file.write(json.dumps(found, allow_nan=False).encode())
     return None

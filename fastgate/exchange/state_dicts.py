@@ -156,7 +156,7 @@ def arrays_of(layer: Any, place: str = "layer") -> dict[str, Array]:
         if option == "nonlinearity" and value not in NONLINEARITIES:
             raise _errors.misplaced(place, f"nonlinearity {' or '.join(NONLINEARITIES)}, as in PyTorch", value)
         if option not in {*SAME, "nonlinearity"} and value != parameter.default:
-            raise _errors.misplaced(place, f"{option}={parameter.default!r}, as in PyTorch", repr(value))
+            raise errors.not_there(place, option, parameter.default, value, "PyTorch")
     if isinstance(layer, Recurrent) and layer.bias == "single":
         return _with_two_biases(layer)
     return dict(getattr(layer, "params", {}))

@@ -25,7 +25,8 @@ def predict(model: Any, x: Any, *, batch_size: int = 32, lengths: Any = None) ->
     x : array_like, list of sequences, or an iterable of batches
         As in `fit`; a batch is x, or a tuple that begins with it.
     batch_size : int
-    lengths : array_like of int, (B,), optional
+    lengths : array_like of int, (N,), optional
+        Instead of a mask, put `Masking` or ``Embedding(..., mask_zero=True)`` in the model; see `fit`.
 
     Returns
     -------
@@ -71,7 +72,7 @@ def evaluate(
     Parameters
     ----------
     x, y, loss, metrics, lengths, weights, batch_size, stateful
-        As in `fit`.
+        As in `fit`, which also says what stands for a mask.
 
     Returns
     -------

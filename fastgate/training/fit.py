@@ -90,6 +90,8 @@ def fit(
         "accuracy", "perplexity", "bits_per_character", "r2", "mse" and "mae", also by their long names. Functions of
         your own see all outputs at once, and are measured on validation data only. Each has another name.
     lengths : array_like of int, (N,), optional
+        Where steps that do not count are not the last ones of a sequence, put `Masking` or an ``Embedding`` with
+        ``mask_zero=True`` at the beginning of the model; a mask is not taken here.
     weights : array_like, (N,) or (N, T), optional
     shuffle : bool
         Whether each epoch takes arrays and lists in another order, which is a pure function of `seed` and its number
@@ -144,8 +146,10 @@ def fit(
         optimizer = OPTIMIZERS[optimizer]()  # type: ignore[call-arg]
     is_object = not isinstance(optimizer, type) and all(hasattr(optimizer, name) for name in ("lr", "step"))
     if not is_lbfgs and not is_object:
-        names = ", ".join(map(repr, [*OPTIMIZERS, "lbfgs"]))
-        raise _errors.wrong_type("optimizer", f"an optimiser, as fastgate.Adam(1e-3), or {names}", repr(optimizer))
+        names = [*OPTIMIZERS, "lbfgs"]
+        expected = f"an optimiser, as fastgate.Adam(1e-3), or {', '.join(map(repr, names))}"
+        advice = _errors.did_you_mean(optimizer, names) if isinstance(optimizer, str) else ""
+        raise _errors.wrong_type("optimizer", expected, f"{optimizer!r}{advice}")
     own_seed = as_size("seed", seed, least=0) if as_flag("shuffle", shuffle) else None
     options: dict[str, Any] = {"layout": layout, "batch_size": as_size("batch_size", batch_size), "stateful": stateful}
     source = source_of(x, y, lengths, weights, **options, seed=own_seed, steps_per_epoch=steps_per_epoch)

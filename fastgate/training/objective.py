@@ -172,8 +172,11 @@ class Sums:
 def _find(argument: str, value: str | Function, known: dict[str, Function]) -> Function:
     if callable(value):
         return value
-    if not isinstance(value, str) or value not in known:
-        raise _errors.wrong_value(argument, f"{', '.join(map(repr, known))} or a function", value)
+    expected = f"{', '.join(map(repr, known))} or a function"
+    if not isinstance(value, str):
+        raise _errors.wrong_value(argument, expected, value)
+    if value not in known:
+        raise _errors.unknown_name(argument, expected, value, known)
     return known[value]
 
 

@@ -30,6 +30,8 @@ def source_of(
     if stateful is not False and not layout.can_carry:
         expected = "False, as an encoder-decoder, a bidirectional layer or a Reverse needs whole sequences"
         raise _errors.wrong_value("stateful", expected, stateful)
+    if y is None:
+        check_no_batches("x", x)
     if is_given(x):
         for name, value in (("y", y), ("lengths", lengths), ("weights", weights)):
             if value is not None:
@@ -50,6 +52,15 @@ def source_of(
         raise _errors.unwanted("lengths", "None beside stateful", lengths)
     piece = as_size("stateful", stateful)
     return Streams(x, y, weights, piece=piece, count=batch_size, layout=layout)
+
+
+def check_no_batches(name: str, value: Any) -> None:
+    """A list is data: one of tuples that begin with an array of several sequences surely was meant as batches."""
+    if isinstance(value, list) and value and all(isinstance(own, tuple) and own for own in value):
+        firsts = [own[0][0] if isinstance(own[0], tuple) and own[0] else own[0] for own in value]
+        if all(len(getattr(first, "shape", ())) > 1 for first in firsts):
+            expected = f"data, or what gives batches: {name}=lambda epoch: batches"
+            raise _errors.wrong_type(name, expected, "a list of batches (x, y)")
 
 
 def as_fraction(validation: Any) -> float:

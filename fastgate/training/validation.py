@@ -12,7 +12,7 @@ from fastgate.training.batches import Samples, Source
 from fastgate.training.evaluation import measure, outputs_of
 from fastgate.training.history import VALIDATION
 from fastgate.training.objective import Objective, Sums
-from fastgate.training.sources import as_fraction, source_of
+from fastgate.training.sources import as_fraction, check_no_batches, source_of
 from fastgate.training.streams import Streams
 
 
@@ -50,6 +50,7 @@ def split(source: Source, validation: Any, options: dict[str, Any]) -> tuple[Sou
     if isinstance(validation, Iterator):
         expected = "data, a callable(epoch), or batches that can be iterated over after every epoch"
         raise _errors.wrong_type("validation", expected, f"an iterator, {type(validation).__name__}")
+    check_no_batches("validation", validation)
     parts = validation if isinstance(validation, (tuple, list)) else (validation,)
     if parts is validation and not 2 <= len(parts) <= 4:
         expected = "(x, y), (x, y, lengths) or (x, y, lengths, weights)"
