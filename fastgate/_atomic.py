@@ -51,6 +51,13 @@ def atomic_file(path: str | os.PathLike[str], *, replaces: bool = True) -> Itera
     flush_folder(target.parent)
 
 
+def _opened(aside: Path, permissions: int | None) -> BinaryIO:
+    try:
+        return open(aside, "xb", opener=lambda name, flags: os.open(name, flags, permissions or 0o666))
+    except OSError as error:  # which names a file that nobody has heard of
+        raise _errors.not_writable(aside.parent, error) from None
+
+
 def _rename_to_new(aside: Path, target: Path) -> None:
     """Where nobody else has taken the name by now; a rename would replace their file."""
     try:
@@ -62,13 +69,6 @@ def _rename_to_new(aside: Path, target: Path) -> None:
         os.replace(aside, target)
     else:
         aside.unlink()
-
-
-def _opened(aside: Path, permissions: int | None) -> BinaryIO:
-    try:
-        return open(aside, "xb", opener=lambda name, flags: os.open(name, flags, permissions or 0o666))
-    except OSError as error:  # which names a file that nobody has heard of
-        raise _errors.not_writable(aside.parent, error) from None
 
 
 def flush_folder(folder: str | os.PathLike[str]) -> None:

@@ -27,8 +27,8 @@ class Frozen:
         super().__setattr__(name, value)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        classes: tuple[Any, ...] = type(self).__mro__
-        kind = next(own for own in classes if own.__module__.startswith("fastgate."))  # not a user's subclass
+        ours = (own for own in type(self).__mro__ if own.__module__.startswith("fastgate.") and issubclass(own, Frozen))
+        kind = next(ours)  # a user's subclass need not keep its own options
         names = inspect.signature(kind).parameters if kind.config is Frozen.config else ()
         if missing := [name for name in names if name not in state]:
             raise _errors.foreign_pickle(kind.__name__, missing)

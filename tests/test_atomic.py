@@ -11,6 +11,8 @@ import pytest
 from kernel_tools import ROOT
 
 from fastgate._atomic import atomic_file
+from fastgate._options import check_target
+from fastgate._terminal import UserError
 
 posix = pytest.mark.skipif(os.name == "nt", reason="the system has other permissions and links")
 
@@ -68,6 +70,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     with pytest.raises(PermissionError) as caught, atomic_file(tmp_path / "weights"):
         pass
     assert str(caught.value) == f"path: the folder {str(tmp_path)!r} cannot be written: Permission denied"
+
+
+def test_a_command_knows_before_its_work_that_nothing_can_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(UserError, match=r"^OUT .*weights: the folder .* cannot be written$"):
+        check_target("OUT", tmp_path / "weights")
 
 
 def test_what_is_renamed_is_on_the_disk_and_the_folder_after_it(tmp_path, monkeypatch):

@@ -150,7 +150,7 @@ def test_type_of_states(name):
         ([[1], [2]], ValueError, "(batch,) = (2,), got (2, 1)"),
         (3, ValueError, "(batch,) = (2,), got ()"),
         ([1.0, 2.0], TypeError, "integers, got dtype float64"),
-        ([True, False], TypeError, "integers, got dtype bool"),
+        ([True, False], TypeError, "integers, got a mask"),
         (["1", "2"], TypeError, "integers, got dtype <U1"),
         ([None, 1], TypeError, "integers, got dtype object"),
         ([1, 10**30], TypeError, "integers, got dtype object"),

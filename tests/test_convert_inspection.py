@@ -1,6 +1,7 @@
 """`python -m fastgate convert --inspect`; and the samples on which files are compared."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,66 @@ def test_inspect_of_what_is_not_computed(inspected):
     assert "w          (2, 1, 3)        6" in printed
     Path("empty.onnx").write_bytes(b"")
     assert main(["convert", "--inspect", "empty.onnx"]) == 1
+
+
+def test_inspect_of_keras_with_layers_of_others(inspected):
+    pytest.importorskip("h5py", reason="h5py is not installed")
+    fg.to_keras(model(), "whole.keras")
+    fg.to_keras(model(), "a.weights.h5")
+    with zipfile.ZipFile("whole.keras") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(members["config.json"])
+    config["config"]["layers"][-1] |= {"registered_name": "mine>Dense"}
+    config["config"]["layers"].append(
+        {"class_name": "Wrapper", "config": {"name": "w", "layer": {"class_name": "GRU"}}}
+    )
+    with zipfile.ZipFile("a.keras", "w") as archive:
+        for name, content in (members | {"config.json": json.dumps(config).encode()}).items():
+            archive.writestr(name, content)
+    lines = inspected("a.keras").splitlines()
+    dense = next(line for line in lines if "Dense" in line)
+    assert dense.split()[1:] == ["Dense", "(not", "in", "fastgate)", "vars/0", "(8,", "2)", "16"]
+    assert any(line.split() == ["w", "Wrapper", "(not", "in", "fastgate)", "of", "GRU"] for line in lines)
+    assert not any("not in" in line for line in lines if "GRU" in line and "Wrapper" not in line)
+    total = lines[-1]
+    assert total.endswith("parameters, float32")
+    lines = inspected("a.weights.h5").splitlines()
+    assert any(line.split() == ["layers/embedding/vars", "0", "(9,", "4)", "36"] for line in lines)
+    assert lines[-1] == total
+
+
+def test_inspect_of_a_model_of_code_and_of_keras_2(inspected):
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    with h5py.File("a.h5", "w") as file:
+        names = {"name": "s", "layers": [{"class_name": "Conv2D", "config": {"name": "c1"}}]}
+        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": names})
+        file["model_weights/c1/c1/kernel"] = np.zeros((3, 3, 1, 2), np.float32)
+        file["model_weights"].attrs["layer_names"] = [b"c1"]
+        file["model_weights/c1"].attrs["weight_names"] = [b"c1/kernel"]
+    assert inspected("a.h5").splitlines()[2].split()[:5] == ["c1", "Conv2D", "(not", "in", "fastgate)"]
+    with h5py.File("inside.h5", "w") as file:
+        file["encoder/cell/vars/0"] = np.zeros((3, 20), np.float32)
+        file["steps/vars/0"] = np.zeros((), np.int64)
+    tree = {"module": None, "class_name": "Mine", "config": {"units": 5}, "registered_name": "Mine"}
+    with zipfile.ZipFile("a.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps(tree))
+        archive.write("inside.h5", "model.weights.h5")
+    printed = inspected("a.keras")
+    assert "Mine (not in fastgate)" in printed
+    assert "encoder/cell/vars" in printed
+    assert printed.splitlines()[-1] == "61 parameters, float32, integers"
+
+
+def test_inspect_of_a_checkpoint(inspected, torch):
+    torch.save({"model": {"a.weight": torch.zeros(2, 3)}, "epoch": 3, "losses": [0.5]}, "a.pt")
+    lines = inspected("a.pt").splitlines()
+    assert lines[2].split() == ["model.a", "weight", "(2,", "3)", "6"]
+    assert [line.split() for line in lines[3:5]] == [
+        ["epoch", "no", "tensor:", "int"],
+        ["losses", "no", "tensor:", "list"],
+    ]
+    assert lines[-1] == "6 parameters, float32"
+    assert main(["convert", "--inspect", "a.pt", "--part", "none"]) == 1
 
 
 # ------------------------------------------------------------------------------------------------------------- samples

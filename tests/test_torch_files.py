@@ -189,10 +189,10 @@ PICKLES = {
     "expanded": (dictionary(weight=tensor((10**6, 10**6), (0, 0))), "in a storage of 6"),
     "shared": (dictionary(**{f"w{i}": tensor() for i in range(9)}), "more than 8 times"),
     "negated": (dictionary(weight=tensor(more=b"}" + _text("neg") + b"\x88s")), "negated"),
-    "no_dictionary": (b"].", "expected tensors alone"),
+    "no_dictionary": (b"].", "a mapping from names to tensors, got a list"),
     "objects": (b"]" + b"}a" * 2**18 + b".", "instructions"),
     "deep": (b"}" + _text("a") + b"}" * 100_000 + b"s" * 99_999 + b"s.", ""),
-    "memo": (b"Nr\xff\xff\xff\xff.", "expected tensors alone"),
+    "memo": (b"Nr\xff\xff\xff\xff.", "a mapping from names to tensors, got a"),
 }
 
 

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import fastgate
 from fastgate import _files, _safetensors
 from fastgate._terminal import UserError
-from fastgate.convert import inspection, originals
+from fastgate.convert import inspection, inspection_keras, originals
 from fastgate.convert.originals import Original
 from fastgate.convert.samples import Run, batch_first, run_of, with_options
 
@@ -121,7 +121,7 @@ FORMATS = {
         lambda layer, path: named("to_keras")(layer, path),
         _keras_again,
         originals.with_keras,
-        _inspect_read(_read_keras),
+        inspection_keras.of_keras,
     ),
     "rtneural": Format(
         "RTNeural's JSON",

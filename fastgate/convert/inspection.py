@@ -11,7 +11,7 @@ from fastgate import _errors
 from fastgate._terminal import printable
 from fastgate.convert.samples import dtype_of, parts_of
 from fastgate.exchange import onnx_files, pytorch, rtneural_files
-from fastgate.exchange.tensors import collect
+from fastgate.exchange.tensors import collect, leaves, tensor_of
 
 MOST_LINES = 1000
 DTYPES = {"FLOAT": "float32", "DOUBLE": "float64"}  # of ONNX
@@ -75,11 +75,23 @@ def of_layer(layer: Any) -> Listing:
 
 
 def of_state_dict(path: Path, options: dict[str, Any]) -> Listing:
-    """Of PyTorch: names alone, as nothing says what is done with them."""
+    """Of PyTorch: names alone, as nothing says what is done with them; beside tensors whatever a checkpoint holds."""
+    name, part = f"path: {str(path)!r}", options.get("part", "")
+    beginning = f"{part}." if part else ""
+    rows, dtypes = [], dict[str, None]()
     with pytorch.opened(path) as tree:
-        tensors = collect(f"path: {str(path)!r}", tree, options.get("part", ""))
-    rows = [Row(*_split(name), own.shape) for name, own in tensors.items()]
-    return Listing(rows, ", ".join(dict.fromkeys(own.dtype for own in tensors.values())))
+        for own, value in leaves(name, tree):
+            if not own.startswith(beginning):
+                continue
+            short = own[len(beginning) :]
+            if tensor := tensor_of(name, value):
+                rows.append(Row(*_split(short), tensor.shape))
+                dtypes[tensor.dtype] = None
+            else:
+                rows.append(Row(short, f"no tensor: {type(value).__name__}"))
+        if not rows:
+            collect(name, tree, part)  # which says what parts there are
+    return Listing(rows, ", ".join(dtypes))
 
 
 def _split(name: str) -> tuple[str, str, str]:

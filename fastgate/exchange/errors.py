@@ -22,7 +22,8 @@ def no_state_dict(name: str, part: str, others: list[str], parts: list[str]) -> 
 
 
 def untold_layer(name: str, modules: Mapping[str, list[str]], *, takes_part: bool) -> ValueError:
-    advice = "; give one of several by part=, or a model or layer that fits by into=" if takes_part else ""
+    general = "give one of several by part=, or a model or layer that fits by into="
+    advice = f"; {_without_wrapper(modules) or general}" if takes_part else ""
     return ValueError(
         f"{name}: expected the parameters of an LSTM, GRU, RNN or Linear, got {_modules(modules)}{advice}"
     )
@@ -35,7 +36,21 @@ def unsaid_option(option: str, choices: Iterable[object], name: str) -> ValueErr
 
 def unfit_names(name: str, own: str, is_extra: bool, modules: Mapping[str, list[str]]) -> ValueError:
     problem = f"holds {own!r}, which the layer does not have" if is_extra else f"lacks {own!r}, which the layer has"
-    return ValueError(f"{name}: {problem}; there are {_modules(modules)}")
+    advice = _without_wrapper(modules)
+    return ValueError(f"{name}: {problem}; there are {_modules(modules)}{'; ' if advice else ''}{advice}")
+
+
+def _without_wrapper(modules: Iterable[str]) -> str:
+    """What to do where DataParallel has put its name before all others."""
+    is_wrapped = all(module.split(".")[0] == "module" for module in modules)
+    return "all names begin as those of DataParallel do, which part='module' takes off" if is_wrapped else ""
+
+
+def no_mapping(name: str, got: object) -> ValueError:
+    """Of what was saved instead of a state_dict."""
+    shape = getattr(got, "shape", None)
+    described = f"a {type(got).__name__}" if shape is None else f"a single tensor of shape {tuple(shape)}"
+    return ValueError(f"{name}: expected a state_dict, a mapping from names to tensors, got {described}")
 
 
 def said_by_module(option: str) -> ValueError:
@@ -55,9 +70,9 @@ def pair_for_module(place: str, number: int, following: str) -> ValueError:
     )
 
 
-def unknown_layer(place: str, kind: str) -> TypeError:
+def unknown_layer(place: str, kind: str, library: str) -> TypeError:
     return TypeError(
-        f"{place}: expected a layer of fastgate that has an equal there, or a Sequential of such, got {kind}"
+        f"{place}: expected a layer of fastgate that has an equal in {library}, or a Sequential of such, got {kind}"
     )
 
 
@@ -97,7 +112,8 @@ def unfit_layer(name: str, expected: Iterable[str]) -> ValueError:
 
 def unknown_keras_layer(place: str, origin: str) -> ValueError:
     whose = f", of {origin!r}, which is never imported or run" if origin else ""
-    return ValueError(f"{place}: expected a layer of Keras that fastgate has, got another one{whose}")
+    advice = "see help('fastgate.exchange.keras')"
+    return ValueError(f"{place}: expected a layer of Keras that fastgate has, got another one{whose}; {advice}")
 
 
 def without_config(name: str) -> ValueError:

@@ -96,7 +96,7 @@ class _Chain:
 
     def _stepwise(self, place: str, part: Any) -> Iterator[Made]:
         if type(part) not in STEPWISE:
-            raise errors.unknown_layer(place, type(part).__name__)
+            raise errors.unknown_layer(place, type(part).__name__, "Keras")
         params = getattr(part, "params", None)
         match part:
             case Linear():
@@ -176,7 +176,7 @@ def _one(place: str, layer: Any, number: int, options: dict[str, Any], mode: str
 def _check(place: str, layer: Any) -> None:
     """Options that Keras does not have."""
     if type(layer) not in NAMES:
-        raise errors.unknown_layer(place, type(layer).__name__)
+        raise errors.unknown_layer(place, type(layer).__name__, "Keras")
     _must(place, layer, batch_first=True)
     for name, usual in layer._usual.items():
         if name not in KNOWN and getattr(layer, name) != usual:

@@ -26,6 +26,7 @@ class Contents(NamedTuple):
     config: Any
     source: Source
     generation: int
+    root: hdf5.Group | None = None  # of the weights, of a file
 
 
 @contextmanager
@@ -63,7 +64,7 @@ def _archive(file: BinaryIO, size: int) -> Contents:
     _check_object(config)
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
     root = hdf5.read(hdf5.Part(file, *stored.located(file, WEIGHTS, members[WEIGHTS])))
-    return Contents(config, Stored(root), _generation(version))
+    return Contents(config, Stored(root), _generation(version), root)
 
 
 def _of_group(root: hdf5.Group) -> Contents:
@@ -76,10 +77,10 @@ def _of_group(root: hdf5.Group) -> Contents:
         version = (weights.attributes.get("keras_version") or root.attributes.get("keras_version") or [""])[0]
         tree = strict_json(config[0])
         _check_object(tree)
-        return Contents(tree, Flat(weights), _generation(version))
+        return Contents(tree, Flat(weights), _generation(version), weights)
     if "layer_names" in root.attributes or "layer_names0" in root.attributes:
-        return Contents(None, Flat(root), 2)
-    return Contents(None, Stored(root), 3)
+        return Contents(None, Flat(root), 2, root)
+    return Contents(None, Stored(root), 3, root)
 
 
 def _check_object(config: Any) -> None:

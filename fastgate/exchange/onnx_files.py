@@ -89,7 +89,9 @@ def _refusing(name: str) -> Iterator[None]:
 
 def parsed(onnx: Any, name: str, path: str | os.PathLike[str]) -> Any:
     """The ModelProto of a file, unchecked and without the data that lie in others."""
-    files.read_start(path)
+    start = files.read_start(path)
+    if not start or start.startswith(b"PK"):
+        raise _errors.bad_file(path, "is a ZIP archive, and no ONNX model" if start else "is empty")
     return _parsed(onnx, name, Path(path).read_bytes())
 
 
@@ -133,13 +135,22 @@ class _Reader:
     def value(self, value: Any) -> Value:
         tensor = value.type.tensor_type
         if not value.type.HasField("tensor_type") or tensor.elem_type not in onnx_shapes.DTYPES:
-            raise _errors.misplaced(f"input {value.name!r}", "a tensor of numbers or bool", _short_type(value))
+            raise _errors.misplaced(f"input {value.name!r}", "a tensor of numbers or bool", self._kind(value))
         sizes = None
         if tensor.HasField("shape"):
             sizes = tuple(
                 dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim
             )
         return Value(np.dtype(onnx_shapes.DTYPES[tensor.elem_type]), sizes)
+
+    def _kind(self, value: Any) -> str:
+        """What an input is that is not read."""
+        kinds = self._onnx.TensorProto.DataType.items()
+        name = next((own for own, number in kinds if number == value.type.tensor_type.elem_type), "UNDEFINED")
+        if name == "UNDEFINED":  # no tensor
+            return _short_type(value)
+        is_half = name in ("FLOAT16", "BFLOAT16")
+        return f"one of {name.lower()}{'; export the model in float32' if is_half else ''}"
 
     def _node(self, number: int, node: Any, opset: int) -> Node:
         named = f"{node.name!r}" if node.name else f"number {number}"

@@ -62,13 +62,15 @@ class OnnxModel:
         """
         return onnx_chain.model_of(self._graph, self._constants, self._cells, self._made)
 
-    def run(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, npt.ArrayLike], *others: Any) -> dict[str, Array]:
         """Compute all outputs.
 
         Parameters
         ----------
         inputs : mapping
             Name -> array, of all inputs of the graph, in the dtypes and shapes that it declares.
+        *others
+            None: what ONNX Runtime takes, ``run(None, inputs)``, is refused.
 
         Returns
         -------
@@ -81,8 +83,12 @@ class OnnxModel:
             If an input is missing, unknown, or of a wrong dtype or shape, or a node cannot take what it is given; the
             message names the input or the node.
         """
-        if not isinstance(inputs, Mapping) or set(inputs) != set(self.inputs):
-            got = ", ".join(map(str, inputs)) if isinstance(inputs, Mapping) else type(inputs).__name__
+        if others or not isinstance(inputs, Mapping):
+            expected = f"run({{{', '.join(f'{name!r}: array' for name in self.inputs)}}}), which returns a dict"
+            got = f"{1 + len(others)} arguments" if others else f"run({type(inputs).__name__})"
+            raise _errors.wrong_type("inputs", expected, got)
+        if set(inputs) != set(self.inputs):
+            got = ", ".join(map(str, inputs))
             raise _errors.wrong_value("inputs", f"arrays for {', '.join(self.inputs) or 'none'}", got)
         values = dict(self._constants)
         values |= {name: _read(name, inputs[name], declared) for name, declared in self.inputs.items()}

@@ -110,7 +110,7 @@ class ModelWriter:
         self._layers = [(m.path, m.layer) for m in layer._members] if is_model else [("", layer)]
         for path, own in self._layers:
             if type(own) not in KNOWN or (not is_model and isinstance(own, FinalState)):
-                raise errors.unknown_layer(f"layer {path}".rstrip(), type(own).__name__)
+                raise errors.unknown_layer(f"layer {path}".rstrip(), type(own).__name__, "ONNX")
             if getattr(own, "mask_zero", False):
                 raise errors.mask_in_onnx(f"layer {path} (Embedding)" if path else "layer")
         recurrent = [own for _, own in self._layers if isinstance(own, Recurrent)]

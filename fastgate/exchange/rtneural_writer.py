@@ -55,7 +55,7 @@ def _parts(layer: Any, place: str) -> Iterator[tuple[str, Any]]:
     if type(layer) not in (LSTM, GRU, Linear, Activation, Dropout):
         name = type(layer).__name__
         if not isinstance(layer, Frozen):
-            raise errors.unknown_layer(place, name)
+            raise errors.unknown_layer(place, name, "RTNeural")
         raise _errors.misplaced(place, "LSTM, GRU, Linear, Activation or Dropout, as RTNeural has no other", name)
     if isinstance(layer, (LSTM, GRU)):
         for option, parameter in inspect.signature(type(layer)).parameters.items():

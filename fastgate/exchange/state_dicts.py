@@ -150,7 +150,7 @@ def arrays_of(layer: Any, place: str = "layer") -> dict[str, Array]:
         parts = {m.path: arrays_of(m.layer, m.place) for m in layer._members}
         return {f"{path}.{own}": array for path, arrays in parts.items() for own, array in arrays.items()}
     if type(layer) not in KNOWN:
-        raise errors.unknown_layer(place, type(layer).__name__)
+        raise errors.unknown_layer(place, type(layer).__name__, "PyTorch")
     for option, parameter in inspect.signature(type(layer)).parameters.items():
         value = getattr(layer, option)
         if option == "nonlinearity" and value not in NONLINEARITIES:

@@ -71,10 +71,12 @@ def collect(name: str, tree: Any, part: str = "") -> Tensors:
 
     What else there is may lie beside the part, as in a checkpoint, but not in it.
     """
+    if not isinstance(tree, Mapping):
+        raise errors.no_mapping(name, tree)
     beginning = f"{part}." if part else ""
     found: Tensors = {}
     others: list[str] = []
-    for path, value in _leaves(name, tree):
+    for path, value in leaves(name, tree):
         if not path.startswith(beginning):
             continue
         tensor, own = tensor_of(f"{name}[{path!r}]", value), path[len(beginning) :]
@@ -89,7 +91,7 @@ def collect(name: str, tree: Any, part: str = "") -> Tensors:
     return found
 
 
-def _leaves(name: str, tree: Any) -> Iterator[tuple[str, Any]]:
+def leaves(name: str, tree: Any) -> Iterator[tuple[str, Any]]:
     """What is no mapping, in order. Mappings that have one another for parts hold more than memory does, so count."""
     waiting, count = [("", 0, tree)], 0
     while waiting:

@@ -51,7 +51,7 @@ def _first_in(
     What a layer takes for nothing, as one that masks it, is no fault.
     """
     y, valid, _ = model._read(x, lengths, None)
-    starts: list[Any] = model._read_states("state", state)
+    starts = model._read_states("state", state)
     ends: list[Any] = []
     first = "x" if _is_bad(np.asarray(y), valid) else None
     for group in _groups(model._members):
