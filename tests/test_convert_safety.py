@@ -152,3 +152,10 @@ def test_advice_is_of_this_command(convert):
     assert "expected the parameters of an LSTM" in line
     assert "part" not in line
     assert "into" not in line
+
+
+def test_a_reader_that_goes_away_is_no_error_of_out():
+    """As `fastgate convert ... | head` does."""
+
+    with pytest.raises(BrokenPipeError), program._as("OUT", "a", "b"):
+        raise BrokenPipeError

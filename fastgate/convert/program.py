@@ -64,6 +64,8 @@ def _as(name: str, shown: object, path: object) -> Iterator[None]:
     """What is said of this path inside the ``with`` is said of an argument of the command."""
     try:
         yield
+    except BrokenPipeError:  # of the terminal
+        raise
     except (TypeError, ValueError, ArithmeticError, OSError, ImportError) as error:
         text = str(error).replace(str(path), str(shown))
         raise ValueError(f"{name}{text.removeprefix('path')}" if text.startswith("path: ") else text) from error
