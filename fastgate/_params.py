@@ -24,7 +24,7 @@ def split(flat: Array, shapes: Shapes) -> dict[str, Array]:
     views, start = {}, 0
     for name, shape in shapes.items():
         size = prod(shape)
-        views[name] = flat[..., start : start + size].reshape(*flat.shape[:-1], *shape)
+        views[name] = flat[..., start : start + size].reshape((*flat.shape[:-1], *shape))
         start += size
     return views
 
