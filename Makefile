@@ -9,7 +9,7 @@ demo: .venv/demo.stamp
 	$(BIN)/python -m fastgate $(ARGS)
 
 test: .venv/test.stamp
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check

@@ -81,6 +81,7 @@ def torch():
 @pytest.fixture(scope="session")
 def keras(torch):
     os.environ.setdefault("KERAS_BACKEND", "torch")
+    os.environ.setdefault("NPROC", "1")  # Keras may import JAX, which takes its threads then: those of test_peers
     keras = pytest.importorskip("keras", reason="Keras is not installed: parity with it is not tested")
     if keras.backend.backend() != "torch":
         pytest.skip("Keras runs on JAX in this process, for the tests of peers; alone these tests run it on PyTorch")

@@ -59,7 +59,9 @@ def test_type_of_x(name):
             call(value)
 
 
-@pytest.mark.parametrize("value", [None, "text", [[1, 2, 3], [4, 5]], object()], ids=str)
+@pytest.mark.parametrize(
+    "value", [None, "text", [[1, 2, 3], [4, 5]], object()], ids=["None", "text", "ragged", "object"]
+)
 def test_no_array_for_x(value):
     with complaint(TypeError, "x", "expected an array of"):
         GRU(value)

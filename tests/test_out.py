@@ -61,11 +61,14 @@ def test_nothing_is_allocated_but_the_state():
     out = np.empty((16, 40, 128), np.float32)
     _, state = layer(x, out=out)
     layer(x, state, out=out)
-    tracemalloc.start()
-    try:
-        _, state = layer(x, state, out=out)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    peaks = []
+    for _ in range(3):  # the least: other threads of this process may allocate meanwhile
+        tracemalloc.start()
+        try:
+            _, state = layer(x, state, out=out)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    peak = min(peaks)
     assert peak < 2 * (state[0].nbytes + state[1].nbytes)
     assert peak < out.nbytes / 4
