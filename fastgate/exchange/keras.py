@@ -29,7 +29,8 @@ any other layer, option or graph; classes of others    refused by name; never im
 What concerns training alone is not taken over: initializers, regularizers, constraints, `trainable`, seeds. Noise of
 dropout is fastgate's own, and that of ``dropout`` one for both directions of `Bidirectional`, where Keras has two, and
 for all gates, where Keras has one for each beside ``recurrent_dropout``. Policies of 16 bits (mixed_float16, ...)
-become float32, which computes more exactly; weights stored as bfloat16 in a file are refused. hard_sigmoid of a file of Keras 2 is that of Keras 2.
+become float32, which computes more exactly; weights stored as bfloat16 in a file are refused. hard_sigmoid of a file
+of Keras 2 is that of Keras 2.
 
 Two things are refused where a mask can arrive: ``go_backwards`` with ``return_sequences``, as Keras hands the mask on
 unreversed beside a reversed output; and ``zero_output_for_mask`` without ``return_sequences``.
