@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_floating
+from fastgate._arrays import Array
 from fastgate._params import NamedArrays, Params, Snapshot
 
 State = Array | tuple[Array, Array]
@@ -96,23 +96,6 @@ class PlainTape:
     def nbytes(self) -> int:
         """Bytes of the arrays that the tape keeps."""
         return sum(array.nbytes for array in self.kept if isinstance(array, np.ndarray))
-
-
-def read_gradient(tape: Any, owner: Any, dy: Any) -> Array:
-    """dy in the dtype of y; or the error if it is not shaped as y, or the tape is not of this layer."""
-    if not isinstance(tape, PlainTape):
-        raise _errors.wrong_type("tape", "the tape that forward returned", type(tape).__name__)
-    if tape.owner is not owner:
-        raise _errors.foreign_tape(owner)
-    own = as_floating("dy", dy, tape.dtype)
-    if own.shape != tape.y_shape:
-        raise _errors.wrong_shape("dy", f"that of y, {tape.y_shape}", own.shape)
-    return own
-
-
-def without_params(dx: Array) -> LayerGradients:
-    """What `backward` of a layer without parameters returns."""
-    return LayerGradients(dx, NamedArrays(np.empty(0, dx.dtype), {}))
 
 
 def check_tape(tape: Any, kind: type, layer: Any) -> None:

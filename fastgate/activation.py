@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import pi, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
 from fastgate._arrays import Array, as_any_floating, as_choice, quiet
-from fastgate._frozen import Frozen
-from fastgate._tape import LayerGradients, PlainTape, read_gradient, without_params
+from fastgate._plain import Plain
+from fastgate._tape import PlainTape
 
 
 class Function(NamedTuple):
@@ -72,7 +72,7 @@ FUNCTIONS = {
 }  # fmt: skip
 
 
-class Activation(Frozen):
+class Activation(Plain):
     """``y = f(x)``, entry by entry; softmax and log_softmax over the last axis.
 
     Definitions and defaults are PyTorch's: leaky_relu with a slope of 0.01, elu with alpha 1, gelu the exact one. The
@@ -128,26 +128,9 @@ class Activation(Frozen):
         return y, PlainTape(self, y.shape, y.dtype, (own, y))
 
     @quiet
-    def backward(self, tape: PlainTape, dy: npt.ArrayLike) -> LayerGradients:
-        """From the gradient in y to that in x.
-
-        Parameters
-        ----------
-        tape : PlainTape
-        dy : array_like, the shape of y
-
-        Returns
-        -------
-        LayerGradients
-            ``x``, a fresh array; ``params`` is empty.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If dy is not shaped as y, or the tape is of another layer.
-        """
-        own, (x, y) = read_gradient(tape, self, dy), tape.kept
-        return without_params(np.asarray(FUNCTIONS[self.function].backward(x, y, own)))
+    def _backward(self, kept: Any, dy: Array) -> Array:
+        x, y = kept
+        return np.asarray(FUNCTIONS[self.function].backward(x, y, dy))
 
     @quiet
     def _forward(self, x: Array) -> Array:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
 from fastgate._arrays import Array, as_any_floating, as_flag, as_probability, as_size, new_seed
-from fastgate._frozen import Frozen
 from fastgate._kernels import cpu
-from fastgate._tape import LayerGradients, PlainTape, read_gradient, without_params
+from fastgate._plain import Plain
+from fastgate._tape import PlainTape
 
 APART = 0xFFFFFFFF  # where recurrent layers count their own layers: masks of equal seeds and keys differ from theirs
 
 
-class Dropout(Frozen):
+class Dropout(Plain):
     """Sets each entry to zero with probability `p` in training and scales the others by 1 / (1 - p), as PyTorch does.
 
     Otherwise it hands its input on. The mask is a pure function of (seed, rng_key, place of the entry): the same key
@@ -88,26 +90,10 @@ class Dropout(Frozen):
             raise _errors.key_needed(self.p)
         return self._dropped(own, key), PlainTape(self, own.shape, own.dtype, (key,))
 
-    def backward(self, tape: PlainTape, dy: npt.ArrayLike) -> LayerGradients:
-        """From the gradient in y to that in x, through the same mask.
-
-        Parameters
-        ----------
-        tape : PlainTape
-        dy : array_like, the shape of y
-
-        Returns
-        -------
-        LayerGradients
-            ``x``, a fresh array; ``params`` is empty.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If dy is not shaped as y, or the tape is of another layer.
-        """
-        own, (key,) = read_gradient(tape, self, dy), tape.kept
-        return without_params(own.copy() if key is None else self._dropped(own, key))
+    def _backward(self, kept: Any, dy: Array) -> Array:
+        """Through the same mask."""
+        (key,) = kept
+        return dy.copy() if key is None else self._dropped(dy, key)
 
     def _dropped(self, array: Array, key: int) -> Array:
         if not self.same_every_step:

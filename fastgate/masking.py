@@ -9,15 +9,16 @@ import numpy.typing as npt
 
 from fastgate import _errors
 from fastgate._arrays import Array, as_any_floating, as_number, as_real, quiet
-from fastgate._frozen import Frozen
 from fastgate._masks import Mask, both
-from fastgate._tape import LayerGradients, PlainTape, read_gradient, without_params
+from fastgate._plain import Plain
+from fastgate._tape import PlainTape
 
 
-class Masking(Frozen):
+class Masking(Plain):
     """Says which steps are padding, those all of whose features equal `value`, and sets them to 0, as Keras does.
 
-    In a model, the recurrent layers behind it skip these steps, and `fit` does not count them.
+    In a model, the recurrent layers behind it skip these steps, and `fit` does not count them. The gradient is 0
+    there, and not read.
 
     Parameters
     ----------
@@ -78,27 +79,10 @@ class Masking(Frozen):
         y: Array = np.where(counting[..., None], own, 0)
         return y, PlainTape(self, y.shape, y.dtype, (counting,))
 
-    def backward(self, tape: PlainTape, dy: npt.ArrayLike) -> LayerGradients:
-        """From the gradient in y to that in x: 0 where there is padding.
-
-        Parameters
-        ----------
-        tape : PlainTape
-        dy : array_like, the shape of y
-            Never read where there is padding.
-
-        Returns
-        -------
-        LayerGradients
-            ``x``, a fresh array; ``params`` is empty.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If dy is not shaped as y, or the tape is of another layer.
-        """
-        own, (counting,) = read_gradient(tape, self, dy), tape.kept
-        return without_params(np.where(counting[..., None], own, 0))
+    def _backward(self, kept: Any, dy: Array) -> Array:
+        """0 where there is padding, whatever dy holds there."""
+        (counting,) = kept
+        return np.where(counting[..., None], dy, 0)
 
     def compute_mask(self, x: npt.ArrayLike, mask: Any = None) -> Mask:
         """Which steps count.

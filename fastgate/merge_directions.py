@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from fastgate import _errors
 from fastgate._arrays import Array, as_any_floating, as_choice, quiet
-from fastgate._frozen import Frozen
-from fastgate._tape import LayerGradients, PlainTape, read_gradient, without_params
+from fastgate._plain import Plain
+from fastgate._tape import PlainTape
 
 
 class Mode(NamedTuple):
@@ -28,7 +28,7 @@ MODES = {
 }
 
 
-class MergeDirections(Frozen):
+class MergeDirections(Plain):
     """The halves of the last axis, forward and reverse of a bidirectional layer, merged as Keras' `Bidirectional` does.
 
     Without it both stand side by side, which Keras calls "concat".
@@ -98,27 +98,10 @@ class MergeDirections(Frozen):
         return y, PlainTape(self, y.shape, y.dtype, (kept,))
 
     @quiet
-    def backward(self, tape: PlainTape, dy: npt.ArrayLike) -> LayerGradients:
-        """From the gradient in y to that in x.
-
-        Parameters
-        ----------
-        tape : PlainTape
-        dy : array_like, the shape of y
-
-        Returns
-        -------
-        LayerGradients
-            ``x``, a fresh array; ``params`` is empty.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If dy is not shaped as y, or the tape is of another layer.
-        """
-        own, (x,) = read_gradient(tape, self, dy), tape.kept
+    def _backward(self, kept: Any, dy: Array) -> Array:
+        (x,) = kept
         halves: tuple[Any, Any] = (None, None) if x is None else _halves(x)
-        return without_params(np.concatenate(MODES[self.mode].backward(*halves, own), axis=-1))
+        return np.concatenate(MODES[self.mode].backward(*halves, dy), axis=-1)
 
     def __repr__(self) -> str:
         return f"MergeDirections({self.mode!r})"

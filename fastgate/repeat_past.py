@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from fastgate._arrays import Array, as_flag
-from fastgate._frozen import Frozen
 from fastgate._masks import as_mask, leading_shape, widened, with_steps
-from fastgate._tape import LayerGradients, PlainTape, read_gradient, without_params
+from fastgate._plain import Plain
+from fastgate._tape import PlainTape
 
 
-class RepeatPast(Frozen):
+class RepeatPast(Plain):
     """At a masked step, what the last step before it was that is not masked; 0 where there is none.
 
     That is what a recurrent layer of Keras gives at masked steps, where one of fastgate gives 0: put it behind one for
-    the same numbers. Without a mask it hands its input on. In a model it gets the mask, or lengths as a mask.
+    the same numbers. Back, a step gets the gradients of all that repeat it. Without a mask it hands its input on. In a
+    model it gets the mask, or lengths as a mask.
 
     Parameters
     ----------
@@ -96,35 +99,19 @@ class RepeatPast(Frozen):
         y[last < 0] = 0
         return y, PlainTape(self, y.shape, y.dtype, (counting, begins, axis))
 
-    def backward(self, tape: PlainTape, dy: npt.ArrayLike) -> LayerGradients:
-        """From the gradient in y to that in x: to that of its step each adds those of the steps that repeat it.
-
-        Parameters
-        ----------
-        tape : PlainTape
-        dy : array_like, the shape of y
-
-        Returns
-        -------
-        LayerGradients
-            ``x``, a fresh array, 0 where the mask is False; ``params`` is empty.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If dy is not shaped as y, or the tape is of another layer.
-        """
-        own, (counting, begins, axis) = read_gradient(tape, self, dy), tape.kept
-        dx = own.copy()
+    def _backward(self, kept: Any, dy: Array) -> Array:
+        """To the gradient of its step each adds those of the steps that repeat it; 0 where the mask is False."""
+        counting, begins, axis = kept
+        dx = dy.copy()
         if counting is None:
-            return without_params(dx)
+            return dx
         steps, here, cut = (np.moveaxis(array, axis, 0) for array in (dx, counting, begins))
         for t in range(len(steps) - 1, -1, -1):
             skipped = ~here[t]
             if t:
                 steps[t - 1] += np.where(widened(skipped & ~cut[t], steps[t]), steps[t], 0)
             steps[t][skipped] = 0
-        return without_params(dx)
+        return dx
 
     def __repr__(self) -> str:
         return f"RepeatPast({'' if self.batch_first else 'batch_first=False'})"

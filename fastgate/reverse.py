@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate._arrays import Array, as_flag
-from fastgate._frozen import Frozen
 from fastgate._masks import Mask, as_mask, leading_shape, with_steps
-from fastgate._tape import LayerGradients, PlainTape, read_gradient, without_params
+from fastgate._plain import Plain
+from fastgate._tape import PlainTape
 
 
-class Reverse(Frozen):
+class Reverse(Plain):
     """The steps in reversed order, those of the whole padded axis: a layer behind it runs as Keras' `go_backwards`.
 
     In a model the mask is reversed with them; so are lengths, which thereby become a mask: padding is now in front.
@@ -64,25 +64,9 @@ class Reverse(Frozen):
         own, axis = with_steps(x, self.batch_first)
         return _reversed(own, axis), PlainTape(self, own.shape, own.dtype, (axis,))
 
-    def backward(self, tape: PlainTape, dy: npt.ArrayLike) -> LayerGradients:
-        """From the gradient in y to that in x.
-
-        Parameters
-        ----------
-        tape : PlainTape
-        dy : array_like, the shape of y
-
-        Returns
-        -------
-        LayerGradients
-            ``x``, a fresh array; ``params`` is empty.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If dy is not shaped as y, or the tape is of another layer.
-        """
-        return without_params(_reversed(read_gradient(tape, self, dy), tape.kept[0]))
+    def _backward(self, kept: Any, dy: Array) -> Array:
+        (axis,) = kept
+        return _reversed(dy, axis)
 
     def compute_mask(self, x: npt.ArrayLike, mask: Any = None) -> Mask | None:
         """The mask, reversed as well.
