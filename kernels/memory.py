@@ -27,7 +27,7 @@ def zeros(shape, dtype):
 
 # The operating system hands out zeroed pages, one fault for each, and even a small array takes a while to make: what a
 # thread needs again and again, and nobody keeps, is what it used before.
-MOST_KEPT = 1 << 26  # bytes for each thread
+MOST_KEPT = 1 << 26  # bytes for each thread; where they do not suffice, the memory asked for longest ago makes room
 _local = threading.local()
 
 
@@ -43,8 +43,10 @@ def scratch(purpose, shape, dtype):
     if found is None or not size <= raw.size:
         kept.pop(purpose, None)
         room = 1 << max(size - 1, 0).bit_length()  # a power of two: shapes vary, and this may soon be enough for all
-        if room + sum(other.size for other, *_ in kept.values()) > MOST_KEPT:
+        if room > MOST_KEPT // 2:
             return empty(shape, dtype)
+        while room + sum(other.size for other, *_ in kept.values()) > MOST_KEPT:
+            kept.pop(next(iter(kept)))  # whoever still works there holds a reference of their own
         raw = empty((room,), np.dtype(np.uint8))
     array = raw[:size].view(dtype).reshape(shape)
     kept[purpose] = raw, shape, dtype, array
