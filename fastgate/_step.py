@@ -19,7 +19,7 @@ from fastgate._params import Snapshot
 from fastgate._tape import State
 from fastgate._weights import Place
 from fastgate.c.function import CFunction
-from fastgate.stream import Stream
+from fastgate.stream import Streamed
 
 LARGEST_KEPT = 1 << 20  # bytes of scratch memory that a thread may hold on to between steps
 
@@ -38,7 +38,7 @@ class Ready(NamedTuple):
     own: Any
 
 
-class Steps(Configured):
+class Steps(Configured, Streamed):
     """What lets a recurrent layer be stepped."""
 
     def step(self, x: npt.ArrayLike, state: Any = None) -> tuple[Array, State]:
@@ -80,26 +80,10 @@ class Steps(Configured):
             return _first_step(self, x, state)
         return y, (h_end, c_end) if no_memory is None else h_end
 
-    def stream(self, batch: int | None = None) -> Stream:
-        """A stream of sequences, which keeps the state from step to step.
-
-        Parameters
-        ----------
-        batch : int, optional
-            Sequences that go on side by side; by default one, without an axis for it.
-
-        Returns
-        -------
-        Stream
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the layer is bidirectional, or `batch` is no size.
-        """
+    def _streamed(self) -> tuple[list[tuple[str, Configured]], tuple[int]]:
         if self.bidirectional:
             raise _errors.no_single_step("stream")
-        return Stream(self, batch, [("", self)], (self.input_size,))
+        return [("", self)], (self.input_size,)
 
     def cfunc(self) -> CFunction:
         """The step of one sequence as a pointer to a C function, for code that is not Python.

@@ -93,8 +93,9 @@ class MergeDirections(Plain):
         TypeError, ValueError
             If the last axis has no halves.
         """
-        y = self(x)
-        kept = np.array(as_any_floating("x", x)) if self.mode == "mul" else None
+        own = as_any_floating("x", x)
+        y = self(own)
+        kept = own.copy() if self.mode == "mul" else None
         return y, PlainTape(self, y.shape, y.dtype, (kept,))
 
     @quiet

@@ -14,10 +14,10 @@ from fastgate._model import ModelGradients, ModelTape, check_model_tape
 from fastgate._protocol import Member, member
 from fastgate._valid import zeros_where
 from fastgate.embedding import Embedding
-from fastgate.stream import Stream
+from fastgate.stream import Streamed
 
 
-class Sequential(Chained):
+class Sequential(Chained, Streamed):
     """Layers that follow one another: each one's output is the input of the next.
 
     Parameters
@@ -245,33 +245,16 @@ class Sequential(Chained):
         y, ends = _passes.step(self._members, x, self._read_states("state", state))
         return y, tuple(ends)
 
-    def stream(self, batch: int | None = None) -> Stream:
-        """A stream of sequences, which keeps the states from step to step.
-
-        Parameters
-        ----------
-        batch : int, optional
-            Sequences that go on side by side; by default one, without an axis for it.
-
-        Returns
-        -------
-        Stream
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a layer is bidirectional or needs whole sequences, as `step` says; or `batch` is no size.
-        """
+    def _streamed(self) -> tuple[list[tuple[str, Any]], tuple[int | None, ...]]:
         if self._unsteppable is not None:
             raise _errors.whole_sequences(self._unsteppable.place, "stream")
         recurrent = [m for m in self._members if m.is_recurrent]
         for m in recurrent:
             if m.layer.bidirectional:
                 raise _errors.no_single_step("stream", f"{m.place}, which is bidirectional,")
-        features = (
-            () if isinstance(self._members[0].layer, Embedding) else (_assembly.features_taken(self._members[0].layer),)
-        )
-        return Stream(self, batch, [(f"{m.path}.", m.layer) for m in recurrent], features)
+        first = self._members[0].layer
+        features = () if isinstance(first, Embedding) else (_assembly.features_taken(first),)
+        return [(f"{m.path}.", m.layer) for m in recurrent], features
 
 
 def _members(layers: tuple[Any, ...], above: str = "") -> Iterator[Member]:

@@ -43,13 +43,11 @@ class Stream:
     True
     """
 
-    def __init__(self, owner: Any, batch: int | None, layers: Sequence[tuple[str, Configured]], features: Any) -> None:
-        """`layers`: those with a state, and how their names begin. `features`: the shape of one step, None for a size
-        that nobody knows.
-        """
+    def __init__(self, owner: Any, batch: int | None) -> None:
+        self._layers, self._features = owner._streamed()
         self.batch = None if batch is None else as_size("batch", batch, least=0)
-        self._owner, self._layers, self._is_model = owner, tuple(layers), not isinstance(owner, Configured)
-        self._features, self._size = tuple(features), 1 if self.batch is None else self.batch
+        self._owner, self._is_model = owner, not isinstance(owner, Configured)
+        self._size = 1 if self.batch is None else self.batch
         self._step, self._run = owner.step, owner.run if self._is_model else owner.__call__
         # Inside there is always an axis of sequences. States are never written, but replaced: copies may share them.
         self._one_step = self._features if self.batch is None else (self.batch, *self._features)
@@ -112,6 +110,8 @@ class Stream:
             self._state = self._joined([self._zeros(layer) for _, layer in self._layers])
             return
         rows = as_mask(mask, () if self.batch is None else (self.batch,), axes="(batch)").reshape(-1)
+        if not rows.any():
+            return
         states = [[part.copy() for part in parts] for parts in self._parts()]
         for parts in states:
             for part in parts:
@@ -213,6 +213,35 @@ class Stream:
 
     def __repr__(self) -> str:
         return f"Stream({self._owner!r}, batch={self.batch})"
+
+
+class Streamed:
+    """What layers and models have that make streams."""
+
+    def stream(self, batch: int | None = None) -> Stream:
+        """A stream of sequences, which keeps the states from step to step.
+
+        Parameters
+        ----------
+        batch : int, optional
+            Sequences that go on side by side; by default one, without an axis for it.
+
+        Returns
+        -------
+        Stream
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a layer is bidirectional or needs whole sequences, as `Sequential.step` says; or `batch` is no size.
+        """
+        return Stream(self, batch)
+
+    def _streamed(self) -> tuple[Sequence[tuple[str, Configured]], tuple[int | None, ...]]:
+        """The layers with a state, and how their names begin; and the shape of one step, None for a size that nobody
+        knows.
+        """
+        raise NotImplementedError
 
 
 def _check_format(path: Any, metadata: dict[str, str]) -> None:

@@ -128,6 +128,19 @@ def test_parameters_written_meanwhile():
     assert np.array_equal(stream.push(x), other.step(x, state)[0])
 
 
+def test_streams_of_several_batches_take_turns():
+    """On one layer, which remembers what it was prepared for."""
+    layer, x = fg.GRU(I, H, seed=0), rng.standard_normal((B, T, I)).astype(np.float32)
+    whole, first, alone = layer.stream(B), layer.stream(1), layer.stream()
+    expected = layer(x)[0]
+    for t in range(T):
+        assert np.array_equal(whole.push(x[:, t]), expected[:, t])
+        assert np.array_equal(first.push(x[1:2, t]), expected[1:2, t])
+        assert np.array_equal(alone.push(x[2, t]), expected[2, t])
+    whole.reset(np.zeros(B, bool))
+    assert_same(whole.state, layer(x)[1])
+
+
 def test_streams_of_many_threads():
     layer, x = fg.LSTM(I, H, seed=0), rng.standard_normal((B, T, I)).astype(np.float32)
     expected = layer(x)[0]
