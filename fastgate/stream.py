@@ -65,7 +65,7 @@ class Stream:
         Returns
         -------
         y : ndarray, (B, H), (B, T, H) or as `x` is laid out
-            Fresh memory.
+            Fresh memory, unless all that the model does is to hand `x` on.
 
         Raises
         ------
@@ -99,7 +99,7 @@ class Stream:
         Parameters
         ----------
         mask : array_like of bool, (B,), optional
-            Of which sequences; of all by default.
+            Of which sequences, without a batch one boolean; of all by default.
 
         Raises
         ------
@@ -109,7 +109,8 @@ class Stream:
         if mask is None:
             self._state = self._joined([self._zeros(layer) for _, layer in self._layers])
             return
-        rows = as_mask(mask, () if self.batch is None else (self.batch,), axes="(batch)").reshape(-1)
+        shape, axes = ((), "") if self.batch is None else ((self.batch,), "(batch)")
+        rows = as_mask(mask, shape, axes=axes).reshape(-1)
         if not rows.any():
             return
         states = [[part.copy() for part in parts] for parts in self._parts()]

@@ -248,7 +248,7 @@ def test_complaints():
         layer(x, reset=RESET)
     with complaint(ValueError, "reset", f"(time) = ({T},)", f"got ({T}, 1)"):
         layer(x[:, 0], reset=RESET.T[:, :1])
-    with complaint(TypeError, "reset", "booleans", "int64"):
+    with complaint(TypeError, "reset", "booleans", "int64; reset.astype(bool)"):
         layer.forward(x, reset=RESET.T.astype(np.int64))
     with complaint(ValueError, "x", "of 3 dimensions beside lengths", f"({T}, {I})"):
         layer(x[:, 0], lengths=[T])

@@ -219,6 +219,8 @@ def test_complaints():
         stream.reset(np.ones(2, bool))
     with complaint(TypeError, "mask", "booleans", "float64"):
         stream.reset(np.ones(B))
+    with complaint(ValueError, "mask", "shape ()", "(1,)"):
+        alone.reset([True])
     with complaint(TypeError, "state", "a pair (h, c)"):
         stream.state = before[0]
     with complaint(ValueError, "state[0] (h)", str((1, B, H))):

@@ -92,7 +92,8 @@ def fit(
         your own see all outputs at once, and are measured on validation data only. Each has another name.
     lengths : array_like of int, (N,), optional
         Where steps that do not count are not the last ones of a sequence, put `Masking` or an ``Embedding`` with
-        ``mask_zero=True`` at the beginning of the model; a mask is not taken here.
+        ``mask_zero=True`` at the beginning of the model; a mask is not taken here, and no resets: where states begin
+        anew, as with the episodes of one recording, sequences are cut there, into a list.
     weights : array_like, (N,) or (N, T), optional
     shuffle : bool
         Whether each epoch takes arrays and lists in another order, which is a pure function of `seed` and its number
