@@ -168,9 +168,8 @@ def check_params(params: Any) -> None:
 
 def vectors_of(gradients: Any) -> list[Array]:
     """The vectors themselves, of what `backward` returned or compiled code has added to."""
-    vectors = (
-        [own.flat if isinstance(own, NamedArrays) else own for own in gradients] if _is_list(gradients) else [None]
-    )
+    given = gradients if _is_list(gradients) else [None]
+    vectors: list[Any] = [own.flat if isinstance(own, NamedArrays) else own for own in given]
     if not all(isinstance(own, np.ndarray) and own.ndim == 1 and own.dtype.name in DTYPES for own in vectors):
         expected = "a list of the .params of what backward returned, or of vectors of float32 or float64"
         raise _errors.wrong_type("gradients", expected, _types(gradients))

@@ -27,9 +27,10 @@ class Amplifier(NamedTuple):
 
 def read(path: Path, residual: bool) -> Amplifier:
     """With `residual` the input is added where the file does not say whether it is; a UserError says what is wrong."""
+    said: dict[str, Any] = {}
     try:
         if path.suffix.lower() == ".safetensors":
-            model, said = fg.load(path), {}
+            model = fg.load(path)
         else:
             model, said = _from_json(rtneural_files.read(path))
     except (OSError, TypeError, ValueError, ImportError) as error:

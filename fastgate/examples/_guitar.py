@@ -8,7 +8,7 @@ from fastgate.examples._program import Array
 
 STRINGS = 82.41 * 2 ** (np.arange(30) / 12)  # Hz: E2 and upwards
 CHORD = 0, 7, 12, 16  # half-tones
-RESISTANCE, CAPACITY = 2.2e3, 100e-9  # ohm, farad: 0.22 ms
+RESISTANCE, CAPACITY = 2.2e3, 47e-9  # ohm, farad: 0.1 ms
 SATURATION, THERMAL = 2.52e-9, 45.3e-3  # ampere, volt: of two diodes 1N4148, back to back
 DRIVE, LOUDEST = 8.0, 0.6  # volt for an input of 1; volt that become 1
 
@@ -28,7 +28,7 @@ def play(seconds: float, rate: int, rng: np.random.Generator) -> Array:
             ring[0], ring[period:] = 1, -0.4975  # what comes back is a mean of two neighbours, a little softer
             samples[at : at + pluck.size] += rng.uniform(0.1, 0.6) * lfilter([1], ring, pluck)
         at += int(rate * rng.uniform(0.15, 0.6))
-    numerator, denominator = butter(2, min(6000 / rate, 0.49), fs=1.0)
+    numerator, denominator = butter(2, min(2000, 0.45 * rate), fs=rate)
     dull = lfilter(numerator, denominator, samples)
     return np.asarray(dull / np.abs(dull).max())
 

@@ -5,8 +5,8 @@ layer, a dense one, and the input added to their output. Without --input it play
 pedal is a diode clipper between a coupling capacitor and a tone control, whose equations are solved. With --model it
 plays instead what somebody else has trained: the JSON of RTNeural, AIDA-X or GuitarML, or a file of ``fg.save``.
 
-What runs in a plug-in is one compiled function, `process`: it computes a block of any size, allocates nothing, and keeps
-the network's state for the next one. Channels are the rows of a batch.
+What runs in a plug-in is one compiled function, `process`: it computes a block of any size, allocates nothing, and
+keeps the network's state for the next one. Channels are the rows of a batch.
 """
 
 import sys
@@ -100,15 +100,16 @@ def perform(options: Namespace, amplifier: Amplifier, sound: Array, rate: int) -
     except ValueError as error:  # other layers than two, or options that fastgate.jit does not have
         say(f"\nby fg.Stream alone: {error}")
     say(f"\n{len(x) / rate:.1f} s of sound, {plural(x.shape[1], 'channel')}, {rate:,} samples a second")
-    start, lasts = x[:rate], options.block / rate
-    found = {}
+    start, lasts, found = x[:rate], options.block / rate, dict[str, Array]()
+    say(f"blocks of {options.block} last {1e3 * lasts:.3f} ms each, and take")
+    say(f"{'':12}{'median':>10}{'worst, ms':>10}{'too long':>16}{'seconds of sound a second':>28}")
     for name, way in ways.items():
         play(way(amplifier, x.shape[1]), x[: 2 * options.block], options.block)  # which may compile something
         whole = x if not found else x[: 2 * rate]
         y, seconds = play(way(amplifier, x.shape[1]), whole, options.block)
         say(
-            f"{name:10} blocks of {options.block}, which last {1e3 * lasts:.3f} ms: median {1e3 * np.median(seconds):.3f},"
-            f" worst {1e3 * seconds.max():.3f}; {len(whole) / rate / seconds.sum():.1f} times as fast as it sounds"
+            f"{name:12}{1e3 * np.median(seconds):10.3f}{1e3 * seconds.max():10.3f}"
+            f"{np.count_nonzero(seconds > lasts):6} of {len(seconds):6,}{len(whole) / rate / seconds.sum():28.1f}"
         )
         found[name] = y
     best = next(iter(ways))
@@ -159,7 +160,8 @@ def learn(amplifier: Amplifier, x: Array, target: Array, options: Namespace) -> 
             fg.clip_gradient_norm(gradients, 1.0)
             adam.step(owners, gradients)
         seconds.append(perf_counter() - before)
-    say(f"{plural(options.epochs, 'epoch')} of {x.size / length * PIECE:.0f} s, {np.median(seconds):.2f} s each")
+    each = f"{x.size / length * PIECE:.0f} s of sound, {np.median(seconds):.2f} s each"
+    say(f"{plural(options.epochs, 'epoch')} of {each}")
 
 
 def without_memory(x: Array, target: Array, new: Array) -> Array:
@@ -236,7 +238,7 @@ def draw(rate: int, x: Array, truth: Array, methods: dict[str, Array]) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = parser("audio_effect", __doc__, epochs=(60, 12))
+    options = parser("audio_effect", __doc__, epochs=(60, 10))
     options.add_argument("--units", type=at_least(1), default=16, metavar="H", help="default: %(default)s")
     options.add_argument("--input", type=Path, metavar="FILE.wav", help="16, 24 or 32 bits, or floating point")
     options.add_argument("--output", type=Path, metavar="FILE.wav", help="in the format of the input")

@@ -36,7 +36,6 @@ from fastgate.examples._program import (
     run,
     save_picture,
     say,
-    say_training,
 )
 
 DT, DAMPING, NOISE = 0.05, 0.1, 0.02  # seconds, per second, and of what is measured
@@ -192,7 +191,7 @@ def one_step_at_a_time(simulator: Simulator, push: Array, measured: Array, epoch
     model.fit(x, y, loss="mse", optimizer=fg.Adam(fg.CosineDecay(1e-2, epochs)), epochs=epochs, clip_norm=1.0)
 
 
-# ----------------------------------------------------------------------------------------------------------- the program
+# -------------------------------------------------------------------------------------------------------- the program
 
 
 def compare(options: Namespace) -> None:
@@ -238,6 +237,7 @@ def check_derivatives(simulator: Simulator, push: Array, measured: Array, rng: n
 
 def say_speed(simulator: Simulator, start: Array, push: Array) -> None:
     """Of one run and of all together; compiled already."""
+    say()
     for count in (1, len(start)):
         own, seconds = slice(count), []
         for _ in range(5):
@@ -245,9 +245,7 @@ def say_speed(simulator: Simulator, start: Array, push: Array) -> None:
             simulator.run(start[own], push[:, own])
             seconds.append(perf_counter() - before)
         rate = len(push) * count / np.median(seconds)
-        say(
-            f"{'' if count > 1 else chr(10)}simulated, {count:2} at a time: {rate:12,.0f} steps a second, each with a step of the network"
-        )
+        say(f"simulated {count:3} at a time: {rate:12,.0f} steps a second, each with a step of the network")
 
 
 def draw(path: Array, results: dict[str, Array]) -> Any:
