@@ -24,13 +24,19 @@ def play(seconds: float, rate: int, rng: np.random.Generator) -> Array:
             pluck = np.zeros(min(2 * rate, samples.size - at))
             burst = rng.uniform(-1, 1, period)[: pluck.size]
             pluck[: burst.size] = burst
-            ring = np.zeros(period + 2)
-            ring[0], ring[period:] = 1, -0.4975  # what comes back is a mean of two neighbours, a little softer
-            samples[at : at + pluck.size] += rng.uniform(0.1, 0.6) * lfilter([1], ring, pluck)
+            samples[at : at + pluck.size] += rng.uniform(0.1, 0.6) * ring(pluck, period)
         at += int(rate * rng.uniform(0.15, 0.6))
     numerator, denominator = butter(2, min(2000, 0.45 * rate), fs=rate)
     dull = lfilter(numerator, denominator, samples)
     return np.asarray(dull / np.abs(dull).max())
+
+
+@njit(cache=True)
+def ring(string, period):  # type: ignore[no-untyped-def]
+    """string (N), plucked -> itself: what comes back is a mean of two neighbours, a little softer."""
+    for t in range(period + 1, string.size):
+        string[t] += 0.4975 * (string[t - period] + string[t - period - 1])
+    return string
 
 
 def distort(x: Array, rate: int) -> Array:

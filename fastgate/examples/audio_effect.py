@@ -42,7 +42,7 @@ from fastgate.examples._program import (
 
 RATE = 44100  # of sounds made by rule
 SECONDS, SECONDS_QUICK, HELD_OUT = 30.0, 8.0, 3.0
-PIECE, WARM_UP, CHUNK = 0.5, 1000, 2048  # seconds; samples before the first gradient; samples for each gradient
+PIECE, WARM_UP, CHUNK = 0.5, 1000, 1024  # seconds; samples before the first gradient; samples for each gradient
 EMPHASIS = 0.85
 
 
@@ -176,7 +176,8 @@ def without_memory(x: Array, target: Array, new: Array) -> Array:
 def trained(options: Namespace, rate: int) -> tuple[Amplifier, Array]:
     """An amplifier for sounds of that rate, and a sound (N,1) that it has not heard."""
     model = fg.Sequential(
-        CELLS[options.cell](1, options.units, seed=options.seed), fg.Linear(options.units, 1, seed=options.seed + 1)
+        CELLS[options.cell](1, options.units, init="keras", seed=options.seed),
+        fg.Linear(options.units, 1, seed=options.seed + 1),
     )
     amplifier, rng = Amplifier(model, rate=rate), np.random.default_rng(options.seed)
     if options.save is not None:
@@ -207,12 +208,15 @@ def apply(options: Namespace) -> None:
     if options.output is not None:
         _wav.check_output(options.output, options.input)
     if options.model is not None:
+        if options.save is not None or options.plot is not None:
+            raise UserError("--model: expected neither --save nor --plot with it, as nothing is learnt")
         amplifier = _amplifier.read(options.model, options.residual)
-        if amplifier.rate not in (None, rate):
+        if sound is None:
+            rate = amplifier.rate or rate
+            sound = _guitar.play(HELD_OUT, rate, np.random.default_rng(options.seed))[:, None]
+        elif amplifier.rate not in (None, rate):
             expected = f"{amplifier.rate} samples a second, for which --model was made, got {rate}"
             raise UserError(f"--input {options.input}: expected {expected}; convert it first")
-        if sound is None:
-            sound = _guitar.play(HELD_OUT, rate, np.random.default_rng(options.seed))[:, None]
     else:
         amplifier, new = trained(options, rate)
         sound = new if sound is None else sound
@@ -238,7 +242,7 @@ def draw(rate: int, x: Array, truth: Array, methods: dict[str, Array]) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = parser("audio_effect", __doc__, epochs=(60, 10))
+    options = parser("audio_effect", __doc__, epochs=(60, 12))
     options.add_argument("--units", type=at_least(1), default=16, metavar="H", help="default: %(default)s")
     options.add_argument("--input", type=Path, metavar="FILE.wav", help="16, 24 or 32 bits, or floating point")
     options.add_argument("--output", type=Path, metavar="FILE.wav", help="in the format of the input")
