@@ -209,7 +209,7 @@ def compare(options: Namespace) -> None:
     say(f"from what was measured {losses[0]:.5f} before, {losses[-1]:.5f} after; of the noise it is {NOISE**2:.5f}")
     check_derivatives(ours, push, measured, rng)
 
-    push, path = observe(rng, NEW_RUNS, TIMES_LONGER * STEPS)
+    push, path = observe(np.random.default_rng(options.seed + 1), NEW_RUNS, TIMES_LONGER * STEPS)  # for all cells
     methods = {"physics alone": alone, "one step at a time": taught, "through the solver": ours}
     results = {name: simulator.run(path[0], push) for name, simulator in methods.items()}
     say(f"\nroot mean squared error of the angle in {NEW_RUNS} new runs, which begin with what is true")
