@@ -13,6 +13,7 @@ from fastgate._arrays import DTYPES, Array, as_array, as_number, as_positive, as
 from fastgate._params import NamedArrays, Params
 
 Rate = float | Callable[[int], float]
+Gradients = Sequence[NamedArrays | Array]
 BLOCK = 1 << 16  # entries at once, so that all that a formula passes over stays in the cache
 
 
@@ -37,23 +38,23 @@ class Optimizer:
     def lr(self, value: Rate) -> None:
         self._lr = value if callable(value) else as_positive("lr", value)
 
-    def step(self, params: Sequence[Params], gradients: Sequence[NamedArrays]) -> None:
+    def step(self, params: Sequence[Params], gradients: Gradients) -> None:
         """Write new parameters: of all layers or, if an argument is wrong, of none.
 
         Parameters
         ----------
         params : sequence of Params
             ``[layer.params for layer in layers]``, the same at every step.
-        gradients : sequence of mappings as `backward` returns, one for each
+        gradients : sequence, one for each
+            Mappings as `backward` returns, or vectors laid out as ``layer.params.flat``, as `fastgate.jit` makes them.
 
         Raises
         ------
         TypeError, ValueError
             If the numbers of parameters and gradients differ, or have changed since the first step.
         """
-        check_sequence("params", params, Params)
-        check_sequence("gradients", gradients, NamedArrays)
-        vectors = [gradient.flat for gradient in gradients]
+        check_params(params)
+        vectors = vectors_of(gradients)
         sizes = [vector.shape for vector in vectors]
         if sizes != [owner.flat.shape for owner in params]:
             raise _errors.wrong_value("gradients", "one for each of params, as large as it", sizes)
@@ -159,9 +160,26 @@ def as_not_negative(name: str, value: Any) -> float:
     return number
 
 
-def check_sequence(name: str, values: Any, kind: type) -> None:
-    """The user passes [layer.params, ...] and [gradients.params, ...]: say so where anything else comes."""
-    inside = [type(value).__name__ for value in values] if isinstance(values, (list, tuple)) else type(values).__name__
-    if inside != [kind.__name__] * len(values):
-        whose = "layers" if kind is Params else "what backward returned"
-        raise _errors.wrong_type(name, f"a list of the .params of {whose}", inside)
+def check_params(params: Any) -> None:
+    """The user passes [layer.params, ...]: say so where anything else comes."""
+    if _types(params) != [Params.__name__] * len(params):
+        raise _errors.wrong_type("params", "a list of the .params of layers", _types(params))
+
+
+def vectors_of(gradients: Any) -> list[Array]:
+    """The vectors themselves, of what `backward` returned or compiled code has added to."""
+    given = gradients if _is_list(gradients) else [None]
+    vectors: list[Any] = [own.flat if isinstance(own, NamedArrays) else own for own in given]
+    if not all(isinstance(own, np.ndarray) and own.ndim == 1 and own.dtype.name in DTYPES for own in vectors):
+        expected = "a list of the .params of what backward returned, or of vectors of float32 or float64"
+        raise _errors.wrong_type("gradients", expected, _types(gradients))
+    return vectors
+
+
+def _is_list(values: Any) -> bool:
+    return isinstance(values, (list, tuple))
+
+
+def _types(values: Any) -> Any:
+    """What is in a list, or what came instead of one."""
+    return [type(value).__name__ for value in values] if _is_list(values) else type(values).__name__

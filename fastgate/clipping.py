@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from fastgate._arrays import Array, as_limit
-from fastgate._optimizer import check_sequence
-from fastgate._params import NamedArrays
+from fastgate._optimizer import Gradients, vectors_of
 
 BLOCK = 1 << 14  # entries whose squares are added at once
 
 
-def clip_gradient_norm(gradients: Sequence[NamedArrays], max_norm: float) -> float:
+def clip_gradient_norm(gradients: Gradients, max_norm: float) -> float:
     """Scale all gradients in place so that their common Euclidean norm is, but for rounding, at most `max_norm`.
 
     Source: Pascanu, Mikolov and Bengio 2013. Gradients whose norm is not finite are left as they are.
 
     Parameters
     ----------
-    gradients : list of mappings as `backward` returns in ``params``
+    gradients : list of mappings as `backward` returns in ``params``, or of vectors as `fastgate.jit` makes them
     max_norm : float
         Above 0.
 
@@ -35,21 +32,20 @@ def clip_gradient_norm(gradients: Sequence[NamedArrays], max_norm: float) -> flo
         If `max_norm` is not positive.
     """
     max_norm = as_limit("max_norm", max_norm)
-    check_sequence("gradients", gradients, NamedArrays)
-    norm = float(np.hypot.reduce([_norm(gradient.flat) for gradient in gradients], initial=0.0))
+    vectors = vectors_of(gradients)
+    norm = float(np.hypot.reduce([_norm(vector) for vector in vectors], initial=0.0))
     if max_norm < norm < np.inf:
-        for gradient in gradients:
-            vector = gradient.flat
+        for vector in vectors:
             vector *= vector.dtype.type(max_norm / norm)
     return norm
 
 
-def clip_gradient_value(gradients: Sequence[NamedArrays], max_value: float) -> None:
+def clip_gradient_value(gradients: Gradients, max_value: float) -> None:
     """Bring every entry of all gradients, in place, to within +-`max_value`; NaN stays NaN.
 
     Parameters
     ----------
-    gradients : list of mappings as `backward` returns in ``params``
+    gradients : list of mappings as `backward` returns in ``params``, or of vectors as `fastgate.jit` makes them
     max_value : float
         Above 0.
 
@@ -59,9 +55,8 @@ def clip_gradient_value(gradients: Sequence[NamedArrays], max_value: float) -> N
         If `max_value` is not positive.
     """
     max_value = as_limit("max_value", max_value)
-    check_sequence("gradients", gradients, NamedArrays)
-    for gradient in gradients:
-        np.clip(gradient.flat, -max_value, max_value, out=gradient.flat)
+    for vector in vectors_of(gradients):
+        np.clip(vector, -max_value, max_value, out=vector)
 
 
 def _norm(vector: Array) -> float:

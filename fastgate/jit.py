@@ -37,7 +37,8 @@ Functions
 
 Back-propagation: record the steps of your loop, then go through it in reverse with the gradients of your own lines
 between these calls. Gradients in parameters are one vector that is laid out as ``layer.params.flat`` and added to, so
-that ``layer.params.flat = layer.params.flat - rate * gradient`` is a step of descent.
+that ``layer.params.flat = layer.params.flat - rate * gradient`` is a step of descent; optimisers and the clipping of
+gradients take such vectors, too: ``adam.step([layer.params], [gradient])``.
 
 ``new_tape(cell, steps, batch)``
     What so many steps leave for their way back. A tape can be used again; it is for one run at a time.

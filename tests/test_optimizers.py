@@ -188,3 +188,16 @@ def test_printed_forms():
         assert repr(eval(f"fg.{text}")) == text
     schedule = fg.LinearWarmup(4, fg.CosineDecay(0.1, 8))
     assert repr(fg.SGD(schedule)) == f"SGD(lr={schedule})"
+
+
+def test_vectors_as_compiled_code_makes_them_are_gradients_too():
+    rng, owners, ends = np.random.default_rng(0), [two_layers("float32") for _ in range(2)], []
+    named = gradients_like(owners[0], rng)
+    for layers, gradients in zip(owners, ([g.flat.copy() for g in named], named), strict=True):
+        norm = fg.clip_gradient_norm(gradients, 1.0)
+        fg.Adam().step([layer.params for layer in layers], gradients)
+        ends.append([norm, *(layer.params.flat for layer in layers)])
+    for found, expected in zip(*ends, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    with complaint(TypeError, "gradients", "or of vectors of float32 or float64", "ndarray"):
+        fg.Adam().step([layer.params for layer in owners[0]], [g.flat.astype(int) for g in named])
