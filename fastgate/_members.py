@@ -12,7 +12,7 @@ from fastgate import _errors
 from fastgate._arrays import Array, as_floating
 from fastgate._params import NamedArrays, Params
 from fastgate._recurrent import Recurrent
-from fastgate._tape import Gradients, State
+from fastgate._tape import Gradients
 from fastgate.sequential import Sequential
 
 Member = Recurrent | Sequential
@@ -97,10 +97,12 @@ def split_states(name: str, state: Any, count: int) -> list[Any]:
     return list(own)
 
 
-def join_states(states: Sequence[Any]) -> State:
-    """From those of all members; of a model a tuple of them."""
+def join_states(states: Sequence[Any]) -> Any:
+    """From those of all members, with None where they have that."""
+    if states[0] is None:
+        return None
     if isinstance(states[0], tuple):
-        return tuple(join_states(parts) for parts in zip(*states, strict=True))  # type: ignore[return-value]
+        return tuple(join_states(parts) for parts in zip(*states, strict=True))
     return np.stack(states)
 
 

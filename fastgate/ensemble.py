@@ -252,8 +252,7 @@ class Ensemble:
         """
         if not callable(loss):
             raise _errors.wrong_type("loss", "a function of y and the number of a member", type(loss).__name__)
-        own: Any = self._split("x", x) if as_flag("each", each) else x
-        count = len(self)
+        own, count = (self._split("x", x) if as_flag("each", each) else np.asarray(x)), len(self)
         states = _members.split_states("state", state, count)
         losses, first, params = np.empty(count), 0, self._first.params
         found = NamedArrays(np.empty((count, params.flat.size), params.dtype), params._shapes)
@@ -271,10 +270,10 @@ class Ensemble:
     def _partition(self, x: Any) -> list[Ensemble]:
         """Members that are trained at once."""
         size = min(len(self), _ensemble.at_once(self._first, x) if isinstance(self._first, Recurrent) else 1)
-        if self._parts is None or self._parts[0] != size:
-            starts = range(0, len(self), size)
-            self._parts = size, [Ensemble(self.members[start : start + size]) for start in starts]
-        return self._parts[1]
+        known, starts = self._parts, range(0, len(self), size)
+        if known is None or known[0] != size:
+            known = self._parts = size, [Ensemble(self.members[start : start + size]) for start in starts]
+        return known[1]
 
     def _run(
         self, x: Any, state: Any, each: bool, options: dict[str, Any], *, keep: bool
@@ -282,12 +281,11 @@ class Ensemble:
         first, rows = self._first, self._split("x", x) if as_flag("each", each) else None
         if isinstance(first, Recurrent):
             lengths, mask = options["lengths"], options["mask"]
-            own = x if rows is None else rows[0]
-            _, batch, _ = _border.read_batch(first, first._cell, own, lengths, mask, options["reset"])
+            one, all_x = (x, x) if rows is None else (rows[0], rows)
+            _, batch, _ = _border.read_batch(first, first._cell, one, lengths, mask, options["reset"])
             training = as_flag("training", options.get("training", False))
             if _ensemble.is_small(first, batch, keep, training):
-                own = x if rows is None else rows
-                y, end, tapes = _ensemble.run(self, own, each, state, batch, lengths, mask, keep)
+                y, end, tapes = _ensemble.run(self, all_x, each, state, batch, lengths, mask, keep)
                 return y, end, EnsembleTape(self, tapes)
         run, states = _members.forward if keep else _members.infer, _members.split_states("state", state, len(self))
         pairs = zip(self.members, [x] * len(self) if rows is None else rows, states, strict=True)
