@@ -22,15 +22,18 @@ Loss = Callable[[Array, int], tuple[float, npt.ArrayLike]]
 def check(name: str, members: Sequence[Any]) -> None:
     """Raise unless they are of one configuration, each with parameters of its own."""
     owners: dict[int, str] = {}
+    first: Any = None
     for number, member in enumerate(members):
         place = f"{name}[{number}]"
         if not isinstance(member, (Recurrent, Sequential)):
             raise _errors.wrong_type(place, "an LSTM, GRU, RNN or Sequential", type(member).__name__)
         for owner in owners_of(member):
-            if (other := owners.setdefault(id(owner), place)) != place or member in members[:number]:
+            if (other := owners.setdefault(id(owner), place)) != place:
                 raise _errors.wrong_value(place, "parameters of its own", f"some that {other} has, too")
-        for part, first, own in differences("", members[0].config(), member.config()):
-            raise _errors.wrong_value(f"{place}{part}", f"{first!r}, as {name}[0] has", own)
+        config = member.config()
+        first = config if first is None else first
+        for part, expected, own in differences("", first, config):
+            raise _errors.wrong_value(f"{place}{part}", f"{expected!r}, as {name}[0] has", own)
 
 
 def owners_of(member: Member) -> list[Params]:

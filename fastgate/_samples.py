@@ -39,7 +39,8 @@ def backward(m: Member, tape: Any, dy: Any, axis: int, target: NamedArrays) -> A
     found = []
     for number, row in enumerate(target.flat):
         at = (slice(None),) * axis + (slice(number, number + 1),)
-        one = m.layer.backward(replace(tape, x=tape.x[at], y_shape=own[at].shape), own[at])
+        x, one_dy = np.ascontiguousarray(tape.x[at]), own[at]
+        one = m.layer.backward(replace(tape, x=x, y_shape=one_dy.shape), one_dy)
         row[...] = one.params.flat
         found.append(one.x)
     if not found:

@@ -31,7 +31,7 @@ class Ensemble:
     What it computes is bit for bit what its members compute one by one. Small recurrent layers run one after the other
     in compiled code, shared out over the threads, so that a call costs little more than what it computes. Members run
     one by one, each on all threads, where their batches are large enough for that, with dropout or resets, and on the
-    way back with peepholes or a projection; models always do.
+    way back with peepholes or a projection; models always do. `fit` is a model's own: it trains them one by one.
 
     Parameters
     ----------
