@@ -86,6 +86,10 @@ def test_parameters_are_a_matrix_and_tapes_notice_when_they_are_written():
         fg.Ensemble(ensemble.members).backward(ensemble.forward(x)[2], y)
 
 
+def own_state(state, m):
+    return tuple(own_state(part, m) for part in state) if isinstance(state, tuple) else state[m]
+
+
 def new_model(seed, **options):
     lstm = fg.LSTM(3, 4, bidirectional=True, dtype="float64", seed=seed, **options)
     norm, head = fg.LayerNorm(8, dtype="float64"), fg.Linear(8, 2, dtype="float64", seed=seed)
@@ -122,13 +126,14 @@ def test_training_is_that_of_the_members_one_by_one(member):
     """One optimiser for all of them, and an optimiser for each; members are shared out by what their tapes take."""
     ensemble, rng = fg.Ensemble.of(member, 3, seed=2), np.random.default_rng(0)
     twins, x = copy.deepcopy(ensemble).members, rng.standard_normal((3, 16, 60, 3))
-    targets = rng.standard_normal(ensemble(x, each=True)[0].shape)
+    y, start = ensemble(x, each=True)
+    targets = rng.standard_normal(y.shape)
     adam, own_adams = fg.Adam(1e-2), [fg.Adam(1e-2) for _ in twins]
     for _ in range(2):
-        losses, gradients = ensemble.gradients(lambda y, m: fg.mse(y, targets[m]), x, each=True)
+        losses, gradients = ensemble.gradients(lambda y, m: fg.mse(y, targets[m]), x, start, each=True)
         adam.step(*ensemble.split(gradients))
         for m, (twin, own_adam) in enumerate(zip(twins, own_adams, strict=True)):
-            (y, *_, tape) = twin.forward(x[m])
+            y, *_, tape = twin.forward(x[m], state=own_state(start, m))
             loss, dy = fg.mse(y, targets[m])
             own = twin.backward(tape, dy).params
             np.testing.assert_array_equal(losses[m], loss)
