@@ -29,13 +29,13 @@ class Tapes(NamedTuple):
     records: list[Record]  # of every direction of every layer x and a trace
 
 
-def at_once(layer: Any, x: Any) -> int:
-    """For how many members with this input each there is room in `TAPES_AT_ONCE`."""
+def fit_in_caches(layer: Any, count: int, x: Any) -> bool:
+    """Whether the tapes of so many members, with this input each, are at most `TAPES_AT_ONCE`."""
     layout, cell = layer._layout, layer._cell
     kept = layout.output_size + (cell.gates_kept + cell.has_memory) * layout.hidden_size
     columns = layout.num_layers * layout.directions * (kept + layout.output_size)
-    rows = max(1, np.size(x) // layout.input_size)
-    return max(1, int(cpu.team.get_threads() * TAPES_AT_ONCE / (rows * columns * layer.dtype.itemsize)))
+    nbytes = np.size(x) // layout.input_size * columns * layer.dtype.itemsize
+    return bool(count * nbytes <= cpu.team.get_threads() * TAPES_AT_ONCE)
 
 
 def is_small(layer: Any, batch: _border.Batch, keep: bool, training: bool) -> bool:

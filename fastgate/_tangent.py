@@ -35,9 +35,9 @@ class Tangents(Configured):
         """Run the layer for inference, and its derivative along one direction (Jacobian-vector product).
 
         How y changes when x, the first state and the parameters move by `dx`, `dstate` and `dparams`, to first order;
-        exactly what a central difference approaches. It takes a few times as long as calling the layer, by far the
-        most of it for `dparams`, whose products with the tape are NumPy's; and memory for the tape of one direction of
-        one layer and some two more of its size, with `dparams` another one. Nothing is kept.
+        exactly what a central difference approaches. It takes about three times as long as calling the layer, with
+        `dparams` up to twice that; and memory for the tape of one direction of one layer and some three more of its
+        size. Nothing is kept.
 
         Parameters
         ----------

@@ -72,7 +72,6 @@ class Ensemble:
         _members.check("members", self.members)
         self._first: Any = self.members[0]
         self._words: dict[Any, Any] = {}
-        self._parts: tuple[int, list[Ensemble]] | None = None
 
     @classmethod
     def of(cls, member: _members.Member, members: int, seed: int) -> Self:
@@ -179,7 +178,7 @@ class Ensemble:
         """Run all members and keep what `backward` needs: ``y, state, tape``, of which a call returns the first two.
 
         The tape is that of all members at once. Where it is larger than the caches, training them one after the other
-        takes two thirds of the time: see `gradients`.
+        takes down to two thirds of the time: use `gradients`.
 
         Parameters
         ----------
@@ -227,8 +226,9 @@ class Ensemble:
     ) -> tuple[Array, NamedArrays]:
         """The loss of every member and its gradient in the parameters: what a training step needs.
 
-        Members go forward and back before the next ones do, as many at once as keep what they remember in the caches:
-        so it takes no more time and memory than a loop over the members.
+        All members go forward and back in one call each where what they remember fits into the caches. Otherwise each
+        goes forward and back before the next one does, which takes the time and memory of a loop over the members. For 32
+        LSTMs of 16 units, 50 steps and one thread a batch of 1 takes half the time of the loop, one of 8 or 32 the same.
 
         Parameters
         ----------
@@ -254,26 +254,19 @@ class Ensemble:
             raise _errors.wrong_type("loss", "a function of y and the number of a member", type(loss).__name__)
         own, count = (self._split("x", x) if as_flag("each", each) else np.asarray(x)), len(self)
         states = _members.split_states("state", state, count)
-        losses, first, params = np.empty(count), 0, self._first.params
+        losses, params = np.empty(count), self._first.params
         found = NamedArrays(np.empty((count, params.flat.size), params.dtype), params._shapes)
-        for part in self._partition(own[0] if each else own):
-            last = first + len(part)
-            start = None if state is None else _members.join_states(states[first:last])
-            y, _, tape = part.forward(own[first:last] if each else own, start, each=each, **options)
+        if isinstance(self._first, Recurrent) and _ensemble.fit_in_caches(self._first, count, own[0] if each else own):
+            y, _, tape = self.forward(own, state, each=each, **options)
             dy = np.empty_like(y)
-            for m in range(first, last):
-                losses[m], dy[m - first] = _members.value_and_gradient(loss, y[m - first], m)
-            found.flat[first:last] = part.backward(tape, dy).params.flat
-            first = last
+            for m in range(count):
+                losses[m], dy[m] = _members.value_and_gradient(loss, y[m], m)
+            return losses, self.backward(tape, dy).params
+        for m, member in enumerate(self.members):
+            y, _, tape = _members.forward(member, own[m] if each else own, states[m], options)
+            losses[m], dy = _members.value_and_gradient(loss, y, m)
+            found.flat[m] = member.backward(tape, dy).params.flat
         return losses, found
-
-    def _partition(self, x: Any) -> list[Ensemble]:
-        """Members that are trained at once."""
-        size = min(len(self), _ensemble.at_once(self._first, x) if isinstance(self._first, Recurrent) else 1)
-        known, starts = self._parts, range(0, len(self), size)
-        if known is None or known[0] != size:
-            known = self._parts = size, [Ensemble(self.members[start : start + size]) for start in starts]
-        return known[1]
 
     def _run(
         self, x: Any, state: Any, each: bool, options: dict[str, Any], *, keep: bool
