@@ -36,7 +36,7 @@ class Tangents(Configured):
 
         How y changes when x, the first state and the parameters move by `dx`, `dstate` and `dparams`, to first order;
         exactly what a central difference approaches. It takes about three times as long as calling the layer, with
-        `dparams` up to twice that; and memory for the tape of one direction of one layer and some three more of its
+        `dparams` about twice that; and memory for the tape of one direction of one layer and some three more of its
         size. Nothing is kept.
 
         Parameters

@@ -227,8 +227,9 @@ class Ensemble:
         """The loss of every member and its gradient in the parameters: what a training step needs.
 
         All members go forward and back in one call each where what they remember fits into the caches. Otherwise each
-        goes forward and back before the next one does, which takes the time and memory of a loop over the members. For 32
-        LSTMs of 16 units, 50 steps and one thread a batch of 1 takes half the time of the loop, one of 8 or 32 the same.
+        goes forward and back before the next one does, which takes the time and memory of a loop over the members. For
+        32 LSTMs of 16 units, 50 steps and one thread, a batch of 1 takes half the time of the loop, one of 8 or 32 the
+        same.
 
         Parameters
         ----------
