@@ -3,26 +3,55 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fastgate import _border, _errors, _stack
 from fastgate._arrays import Array
 from fastgate._kernels import cpu
+from fastgate._members import split_states
 from fastgate._params import NamedArrays, Snapshot
 from fastgate._tape import Gradients, Record, State
 from fastgate._weights import Place
 
 if TYPE_CHECKING:
-    from fastgate.ensemble import Ensemble, EnsembleTape
+    from fastgate.ensemble import Ensemble
+
+TAPES_AT_ONCE = 1 << 20  # bytes for each thread: what the way back finds in the caches, and no page that is new
+
+
+class Tapes(NamedTuple):
+    """Those of all members."""
+
+    snapshots: tuple[Snapshot, ...]
+    batch: _border.Batch
+    records: list[Record]  # of every direction of every layer x and a trace
+
+
+def fit_in_caches(layer: Any, count: int, x: Any) -> bool:
+    """Whether the tapes of so many members, with this input each, are at most `TAPES_AT_ONCE`."""
+    layout, cell = layer._layout, layer._cell
+    kept = layout.output_size + (cell.gates_kept + cell.has_memory) * layout.hidden_size
+    columns = layout.num_layers * layout.directions * (kept + layout.output_size)
+    nbytes = np.size(x) // layout.input_size * columns * layer.dtype.itemsize
+    return bool(count * nbytes <= cpu.team.get_threads() * TAPES_AT_ONCE)
+
+
+def is_small(layer: Any, batch: _border.Batch, keep: bool, training: bool) -> bool:
+    """Whether members are run by one call in compiled code: each of them is worth no more than one thread, and its way
+    back has nothing but the usual sums."""
+    cell, drops = layer._cell, training and (layer.dropout or layer.recurrent_dropout)
+    has_extras = keep and (cell.peephole_gates or cell.is_projected)
+    is_one_part = batch.slices == len(batch.schedule.parts) == 1
+    return bool(is_one_part and batch.segments is None and not drops and not has_extras)
 
 
 def run(
-    ensemble: Ensemble, snapshots: tuple[Snapshot, ...], x: Any, each: bool, state: Any, batch: _border.Batch,
-    lengths: Any, mask: Any, keep: bool,
-) -> tuple[Array, State, list[Record]]:  # fmt: skip
-    """y, the final states, and with `keep` records of all directions, whose traces are those of all members."""
+    ensemble: Ensemble, x: Any, each: bool, state: Any, batch: _border.Batch, lengths: Any, mask: Any, keep: bool
+) -> tuple[Array, State, Tapes]:
+    """y, the final states, and with `keep` tapes."""
+    snapshots = _snapshots(ensemble)
     layer, count, unbatched = ensemble._first, len(ensemble), batch.is_unbatched
     if each:
         rows = [_border.read_batch(layer, layer._cell, row, lengths, mask)[0] for row in x]
@@ -51,11 +80,15 @@ def run(
     y: Array = inputs[-1].array
     y.flags.writeable = not keep
     states = [part.array for part in end]
-    return (y[:, 0] if unbatched else y), _write_states(states, unbatched), records
+    return (y[:, 0] if unbatched else y), _write_states(states, unbatched), Tapes(snapshots, batch, records)
 
 
-def backward(ensemble: Ensemble, tape: EnsembleTape, dy: Array | None, dstate: Any) -> Gradients:
+def backward(ensemble: Ensemble, tape: Tapes, dy: Array | None, dstate: Any) -> Gradients:
     """The way back of `run`."""
+    if tape.snapshots != _snapshots(ensemble):
+        raise _errors.stale_tape()
+    if dy is None and dstate is None:
+        raise _errors.nothing_to_propagate()
     layer, count, batch = ensemble._first, len(ensemble), tape.batch
     layout, dtype = layer._layout, layer.dtype
     end = _read_states(ensemble, "dstate", dstate, batch)
@@ -109,7 +142,7 @@ def _words(ensemble: Ensemble, snapshots: tuple[Snapshot, ...], place: Place, *,
     known = ensemble._words.get(key)
     if known is not None and known[0] == snapshots:
         return known[1]
-    pairs = list(zip(ensemble.layers, snapshots, strict=True))
+    pairs: list[Any] = list(zip(ensemble.members, snapshots, strict=True))
     if backward:
         weights = [_stack.packed_backward(layer, snapshot, place) for layer, snapshot in pairs]
         words = cpu.BACKWARD_WEIGHTS.words(weights)
@@ -127,28 +160,14 @@ def _read_states(ensemble: Ensemble, name: str, state: Any, batch: _border.Batch
         return list(batch.zeros)
     parts = [
         _border.read_states(layer, name, own, batch.zeros, unbatched=unbatched)
-        for own in split_states(state, len(ensemble), name)
+        for own in split_states(name, state, len(ensemble))
     ]
     return [cpu.Each(np.stack(own)) for own in zip(*parts, strict=True)]
 
 
-def split_states(state: Any, count: int, name: str = "state") -> list[Any]:
-    """That of each member, from one with a leading axis of them."""
-    if state is None:
-        return [None] * count
-    if isinstance(state, (tuple, list)):
-        return list(zip(*(split_states(part, count, name) for part in state), strict=True))
-    own = np.asarray(state)
-    if own.ndim < 1 or len(own) != count:
-        raise _errors.wrong_shape(name, f"({count}, ...), one for each member", own.shape)
-    return list(own)
-
-
-def join_states(states: list[Any]) -> State:
-    if isinstance(states[0], tuple):
-        h, c = (np.stack(parts) for parts in zip(*states, strict=True))
-        return h, c
-    return np.stack(states)
+def _snapshots(ensemble: Ensemble) -> tuple[Snapshot, ...]:
+    layers: Any = ensemble.members
+    return tuple(layer.params._snapshot for layer in layers)
 
 
 def _write_states(parts: list[Array], unbatched: bool) -> State:

@@ -39,7 +39,7 @@ class ModelParams(Mapping[str, Array]):
     def split(self, gradients: NamedArrays) -> list[NamedArrays]:
         """A model's gradients as one mapping for each of `layers`, with the layer's own names: views, no copies."""
         flat = gradients.flat
-        return [NamedArrays(flat[part], shapes) for part, shapes in self._parts]
+        return [NamedArrays(flat[..., part], shapes) for part, shapes in self._parts]
 
     @property
     def version(self) -> int:
@@ -86,8 +86,8 @@ class ModelParams(Mapping[str, Array]):
             for target, part in zip(targets, self.split(arrays), strict=True):
                 target.flat[...] = part.flat
 
-    def _new_gradients(self) -> NamedArrays:
-        return NamedArrays(np.zeros(self._size, self._dtype), self._shapes)
+    def _new_gradients(self, *samples: int) -> NamedArrays:
+        return NamedArrays(np.zeros((*samples, self._size), self._dtype), self._shapes)
 
     def _snapshots(self) -> tuple[Snapshot, ...]:
         """What a tape is valid for."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgate import _errors
+from fastgate import _errors, _samples
 from fastgate._arrays import Array, as_size
 from fastgate._params import NamedArrays
 from fastgate._protocol import Member
@@ -85,10 +85,13 @@ def forward(
 
 
 def backward(
-    members: Members, tapes: Sequence[Any], dy: Any, ends: Sequence[Any], targets: Sequence[NamedArrays]
-) -> tuple[Any, list[Any]]:
+    members: Members, tapes: Sequence[Any], dy: Any, ends: Sequence[Any], targets: Sequence[NamedArrays],
+    axis: int | None = None,
+) -> tuple[Any, list[Any]]:  # fmt: skip
     """dy (None: nothing comes from above), `ends` of the final states -> dx, those of the first states; parameter
-    gradients are written into `targets`, zeros before."""
+    gradients are written into `targets`, zeros before; those of each sequence if these are on an `axis` of the input.
+    """
+    own_axis = 0 if any(m.is_final for m in members) else axis  # of dy, where it matters
     own_ends, own_targets = list(ends), list(targets)
     starts: list[Any] = []
     from_final: Any = None  # what FinalState hands to the recurrent layer before it
@@ -100,13 +103,16 @@ def backward(
                 dstate = _sum(own_ends.pop(), from_final)
                 if dy is None and dstate is None:
                     dy = np.zeros(tape.y_shape, m.layer.dtype)
-                found = m.layer.backward(tape, dy, dstate)
+                found = m.layer.backward(tape, dy, dstate, per_sample=axis is not None)
                 starts.append(found.state)
                 dy, from_final = found.x, None
             elif m.is_final and dy is not None:
-                dy, from_final = None, m.layer.backward(tape, dy)
+                dy, from_final, own_axis = None, m.layer.backward(tape, dy), axis
                 continue
             elif dy is None:
+                continue
+            elif target is not None and axis is not None:
+                dy = _samples.backward(m, tape, dy, own_axis or 0, target)
                 continue
             else:
                 found = m.backward(tape, dy)

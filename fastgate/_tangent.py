@@ -35,10 +35,9 @@ class Tangents(Configured):
         """Run the layer for inference, and its derivative along one direction (Jacobian-vector product).
 
         How y changes when x, the first state and the parameters move by `dx`, `dstate` and `dparams`, to first order;
-        exactly what a central difference approaches. On one core it takes two to three times as long as calling the
-        layer, and with `dparams`, whose products with the tape are NumPy's, four to six times (LSTM and GRU of 64 and
-        256 units, 1 and 32 sequences); and memory for the tape of one direction of one layer and some two more of its
-        size, with `dparams` another one. Nothing is kept.
+        exactly what a central difference approaches. It takes about three times as long as calling the layer, with
+        `dparams` about twice that; and memory for the tape of one direction of one layer and some three more of its
+        size. Nothing is kept.
 
         Parameters
         ----------

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy.typing as npt
 
-from fastgate import _assembly, _errors, _passes
-from fastgate._arrays import Array
+from fastgate import _assembly, _errors, _passes, _samples
+from fastgate._arrays import Array, as_flag
 from fastgate._chained import Chained, States
 from fastgate._model import ModelGradients, ModelTape, check_model_tape
+from fastgate._params import NamedArrays
 from fastgate._protocol import Member, member
 from fastgate._valid import zeros_where
 from fastgate.embedding import Embedding
@@ -184,7 +185,12 @@ class Sequential(Chained, Streamed):
         return self._forward(x, lengths, mask, training, keys, state, reset)
 
     def backward(
-        self, tape: ModelTape, dy: npt.ArrayLike | None = None, dstate: Sequence[Any] | None = None
+        self,
+        tape: ModelTape,
+        dy: npt.ArrayLike | None = None,
+        dstate: Sequence[Any] | None = None,
+        *,
+        per_sample: bool = False,
     ) -> ModelGradients:
         """From the gradient in y, in the final states, or in both to those in x, the first states and the parameters.
 
@@ -195,6 +201,9 @@ class Sequential(Chained, Streamed):
         dy : array_like, the shape of y, optional
             Never read beyond a sequence's length, or where the mask is False, if `y` is 0 there.
         dstate : sequence, one gradient (or None) for each recurrent layer, optional
+        per_sample : bool
+            As in `backward` of a recurrent layer: ``params`` has a leading axis of the B sequences, or of 1. Not with
+            layers of your own that have parameters.
 
         Returns
         -------
@@ -211,10 +220,15 @@ class Sequential(Chained, Streamed):
         check_model_tape(tape, self)
         if dy is None and dstate is None:
             raise _errors.nothing_to_propagate()
-        gradients = self.params._new_gradients()
+        axis = int(not self.batch_first) if as_flag("per_sample", per_sample) else None
+        samples = None if axis is None else _samples.count(self._members, tape.tapes, axis)
+        axis = None if samples is None else axis
+        gradients = self.params._new_gradients() if samples is None else self.params._new_gradients(samples)
         own = None if dy is None else self._cleared(dy, tape.beyond)
         ends, targets = self._read_states("dstate", dstate), self.params.split(gradients)
-        dx, starts = _passes.backward(self._members, tape.tapes, own, ends, targets)
+        dx, starts = _passes.backward(self._members, tape.tapes, own, ends, targets, axis)
+        if per_sample and samples is None:
+            gradients = NamedArrays(gradients.flat[None], gradients._shapes)
         if self._clears_input and dx is not None:
             dx = zeros_where(tape.beyond, dx)  # forward read zeros there, whatever x held
         return ModelGradients(dx, tuple(starts), gradients)

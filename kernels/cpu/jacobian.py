@@ -2,9 +2,8 @@
 
 A cell acts on each unit by itself and has few outputs, so that its reverse with a one for one of them and zeros for the
 others gives all of its Jacobian. J (P,n*H) has columns of H units, without padding: for each output (h, then c) those
-of the pre-activations in the order of the cell's `da_places`, that of the state carried beside them (c, or the h of a
-GRU; none in an RNN), and a last one for what is added (`tangent.py`), zero here. A GRU that resets before the product
-has columns of its own, `reset_before`.
+of the pre-activations in the order of the cell's `da_places`, and that of the state carried beside them (c, or the h of
+a GRU; none in an RNN). A GRU that resets before the product has columns of its own. Behind them `tangent.py` writes.
 """
 
 from fastgate.kernels.arithmetic import complement
@@ -15,11 +14,11 @@ from fastgate.kernels.jit import jit
 
 def of_lstm(cell_vjp, variant, *, coupled=False, peepholes=False, projected=False):
     G, O, COUNT = (1, 2, 3) if coupled else (2, 3, 4)  # places of the gates g and o, and how many there are
-    C, P_O, SOURCE = COUNT, O - 1, COUNT + 1
+    C, P_O = COUNT, O - 1
 
     @jit(variant=variant)
     def lstm(h, c, gates, peephole, before, first, last, J):
-        """c (B+P,Hp)  gates (P,4H)[first:last]  peephole (K,H)  before (P,) -> J (P,12H)[first:last]"""
+        """c (B+P,Hp)  gates (P,4H)[first:last]  peephole (K,H)  before (P,) -> J (P,_)[first:last]"""
         H, states = gates.shape[1] // (COUNT + projected), c.shape[0] - gates.shape[0]
         zero = zero_of(c)
         one = complement(zero)
@@ -34,7 +33,7 @@ def of_lstm(cell_vjp, variant, *, coupled=False, peepholes=False, projected=Fals
                     p_i, p_o = load_some(peephole, 0, u, count), load_some(peephole, P_O, u, count)
                 for output in range(2):
                     dh, dc = (one, zero) if output == 0 else (zero, one)
-                    at = output * (COUNT + 2) * H + u
+                    at = output * (COUNT + 1) * H + u
                     if coupled:
                         if peepholes:
                             da_i, da_g, da_o, dc_prev = cell_vjp(dh, dc, i, g, o, c_prev, c_next, p_i, p_o)
@@ -54,66 +53,62 @@ def of_lstm(cell_vjp, variant, *, coupled=False, peepholes=False, projected=Fals
                     store_some(J, row, at + G * H, da_g, count)
                     store_some(J, row, at + O * H, da_o, count)
                     store_some(J, row, at + C * H, dc_prev, count)
-                    store_some(J, row, at + SOURCE * H, zero, count)
 
     return lstm
+
+
+@jit(inline=True)
+def read_gru(h, gates, before, row, u, H):
+    """h (B+P,Hp)  gates (P,4H)[row]  before (P,) -> units from u on: n, r, z, what is kept beside them, and h_prev"""
+    count = H - u
+    n, r = load_some(gates, row, u, count), load_some(gates, row, H + u, count)
+    z, beside = load_some(gates, row, 2 * H + u, count), load_some(gates, row, 3 * H + u, count)
+    return n, r, z, beside, load(h, before[row], u)
 
 
 def of_gru(cell_vjp, variant):
     @jit(variant=variant)
     def gru(h, c, gates, peephole, before, first, last, J):
-        """h (B+P,Hp)  gates (P,4H)[first:last]  before (P,) -> J (P,6H)[first:last] of n, r, z, q, h"""
+        """h (B+P,Hp)  gates (P,4H)[first:last]  before (P,) -> J (P,_)[first:last] of n, r, z, q, h"""
         H = gates.shape[1] // 4
-        zero = zero_of(h)
-        one = complement(zero)
+        one = complement(zero_of(h))
         for row in range(first, last):
             for u in range(0, H, lanes_of(h)):
                 count = H - u
-                n = load_some(gates, row, u, count)
-                r = load_some(gates, row, H + u, count)
-                z = load_some(gates, row, 2 * H + u, count)
-                q = load_some(gates, row, 3 * H + u, count)
-                da_n, da_r, da_z, dq, dh_prev = cell_vjp(one, n, r, z, q, load(h, before[row], u))
+                n, r, z, q, h_prev = read_gru(h, gates, before, row, u, H)
+                da_n, da_r, da_z, dq, dh_prev = cell_vjp(one, n, r, z, q, h_prev)
                 store_some(J, row, u, da_n, count)
                 store_some(J, row, H + u, da_r, count)
                 store_some(J, row, 2 * H + u, da_z, count)
                 store_some(J, row, 3 * H + u, dq, count)
                 store_some(J, row, 4 * H + u, dh_prev, count)
-                store_some(J, row, 5 * H + u, zero, count)
 
     return gru
 
 
-# Columns of `of_gru_reset_before`: of h_reset those of r, of h, and what is added; of h those of n, of z, of what is
-# carried over (h or h_reset), and what is added.
-RESET_COLUMNS = 7
-RESET_R, RESET_H, RESET_SOURCE, H_N, H_Z, H_CARRIED, H_SOURCE = range(RESET_COLUMNS)
+# Columns of `of_gru_reset_before`: of h_reset those of r and of h; of h those of n, of z, and of what is carried over,
+# which is h or h_reset; and what `tangent.py` adds to the pre-activations.
+RESET_COLUMNS = 5
+RESET_R, RESET_H, H_N, H_Z, H_CARRIED, ADDED_N, ADDED_R, ADDED_Z = range(RESET_COLUMNS + 3)
 
 
 def of_gru_reset_before(reset_vjp, update_vjp, variant, *, reset_carry=False):
     @jit(variant=variant)
     def gru_reset_before(h, c, gates, peephole, before, first, last, J):
-        """h (B+P,Hp)  gates (P,4H)[first:last]  before (P,) -> J (P,7H)[first:last]"""
+        """h (B+P,Hp)  gates (P,4H)[first:last]  before (P,) -> J (P,8H)[first:last]"""
         H = gates.shape[1] // 4
-        zero = zero_of(h)
-        one = complement(zero)
+        one = complement(zero_of(h))
         for row in range(first, last):
             for u in range(0, H, lanes_of(h)):
                 count = H - u
-                n = load_some(gates, row, u, count)
-                r = load_some(gates, row, H + u, count)
-                z = load_some(gates, row, 2 * H + u, count)
-                h_prev = load(h, before[row], u)
-                carried = load_some(gates, row, 3 * H + u, count) if reset_carry else h_prev
-                da_n, dz, d_carried = update_vjp(one, n, z, carried)
+                n, r, z, h_reset, h_prev = read_gru(h, gates, before, row, u, H)
+                da_n, dz, d_carried = update_vjp(one, n, z, h_reset if reset_carry else h_prev)
                 by_r, da_z, by_h = reset_vjp(dz, one, r, z, h_prev)
                 store_some(J, row, RESET_R * H + u, by_r, count)
                 store_some(J, row, RESET_H * H + u, by_h, count)
-                store_some(J, row, RESET_SOURCE * H + u, zero, count)
                 store_some(J, row, H_N * H + u, da_n, count)
                 store_some(J, row, H_Z * H + u, da_z, count)
                 store_some(J, row, H_CARRIED * H + u, d_carried, count)
-                store_some(J, row, H_SOURCE * H + u, zero, count)
 
     return gru_reset_before
 
@@ -123,11 +118,9 @@ def of_rnn(cell_vjp, variant):
     def rnn(h, c, gates, peephole, before, first, last, J):
         """h (B+P,Hp) -> J (P,2H)[first:last]"""
         H, states = J.shape[1] // 2, h.shape[0] - before.size
-        zero = zero_of(h)
-        one = complement(zero)
+        one = complement(zero_of(h))
         for row in range(first, last):
             for u in range(0, H, lanes_of(h)):
                 store_some(J, row, u, cell_vjp(one, load(h, states + row, u)), H - u)
-                store_some(J, row, H + u, zero, H - u)
 
     return rnn

@@ -4,9 +4,9 @@ h and c are tangents of the states, `a` holds those of the pre-activations, and 
 J, whose columns `jacobian.py` describes.
 """
 
-from fastgate.kernels.cpu.jacobian import H_CARRIED, H_N, H_SOURCE, H_Z, RESET_H, RESET_R, RESET_SOURCE
+from fastgate.kernels.cpu.jacobian import ADDED_N, ADDED_R, ADDED_Z, H_CARRIED, H_N, H_Z, RESET_H, RESET_R
 from fastgate.kernels.cpu.matmul import accumulate
-from fastgate.kernels.cpu.simd import lanes_of, load, store
+from fastgate.kernels.cpu.simd import lanes_of, load, store, zero_of
 from fastgate.kernels.cpu.tail import load_some
 from fastgate.kernels.jit import jit
 
@@ -15,7 +15,8 @@ def make_linear_step(variant, sizes, groups, recurrent_group, carries, has_memor
     """`sizes` of the groups of pre-activations; the first `groups` of them are those of gates, the last one is that of
     a projection's operand. `carries`: a state beside them counts, which is c or, without one, h."""
     GATES, LAST = sum(sizes[:groups]), len(sizes) - 1
-    OUTPUT = GATES + carries + 1  # columns of each output
+    OUTPUT = GATES + carries  # columns of each output; behind them those of what is added to pre-activations
+    ADDED = (1 + has_memory) * OUTPUT
 
     @jit(variant=variant, inline=True)
     def linear_step(
@@ -37,9 +38,7 @@ def make_linear_step(variant, sizes, groups, recurrent_group, carries, has_memor
         for n in range(rows):
             for u in range(0, units, width):
                 count, own = units - u, unit + u
-                h_next = load_some(J, row + n, (OUTPUT - 1) * H + own, count)
-                if has_memory:
-                    c_next = load_some(J, row + n, (2 * OUTPUT - 1) * H + own, count)
+                h_next = c_next = zero_of(h)
                 if carries:
                     carried = load(c, memory_before + n, own) if has_memory else load(h, before + n, own)
                     h_next = h_next + load_some(J, row + n, GATES * H + own, count) * carried
@@ -48,7 +47,8 @@ def make_linear_step(variant, sizes, groups, recurrent_group, carries, has_memor
                 column, gate = u, 0
                 for group in range(groups):
                     for i in range(sizes[group]):
-                        a_gate = load_some(a, at + n, column + i * units, count)
+                        added = load_some(J, row + n, (ADDED + gate) * H + own, count)
+                        a_gate = load_some(a, at + n, column + i * units, count) + added
                         h_next = h_next + load_some(J, row + n, gate * H + own, count) * a_gate
                         if has_memory:
                             c_next = c_next + load_some(J, row + n, (OUTPUT + gate) * H + own, count) * a_gate
@@ -64,7 +64,7 @@ def make_linear_step(variant, sizes, groups, recurrent_group, carries, has_memor
         if projected:
             for n in range(rows):
                 for u in range(0, size, width):
-                    store(h, after + n, u, load_some(J, row + n, 2 * OUTPUT * H + u, size - u))
+                    store(h, after + n, u, load_some(J, row + n, (ADDED + GATES) * H + u, size - u))
             accumulate(h, after, 0, a, at, at_m, W_hh, panels, W_hh.shape[0] - panels, 0, H, rows)
 
     return linear_step
@@ -78,7 +78,7 @@ def make_linear_step_in_two(variant, reset_carry):
         a, at, h, before, after, c, memory_before, memory_after, W_hh, unit, units, size, rows, J, row, keep,
         masks, first,
     ):  # fmt: skip
-        """a (A,M)[at] holding W_ih x in n, r, z  h (S,Hp)[before]  W_hh panels r, z; n  J (P,7H)[row] -> h[after]"""
+        """a (A,M)[at] holding W_ih x in n, r, z  h (S,Hp)[before]  W_hh panels r, z; n  J (P,8H)[row] -> h[after]"""
         H, width = size, lanes_of(h)
         blocks = -(-H // width)
         at_r, reset_blocks = blocks * width, W_hh.shape[0] - blocks
@@ -89,9 +89,8 @@ def make_linear_step_in_two(variant, reset_carry):
                 count = H - u
                 by_r = load_some(J, row + m, RESET_R * H + u, count)
                 by_h = load_some(J, row + m, RESET_H * H + u, count)
-                source = load_some(J, row + m, RESET_SOURCE * H + u, count)
-                a_r, h_prev = load_some(a, at + m, at_r + u, count), load(h, before + m, u)
-                store(a, at + m, at_reset + u, by_r * a_r + by_h * h_prev + source)
+                a_r = load_some(a, at + m, at_r + u, count) + load_some(J, row + m, ADDED_R * H + u, count)
+                store(a, at + m, at_reset + u, by_r * a_r + by_h * load(h, before + m, u))
 
         accumulate(a, at, 0, a, at, at_reset, W_hh, reset_blocks, blocks, 0, H, rows)
         for m in range(rows):
@@ -100,9 +99,9 @@ def make_linear_step_in_two(variant, reset_carry):
                 by_n = load_some(J, row + m, H_N * H + u, count)
                 by_z = load_some(J, row + m, H_Z * H + u, count)
                 by_carried = load_some(J, row + m, H_CARRIED * H + u, count)
-                source = load_some(J, row + m, H_SOURCE * H + u, count)
-                a_n, a_z = load_some(a, at + m, u, count), load_some(a, at + m, at_r + H + u, count)
+                a_n = load_some(a, at + m, u, count) + load_some(J, row + m, ADDED_N * H + u, count)
+                a_z = load_some(a, at + m, at_r + H + u, count) + load_some(J, row + m, ADDED_Z * H + u, count)
                 carried = load(a, at + m, at_reset + u) if reset_carry else load(h, before + m, u)
-                store(h, after + m, u, by_n * a_n + by_z * a_z + by_carried * carried + source)
+                store(h, after + m, u, by_n * a_n + by_z * a_z + by_carried * carried)
 
     return linear_step

@@ -2,8 +2,9 @@
 
 Its input, states and products with W_ih and W_hh are those of the cell, of tangents instead of values; where the cell
 has its equations, it multiplies by their Jacobian, which the tape of the run determines (`jacobian.py`) and which it
-reads where other cells keep their gates. What tangents of the weights add is known of every row beforehand, too, and
-stands in the Jacobian's last columns. So the driver is that of all cells.
+reads where other cells keep their gates. What tangents of the weights add to the pre-activations is known of every row
+beforehand, too: it stands behind the Jacobian, in the order of the cell's `da_places`, and behind that what they add to
+a projection. So the driver is that of all cells.
 """
 
 from typing import Any, NamedTuple
@@ -23,13 +24,13 @@ class Tangent(NamedTuple):
     cell: Any  # a `Cell` for `Forward` alone
     original: Any
     jacobian: Any  # a kernel of `jacobian.py`
-    outputs: int  # that J has, or 0: a cell that resets before the product has columns of its own
-    columns: int  # of H units each; behind them those of a projection
+    columns: int  # of J, of H units each
 
     def linearize(self, trace, schedule, H, size, peepholes):
         """The tape of a run  peepholes (K,H) or None -> J (P,_), valid until the thread asks for another one"""
         width = self.columns * H
-        shape = schedule.rows, width + (size if self.original.is_projected else 0)
+        behind = len(self.original.da_places) * H + (size if self.original.is_projected else 0)
+        shape = schedule.rows, width + behind
         J = memory.scratch("jacobian", shape, trace.h.dtype)
         J[:, width:] = 0
         if peepholes is None:
@@ -40,9 +41,10 @@ class Tangent(NamedTuple):
 
     def add_weights(self, J, trace, schedule, x_rows, W_ih, W_hh, b_ih, b_hh, extras):
         """x_rows (P,I)  tangents of W_ih (G*H,I), W_hh (G*H,size), b_ih, b_hh (G*H) and `Extras` -> J += theirs"""
-        cell, P, H = self.original, schedule.rows, len(b_hh) // len(self.original.recurrent_gates)
+        cell, H = self.original, len(b_hh) // len(self.original.recurrent_gates)
         h_rows = trace.h[schedule.before, : W_hh.shape[1]]
-        added = np.zeros((len(cell.da_places), P, H), J.dtype)
+        ends = H * np.arange(self.columns, self.columns + len(cell.da_places) + 1)
+        *added, projected = np.split(J, ends, axis=1)[1:]  # views
         for place, a in zip(cell.da_places, added, strict=True):
             if place.input_gate >= 0:
                 rows = gate_columns((place.input_gate,), H)
@@ -55,30 +57,20 @@ class Tangent(NamedTuple):
         for number, gate in enumerate(cell.peephole_gates):
             states = trace.c[schedule.order.size :] if gate == cell.peephole_gates[-1] else trace.c[schedule.before]
             added[gate] += extras.peepholes[number] * states[:, :H]
-        own = J[:, : self.columns * H]
-        if self.outputs:
-            parts = own.reshape(P, self.outputs, -1, H)
-            parts[:, :, -1] = np.einsum("poku,kpu->pou", parts[:, :, : len(added)], added)
-        else:
-            n, r, z = added
-            parts = own.reshape(P, -1, H)
-            parts[:, jacobian.RESET_SOURCE] = parts[:, jacobian.RESET_R] * r
-            parts[:, jacobian.H_SOURCE] = parts[:, jacobian.H_N] * n + parts[:, jacobian.H_Z] * z
         if cell.is_projected:
             at = len(added) * H
-            J[:, self.columns * H :] = trace.gates[:, at : at + H] @ extras.W_hr.T
+            projected += trace.gates[:, at : at + H] @ extras.W_hr.T
 
 
 def make_tangent(cell, kernel, variant, *, reset_carry=None):
     """Of a cell and its Jacobian; `reset_carry` is for one that resets before the product."""
     if reset_carry is not None:
-        step, outputs, columns = make_linear_step_in_two(variant, reset_carry), 0, jacobian.RESET_COLUMNS
+        step, columns = make_linear_step_in_two(variant, reset_carry), jacobian.RESET_COLUMNS
     else:
         carries = cell.gates_kept > 0  # all but an RNN
         groups = max(len(cell.input_groups), cell.recurrent_group + len(cell.recurrent_groups))
         traits = cell.recurrent_group, carries, cell.has_memory, cell.is_projected
         step = make_linear_step(variant, cell.group_sizes, groups, *traits)
-        outputs = 1 + cell.has_memory
-        columns = outputs * (len(cell.da_places) + carries + 1)
+        columns = (1 + cell.has_memory) * (len(cell.da_places) + carries)
     own = cell._replace(forward=make_forward(step, f"tangent {variant}"), backward=None, step_for=None)
-    return Tangent(own, cell, kernel, outputs, columns)
+    return Tangent(own, cell, kernel, columns)
