@@ -80,10 +80,8 @@ class Ensemble:
 
         _members.check("member", [member])
         config, count = member.config(), as_size("members", members)
-        start, own = (
-            np.random.SeedSequence(as_size("seed", seed, least=0)),
-            max(1, _members.count_seeds(member.config())),
-        )
+        own = max(1, _members.count_seeds(config))
+        start = np.random.SeedSequence(as_size("seed", seed, least=0))
         seeds = start.generate_state(count * own).reshape(count, own).tolist()
         custom = {type(member).__name__: type(member)}
         return cls(from_config(_members.seeded(config, iter(row)), custom=custom) for row in seeds)
