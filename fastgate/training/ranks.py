@@ -82,6 +82,8 @@ class Ranks(Group):
         self.is_first = comm.rank == 0
         self._has_begun = False
         self._known: BaseException | None = None  # an error that all processes raise by themselves
+        self._shared: list[Shared] = []
+        self._has_stepped = False
         self._ctrl_c = Agreed()
         # What is sent is a gradient times the weight of its share, divided by this: about the weight of the last batch,
         # so that nothing overflows; a power of two, so that nothing is rounded by it.
@@ -140,12 +142,16 @@ class Ranks(Group):
     # ---------------------------------------------------------------------------------------------------------- steps
 
     def share(self, source: Source, *, time_first: bool) -> Source:
-        return Shared(source, self.rank, self.size, time_first=time_first)
+        self._shared.append(Shared(source, self.rank, self.size, time_first=time_first))
+        return self._shared[-1]
 
     def interruption(self) -> Interruption:
         return self._ctrl_c
 
     def step(self, compute: Callable[[], Found], batch: Batch) -> Found:
+        if not self._has_stepped:  # later it is looked at once in an epoch
+            self._has_stepped = True
+            self._together(None)
         failure: Exception | None = None
         own: Found | None = None
         buffer = self._buffer
@@ -160,13 +166,14 @@ class Ranks(Group):
         else:
             share = own.weight / self._weight
             np.multiply(own.gradients.flat, share, out=buffer[:WEIGHT])
-            buffer[WEIGHT:] = share, own.loss * share, 0, 0, 0
+            with np.errstate(over="ignore"):  # a float64 that is too large for the model's dtype
+                buffer[WEIGHT:] = share, own.loss * share, 0, 0, 0
         buffer[FAILED], buffer[INTERRUPTED] = failure is not None, self._ctrl_c.pressed
         self.comm.Allreduce(MPI.IN_PLACE, buffer)
         if buffer[FAILED]:
             self._fail(failure)
         if buffer[ENDED]:
-            self._raise(errors.unequal_batches())
+            self._raise(errors.other_batches())
         assert own is not None
         self._ctrl_c.requested = bool(buffer[INTERRUPTED])
         share = float(buffer[WEIGHT])
@@ -184,7 +191,7 @@ class Ranks(Group):
         if self._buffer[FAILED]:
             self._fail(None)
         if self._buffer[ENDED] != self.size:
-            self._raise(errors.unequal_batches())
+            self._raise(errors.other_batches())
 
     def _fail(self, failure: Exception | None) -> NoReturn:
         """All processes learn what went wrong in some, and raise."""
@@ -199,7 +206,14 @@ class Ranks(Group):
     # ------------------------------------------------------------------------------------------- what is done together
 
     def total(self, sums: Sums) -> Sums:
-        return sums.together(self.comm.allgather(sums.content()))
+        return sums.together(self._together(sums.content()))
+
+    def _together(self, content: Any) -> list[Any]:
+        """What every process has, if all had the same batches until now."""
+        told = self.comm.allgather((content, [own.seen for own in self._shared]))
+        if any(seen != told[0][1] for _, seen in told):
+            self._raise(errors.other_batches())
+        return [own for own, _ in told]
 
     def agree(self, run: Run, *, after_epoch: bool) -> None:
         if not after_epoch and not self._watches_steps:
