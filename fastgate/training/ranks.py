@@ -1,7 +1,7 @@
 """Synchronous training in several processes by MPI: each computes its rows of every batch, all make the same step.
 
     from mpi4py import MPI
-    history = model.fit(x, y, ..., distributed=MPI.COMM_WORLD)      # mpirun -n 4 python program.py
+    history = model.fit(x, y, ..., distributed=MPI.COMM_WORLD)      # mpirun -n 4 python -m mpi4py program.py
 
 **What it comes to.** The same as one process, but for the rounding of sums: the union of the shares is the batch that
 one process would take, with its lengths, weights and dropout masks, and the losses of the shares are averaged by what
@@ -10,14 +10,19 @@ change wherever a checkpoint is. A loss of your own must be a mean over the rows
 own may draw random numbers, but those are then its own in each process.
 
 **What every process does.** It calls `fit` with the same arguments, which is checked, and gets the parameters of rank
-0. Of arrays (and memory maps) it reads only its rows; an iterable must give the whole batches everywhere. Validation
-data are shared out as batches are. Callbacks run everywhere, and must decide the same; any of them may stop the
+0. Of arrays (and memory maps) it reads only its rows; that they are the same everywhere is seen by their shapes, their
+first and their last sample. An iterable must give the whole batches everywhere, not a part of the data for each
+process, which is seen by their shapes and beginnings. Validation data are shared out as batches are. Callbacks run everywhere, and must decide the same; any of them may stop the
 training. Rank 0 alone writes checkpoints and shows progress. Each process uses `get_num_threads` threads: set
-FASTGATE_NUM_THREADS to the cores of a node by its processes, unless mpirun binds each to its own.
+FASTGATE_NUM_THREADS to the cores of a node by its processes, unless mpirun binds each to its own. Kernels that are not
+compiled yet are compiled by all of them at once: run a step with one process before.
 
 **What goes wrong.** Errors in arguments, and in the forward and backward pass, are raised by all processes; Ctrl-C in
-one of them interrupts all at the same step. Anything else that is raised inside `fit`, in a callback for example, ends
-the whole job with a message (MPI_Abort), as nobody could tell the processes that wait.
+one of them (SIGINT) interrupts all at the same step. Anything else that is raised inside `fit`, in a callback for
+example, ends the whole job with a message (MPI_Abort), as nobody could tell the processes that wait. What is raised
+outside of `fit`, as by a file that is missing, does so only under ``python -m mpi4py``: without it the others wait for
+ever. A process that is killed ends the job, too, and so does Ctrl-C for Open MPI's mpirun itself: what remains is the
+last checkpoint, so write some by ``every=``.
 
 **One message.** The gradients of the shares are summed up by one Allreduce in every step, with how much each share
 counts, its loss and three flags behind them: "I failed", "I was interrupted", "I have no more batches". Epochs and
