@@ -6,32 +6,33 @@
 **What it comes to.** The same as one process, but for the rounding of sums: the union of the shares is the batch that
 one process would take, with its lengths, weights and dropout masks, and the losses of the shares are averaged by what
 counts in each. In all processes parameters and history are the same to the last bit. So the number of processes may
-change wherever a checkpoint is. A loss of your own must be a mean over the rows, or steps, that count; a layer of your
-own may draw random numbers, but those are then its own in each process.
+change wherever a checkpoint is. A loss of your own must be a mean over the rows, or steps, that count; a layer of
+your own may draw random numbers, but those are then its own in each process.
 
 **What every process does.** It calls `fit` with the same arguments, which is checked, and gets the parameters of rank
-0. Of arrays (and memory maps) it reads only its rows; that they are the same everywhere is seen by their shapes, their
-first and their last sample. An iterable must give the whole batches everywhere, not a part of the data for each
-process, which is seen by their shapes and beginnings. Validation data are shared out as batches are. Callbacks run everywhere, and must decide the same; any of them may stop the
-training. Rank 0 alone writes checkpoints and shows progress. Each process uses `get_num_threads` threads: set
-FASTGATE_NUM_THREADS to the cores of a node by its processes, unless mpirun binds each to its own. Kernels that are not
-compiled yet are compiled by all of them at once: run a step with one process before.
+0. Of arrays (and memory maps) it reads only its rows; that they are the same everywhere is seen by their shapes,
+their first and their last sample. An iterable must give the whole batches everywhere, not a part of the data for each
+process, which is seen by their shapes and beginnings. Validation data are shared out as batches are. Callbacks run
+everywhere, and must decide the same; any of them may stop the training. Rank 0 alone writes checkpoints and shows
+progress. Each process uses `get_num_threads` threads: set FASTGATE_NUM_THREADS to the cores of a node by its
+processes, unless mpirun binds each to its own. Kernels that are not compiled yet are compiled by all of them at once:
+run a step with one process before.
 
 **What goes wrong.** Errors in arguments, and in the forward and backward pass, are raised by all processes; Ctrl-C in
 one of them (SIGINT) interrupts all at the same step. Anything else that is raised inside `fit`, in a callback for
 example, ends the whole job with a message (MPI_Abort), as nobody could tell the processes that wait. What is raised
-outside of `fit`, as by a file that is missing, does so only under ``python -m mpi4py``: without it the others wait for
-ever. A process that is killed ends the job, too, and so does Ctrl-C for Open MPI's mpirun itself: what remains is the
-last checkpoint, so write some by ``every=``.
+outside of `fit`, as by a file that is missing, does so only under ``python -m mpi4py``: without it the others wait
+for ever. A process that is killed ends the job, too, and so does Ctrl-C for Open MPI's mpirun itself: what remains is
+the last checkpoint, so write some by ``every=``.
 
 **One message.** The gradients of the shares are summed up by one Allreduce in every step, with how much each share
 counts, its loss and three flags behind them: "I failed", "I was interrupted", "I have no more batches". Epochs and
 checkpoints take some small messages more.
 
-**How much faster.** A step of one process takes f + c B for B rows; of P processes f + c B / P + a. Here f is what all
-repeat (Python, packing weights, the optimiser), and a is the Allreduce of n bytes: 2 log2(P) messages of latency and
-2 n (P - 1) / P bytes (Thakur, Rabenseifner and Gropp 2005). It pays from B = a / (c (1 - 1/P)) rows on. On two cores of one machine, 50 steps of time,
-float32, with one thread each, ms a step:
+**How much faster.** A step of one process takes f + c B for B rows; of P processes f + c B / P + a. Here f is what
+all repeat (Python, packing weights, the optimiser), and a is the Allreduce of n bytes: 2 log2(P) messages of latency
+and 2 n (P - 1) / P bytes (Thakur, Rabenseifner and Gropp 2005). It pays from B = a / (c (1 - 1/P)) rows on. On two
+cores of one machine, 50 steps of time, float32, with one thread each, ms a step:
 
     ================================  ======  ======  =========  =========  ==========
     model, parameters                 f       c       1 process  2 threads  2 processes
@@ -44,11 +45,11 @@ float32, with one thread each, ms a step:
     ================================  ======  ======  =========  =========  ==========
 
 f and c are of the lines of 1 process. Inside this machine the Allreduce takes 1 us for a few numbers, 8 us for the
-second model (22 kB), and 0.3 ms for the third (3.4 MB). Between machines nothing was measured. With 2 us and 20 GB/s, of
-the 25 that InfiniBand of 200 Gbit/s has by its name, or 30 us and 1.2 GB/s for TCP and Ethernet of 10 Gbit/s, which are
-assumed (osu_allreduce tells yours), 8 processes would take 14 or 210 us for the second model, and 0.3 or 5.2 ms for the
-third: it pays from 1 or 9 rows on, and from 1 or 3. With B = 128 and one thread each, the step of the third would be 7.5
-or 6.8 times as fast; what is left is f, so use larger batches.
+second model (22 kB), and 0.3 ms for the third (3.4 MB). Between machines nothing was measured. With 2 us and 20 GB/s,
+of the 25 that InfiniBand of 200 Gbit/s has by its name, or 30 us and 1.2 GB/s for TCP and Ethernet of 10 Gbit/s,
+which are assumed (osu_allreduce tells yours), 8 processes would take 14 or 210 us for the second model, and 0.3 or
+5.2 ms for the third: it pays from 1 or 9 rows on, and from 1 or 3. With B = 128 and one thread each, the step of the
+third would be 7.5 or 6.8 times as fast; what is left is f, so use larger batches.
 """
 
 from __future__ import annotations
