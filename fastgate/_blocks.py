@@ -60,6 +60,7 @@ class Block:
     It returns y (..., T, O) or (..., O), or with `return_state` a tuple of y and the states.
     """
 
+    __name__ = "fastgate"  # of its tasks, as dask shows them
     chain: Sequential | None  # None where it is the first argument, and dask is the caller
     known: Known
     has_features: bool

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -26,7 +27,7 @@ __all__ = ["STATE_DIMS", "apply"]
 
 Dims = tuple[Hashable, ...]
 STATE_DIMS = "state_layer", "state_unit"  # of states, after the dimensions of the batch
-OUTPUTS = "_outputs"  # the dimension of features, as long as those of the input are there too
+OUTPUTS = "fastgate outputs"  # the dimension of features, as long as those of the input are there too
 
 
 def apply(
@@ -48,8 +49,9 @@ def apply(
         As it is now: what is computed later does not see parameters that are written in between.
     x : xarray.DataArray of real numbers
         In any order of dimensions; of a Dataset, ``dataset.to_dataarray("feature")``. One that dask has cut into chunks
-        gives a lazy result, with the same bits. It must not be cut along `time`: ``x.chunk({"time": -1, "lat": 20})``.
-        Chunks along `features`, which are few, are joined.
+        gives a lazy result, with the same bits. Chunks along `features`, which are few, are joined. Along `time` the
+        state goes on from chunk to chunk; a model that needs whole sequences, as one with a bidirectional layer, takes
+        no such chunks: ``x.chunk({"time": -1, "lat": 20})``.
     time, features : hashable
         The names of these dimensions. An `x` without `features` has one feature; for a model that begins with an
         `Embedding` it must have none.
@@ -84,8 +86,8 @@ def apply(
     sequences as they are. Where nothing is to be computed (the sea, of a model for the land), give lengths of 0.
 
     Each chunk is computed by one thread, as dask computes several chunks at a time: have at least as many chunks as
-    dask has threads. On workers of dask.distributed it is the same, whatever `set_num_threads` says there. The model
-    travels to each worker once.
+    dask has threads, side by side, as those that follow in time wait for each other. On workers of dask.distributed it
+    is the same, whatever `set_num_threads` says there. The model travels to each worker once.
 
     Examples
     --------
@@ -97,23 +99,15 @@ def apply(
     """
     chain = _as_chain(model)
     dims = _core_dims(chain, x, time, features)
-    if x.chunks is not None and features in dims:
-        x = x.chunk({features: -1})
+    x = _prepared(x, time, features)
     batch = tuple(dim for dim in x.dims if dim not in dims)
     known = known_of(chain, x.sizes[time], x.sizes.get(features, 1), x.dtype)
-    own_dims = [(f"_layers_{i}", f"_units_{i}") for i in range(len(known.ends))]  # sizes differ from state to state
-    inputs, core = [x], [dims]
     if lengths is not None:
-        _check_array("lengths", lengths, "integers", "iu", batch)
-        inputs, core = [*inputs, lengths], [*core, ()]
-    for start, own in zip(_starts(known, model, state), own_dims, strict=False):
-        _check_array("state", start, "floating-point numbers", "f", (*batch, *STATE_DIMS))
-        inputs, core = [*inputs, start.rename(dict(zip(STATE_DIMS, own, strict=True)))], [*core, own]
-    outputs = [
-        (time, OUTPUTS) if known.has_time else (OUTPUTS,),
-        *(own_dims if as_flag("return_state", return_state) else ()),
-    ]
-    is_lazy = _check_chunks(inputs, core)
+        lengths = _beside("lengths", lengths, "integers", "iu", batch)
+    if (as_flag("return_state", return_state) or state is not None) and (taken := set(STATE_DIMS) & set(batch)):
+        raise _errors.wrong_value("x", f"other dimensions than {STATE_DIMS}, those of states", min(taken))
+    starts = _starts(known, model, state, batch)
+    is_lazy = any(array.chunks is not None for array in (x, *starts, *(() if lengths is None else (lengths,))))
     block = Block(
         None if is_lazy else chain,
         known,
@@ -122,32 +116,81 @@ def apply(
         return_state=return_state,
         batch_size=as_size("batch_size", batch_size),
     )
-    if is_lazy:
-        inputs, core = [_sent(chain), *inputs], [(), *core]
-    sizes = dict(zip(flat(own_dims), flat(known.ends), strict=True)) | {OUTPUTS: known.outputs}
-    metas = tuple(np.empty((0,) * (len(batch) + len(own)), chain.dtype) for own in outputs)
-    found = xr.apply_ufunc(
-        block,
-        *inputs,
-        input_core_dims=core,
-        output_core_dims=outputs,
-        join="exact",
-        dask="parallelized",
-        dask_gufunc_kwargs={
-            "output_sizes": {dim: sizes[dim] for dim in flat(outputs) if dim != time},
-            "meta": metas if return_state else metas[0],
-        },
-        keep_attrs="override",  # those of coordinates
-    )
-    y, *ends = found if return_state else (found,)
-    y = _plain(y, {OUTPUTS: features})
-    order = [dim for dim in x.dims if dim in y.dims]
-    y = y.transpose(*order, *(dim for dim in y.dims if dim not in order))
+    run = _Run(block, chain.dtype, [_sent(chain)] if is_lazy else [], time, features)
+    if len(x.chunksizes.get(time, ())) > 1:
+        _check_goes_on(chain, x, time)
+        y, ends = run.in_turn(x, lengths, starts)
+    else:
+        y, ends = run.whole(x, lengths, starts)
     if not return_state:
         return y
-    named = [_plain(end, dict(zip(own, STATE_DIMS, strict=True))) for end, own in zip(ends, own_dims, strict=True)]
-    states = known.grouped(named)
+    states = known.grouped(ends)
     return y, states if isinstance(model, Sequential) else states[0]
+
+
+@dataclass(frozen=True)
+class _Run:
+    block: Block
+    dtype: Any
+    sent: list[Any]  # the model, where arrays are lazy
+    time: Hashable
+    features: Hashable
+
+    def whole(self, x: Any, lengths: Any, starts: Sequence[Any]) -> tuple[Any, list[Any]]:
+        """The output, and the arrays of the states if the block returns them; time is not cut."""
+        known, time = self.block.known, self.time
+        own_dims = [(f"fastgate layers {i}", f"fastgate units {i}") for i in range(len(known.ends))]  # sizes differ
+        ends_dims = own_dims if self.block.return_state else []
+        outputs = [(time, OUTPUTS) if known.has_time else (OUTPUTS,), *ends_dims]
+        sizes = dict(zip(flat(own_dims), flat(known.ends), strict=True)) | {OUTPUTS: known.outputs}
+        inputs: list[tuple[Any, Dims]] = [(own, ()) for own in self.sent]
+        inputs.append((x, (time, self.features) if self.block.has_features else (time,)))
+        inputs += [] if lengths is None else [(lengths, ())]
+        for start, own in zip(starts, own_dims, strict=False):
+            inputs.append((start.rename(dict(zip(STATE_DIMS, own, strict=True))), own))
+        batch = [dim for dim in x.dims if dim not in (time, self.features)]
+        metas = tuple(np.empty((0,) * (len(batch) + len(own)), self.dtype) for own in outputs)
+        found = xr.apply_ufunc(
+            self.block,
+            *(array for array, _ in inputs),
+            input_core_dims=[core for _, core in inputs],
+            output_core_dims=outputs,
+            join="exact",
+            dask="parallelized",
+            dask_gufunc_kwargs={
+                "output_sizes": {dim: sizes[dim] for dim in flat(outputs) if dim != time},
+                "meta": metas if ends_dims else metas[0],
+            },
+            keep_attrs="override",  # those of coordinates
+        )
+        y, *ends = found if self.block.return_state else (found,)
+        y = _plain(y, {OUTPUTS: self.features})
+        order = [dim for dim in x.dims if dim in y.dims]
+        y = y.transpose(*order, *(dim for dim in y.dims if dim not in order))
+        return y, [
+            _plain(end, dict(zip(own, STATE_DIMS, strict=True))) for end, own in zip(ends, own_dims, strict=False)
+        ]
+
+    def in_turn(self, x: Any, lengths: Any, starts: Sequence[Any]) -> tuple[Any, list[Any]]:
+        """The same, chunk by chunk along time, each from the states in which the one before it ends."""
+        run, outputs, first, steps = (
+            replace(self, block=replace(self.block, return_state=True)),
+            [],
+            0,
+            x.sizes[self.time],
+        )
+        for count in filter(None, x.chunksizes[self.time]):
+            own = None
+            if lengths is not None:  # those that are wrong stay so, and are found when they are used
+                least, most = 0 if first else None, count if first + count < steps else None
+                own = (lengths.astype(np.int64) - first).clip(least, most)
+            y, starts = run.whole(x.isel({self.time: slice(first, first + count)}), own, starts)
+            outputs.append(y)
+            first += count
+        if not self.block.known.has_time:
+            return outputs[-1], list(starts)
+        y = xr.concat(outputs, self.time, coords="minimal", compat="override", join="override")
+        return y, list(starts)
 
 
 def _as_chain(model: Any) -> Sequential:
@@ -164,6 +207,8 @@ def _core_dims(chain: Sequential, x: Any, time: Hashable, features: Hashable) ->
         raise _errors.wrong_type("x", f"a DataArray, as x.to_dataarray({features!r})", "a Dataset")
     if not isinstance(x, xr.DataArray):
         raise _errors.wrong_type("x", "an xarray.DataArray", type(x).__name__)
+    if time == features:
+        raise _errors.wrong_value("features", "another dimension than that of time", features)
     if time not in x.dims:
         raise _errors.wrong_value("x", f"a dimension {time!r} (or another name as time=)", x.dims)
     first = chain._members[0].layer
@@ -185,16 +230,27 @@ def _core_dims(chain: Sequential, x: Any, time: Hashable, features: Hashable) ->
     return (time, features) if features in x.dims else (time,)
 
 
-def _check_array(name: str, array: Any, expected: str, kinds: str, dims: Dims) -> None:
+def _prepared(x: Any, time: Hashable, features: Hashable) -> Any:
+    """What dask can cut along the batch, without what would be taken for a coordinate of the outputs."""
+    if x.chunks is not None and not x.sizes[time]:
+        return _prepared(x.compute(), time, features)  # of which dask cannot think, and there is nothing in it
+    if features in x.dims:
+        return x if x.chunks is None else x.chunk({features: -1})
+    return x.drop_vars(features, errors="ignore")
+
+
+def _beside(name: str, array: Any, expected: str, kinds: str, dims: Dims) -> Any:
+    """An array that goes with x, whose coordinates alone are those of outputs; only indices must agree."""
     if not isinstance(array, xr.DataArray):
         raise _errors.wrong_type(name, f"an xarray.DataArray of {expected}", type(array).__name__)
     if array.dtype.kind not in kinds:
         raise _errors.wrong_type(name, expected, f"dtype {array.dtype}")
     if not set(array.dims) <= set(dims):
         raise _errors.wrong_value(name, f"dimensions among {dims}, those of the batch of x", array.dims)
+    return array.reset_coords(drop=True)
 
 
-def _starts(known: Known, model: Any, state: Any) -> list[Any]:
+def _starts(known: Known, model: Any, state: Any, batch: Dims) -> list[Any]:
     """The arrays of a state."""
     if state is None:
         return []
@@ -203,19 +259,20 @@ def _starts(known: Known, model: Any, state: Any) -> list[Any]:
     if len(arrays) != len(known.ends):
         expected = f"the state that apply returned for this model, of {len(known.ends)} arrays"
         raise _errors.wrong_type("state", expected, f"{len(arrays)}")
-    return arrays
+    arrays = [_beside("state", array, "floating-point numbers", "f", (*batch, *STATE_DIMS)) for array in arrays]
+    for array, end in zip(arrays, known.ends, strict=True):
+        if (given := tuple(array.sizes.get(dim) for dim in STATE_DIMS)) != end:
+            raise _errors.wrong_value("state", f"sizes {end} along {STATE_DIMS}, as the model has", given)
+    return [array if array.chunks is None else array.chunk(dict.fromkeys(STATE_DIMS, -1)) for array in arrays]
 
 
-def _check_chunks(arrays: Iterable[Any], core: Iterable[Dims]) -> bool:
-    """Whether any is lazy; raise if one is cut where a sequence must be whole."""
-    is_lazy = False
-    for array, dims in zip(arrays, core, strict=True):
-        is_lazy = is_lazy or array.chunks is not None
-        for dim in dims:
-            if len(array.chunksizes.get(dim, ())) > 1:
-                advice = f"x.chunk({{{dim!r}: -1}}), and smaller chunks along other dimensions"
-                raise _errors.misplaced("x", f"one chunk along {dim!r}, as {advice}", len(array.chunksizes[dim]))
-    return is_lazy
+def _check_goes_on(chain: Sequential, x: Any, time: Hashable) -> None:
+    """Raise if a layer must see all of time at once."""
+    for m in chain._members:
+        if m.is_over_time or not m.is_own or getattr(m.layer, "bidirectional", False):
+            advice = f"x.chunk({{{time!r}: -1}}), and smaller chunks along other dimensions"
+            expected = f"one chunk along {time!r} for {m.place}, which needs whole sequences, as {advice}"
+            raise _errors.misplaced("x", expected, len(x.chunksizes[time]))
 
 
 def _sent(chain: Sequential) -> Any:

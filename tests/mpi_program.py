@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import fastgate as fg
 
 WORLD = MPI.COMM_WORLD
 HERE = Path(sys.argv[2])
+DRAWN = count()
 
 
 def say(*values):
@@ -170,21 +172,33 @@ def told():
         "loss": (data, plain | {"loss": failing}),
         "folder": (data, options | {"checkpoint": folder}),
         "numbers of batches": ((lambda epoch: list(generated(epoch))[is_last:],), plain),
+        "other batches": ((lambda epoch: [(x[:4] + is_last, y[:4])] * 2,), plain),
+        "other validation": ((generated,), plain | {"validation": lambda epoch: list(generated(0))[is_last:]}),
         "communicator": (data, options),
+        "no communicator": (data, options),
         "changed model": (data, options | {"callbacks": On(2, lambda run: setattr(run.optimizer, "lr", 1.0))}),
     }
     for name, (own, chosen) in attempts.items():
         text = "nothing"
         try:
-            train(2 if name == "communicator" else WORLD, make, own, chosen)
+            comms = {"communicator": 2, "no communicator": MPI.COMM_NULL}
+            train(comms.get(name, WORLD), make, own, chosen)
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
         say_all(name, text)
     _, _, history = train(WORLD, make, data, options, callbacks=On(4, lambda run: run.stop("enough")))
     say_all("stopped", f"{history.steps} {history.stopped}")
+    options |= {"metrics": [drawn], "validation": 0.2, "early_stopping": fg.EarlyStopping(2, monitor="val_drawn")}
+    told = WORLD.allgather(repr(everything(*train(WORLD, make, data, options))))
+    say_all("metric of its own", f"{len(set(told))}")
     other = fg.Sequential(fg.LSTM(3, 5), fg.FinalState(), fg.Linear(5, 1))  # each process draws its own
     other.fit(x, y, loss="mse", optimizer="sgd", distributed=WORLD)
     say_all("drawn", f"{len(set(WORLD.allgather(other.params.flat.tobytes())))} model")
+
+
+def drawn(y, target, **options):
+    """A metric that is another in each process, and says so in another epoch."""
+    return abs(next(DRAWN) - WORLD.rank)
 
 
 def failing(y, target, **options):

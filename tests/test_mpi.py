@@ -79,10 +79,14 @@ def test_what_one_process_raises_all_raise(lines):
         "NaN": ["NonFiniteError: (rank 2: NonFiniteError: )?step 1 .*: the loss is nan; what is .* first: x.*"] * 3,
         "loss": [other.format(2) + "ZeroDivisionError: no loss.*"] * 2 + ["ZeroDivisionError: no loss today"],
         "folder": ["ValueError: checkpoint: .* holds.*"] + [other.format(0) + "ValueError: .* holds.*"] * 2,
-        "numbers of batches": ["ValueError: distributed: x gives more batches in one process than in another.*"] * 3,
+        "numbers of batches": ["ValueError: distributed: x, or validation, gives other batches in one process.*"] * 3,
+        "other batches": ["ValueError: distributed: x, or validation, gives other batches in one process.*"] * 3,
+        "other validation": ["ValueError: distributed: x, or validation, gives other batches in one process.*"] * 3,
         "changed model": ["RuntimeError: distributed: the parameters are not the same in all processes any more.*"] * 3,
         "communicator": ["TypeError: distributed: expected True or a communicator, as mpi4py.MPI.COMM_WORLD, got 2"]
         * 3,
+        "no communicator": ["TypeError: distributed: expected True or .*, got MPI.COMM_NULL"] * 3,
+        "metric of its own": ["1"] * 3,
         "stopped": [r"4 enough"] * 3,
         "drawn": ["1 model"] * 3,
     }

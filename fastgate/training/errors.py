@@ -104,8 +104,11 @@ def other_parameters() -> RuntimeError:
     )
 
 
-def unequal_batches() -> ValueError:
-    return ValueError("distributed: x gives more batches in one process than in another; it must give all the same")
+def other_batches() -> ValueError:
+    return ValueError(
+        "distributed: x, or validation, gives other batches in one process than in another, or more; it must give the"
+        " same whole batches in all of them, of which each process takes its rows"
+    )
 
 
 def rank_failed(rank: int, size: int, failure: str) -> str:

@@ -89,7 +89,8 @@ def group_of(distributed: Any) -> Group:
         raise _errors.no_mpi(error) from error
     comm = MPI.COMM_WORLD if distributed is True else distributed
     if not isinstance(comm, MPI.Intracomm) or comm == MPI.COMM_NULL:
-        raise _errors.wrong_type("distributed", "True or a communicator, as mpi4py.MPI.COMM_WORLD", repr(distributed))
+        got = "MPI.COMM_NULL" if isinstance(comm, MPI.Comm) and comm == MPI.COMM_NULL else repr(distributed)
+        raise _errors.wrong_type("distributed", "True or a communicator, as mpi4py.MPI.COMM_WORLD", got)
     if comm.size == 1:
         return Group()
     from fastgate.training.ranks import Ranks

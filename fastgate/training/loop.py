@@ -85,6 +85,7 @@ class Loop:
         row = self.group.total(self.sums).means()
         if self.held_out is not None:
             row |= self.held_out.measure(self.ctrl_c)
+        row = self.group.from_first(lambda: row)  # callbacks decide by it, and a metric may draw random numbers
         self._is_whole = False
         run.history.append(row, perf_counter() - start)
         self.sums.clear()

@@ -1,32 +1,38 @@
 """Synchronous training in several processes by MPI: each computes its rows of every batch, all make the same step.
 
     from mpi4py import MPI
-    history = model.fit(x, y, ..., distributed=MPI.COMM_WORLD)      # mpirun -n 4 python program.py
+    history = model.fit(x, y, ..., distributed=MPI.COMM_WORLD)      # mpirun -n 4 python -m mpi4py program.py
 
 **What it comes to.** The same as one process, but for the rounding of sums: the union of the shares is the batch that
 one process would take, with its lengths, weights and dropout masks, and the losses of the shares are averaged by what
 counts in each. In all processes parameters and history are the same to the last bit. So the number of processes may
-change wherever a checkpoint is. A loss of your own must be a mean over the rows, or steps, that count; a layer of your
-own may draw random numbers, but those are then its own in each process.
+change wherever a checkpoint is. A loss of your own must be a mean over the rows, or steps, that count; a layer of
+your own may draw random numbers, but those are then its own in each process.
 
 **What every process does.** It calls `fit` with the same arguments, which is checked, and gets the parameters of rank
-0. Of arrays (and memory maps) it reads only its rows; an iterable must give the whole batches everywhere. Validation
-data are shared out as batches are. Callbacks run everywhere, and must decide the same; any of them may stop the
-training. Rank 0 alone writes checkpoints and shows progress. Each process uses `get_num_threads` threads: set
-FASTGATE_NUM_THREADS to the cores of a node by its processes, unless mpirun binds each to its own.
+0. Of arrays (and memory maps) it reads only its rows; that they are the same everywhere is seen by their shapes,
+their first and their last sample. An iterable must give the whole batches everywhere, not a part of the data for each
+process, which is seen by their shapes and beginnings. Validation data are shared out as batches are. Callbacks run
+everywhere, and must decide the same; any of them may stop the training. Rank 0 alone writes checkpoints and shows
+progress. Each process uses `get_num_threads` threads: set FASTGATE_NUM_THREADS to the cores of a node by its
+processes, unless mpirun binds each to its own. Kernels that are not compiled yet are compiled by all of them at once:
+run a step with one process before.
 
 **What goes wrong.** Errors in arguments, and in the forward and backward pass, are raised by all processes; Ctrl-C in
-one of them interrupts all at the same step. Anything else that is raised inside `fit`, in a callback for example, ends
-the whole job with a message (MPI_Abort), as nobody could tell the processes that wait.
+one of them (SIGINT) interrupts all at the same step. Anything else that is raised inside `fit`, in a callback for
+example, ends the whole job with a message (MPI_Abort), as nobody could tell the processes that wait. What is raised
+outside of `fit`, as by a file that is missing, does so only under ``python -m mpi4py``: without it the others wait
+for ever. A process that is killed ends the job, too, and so does Ctrl-C for Open MPI's mpirun itself: what remains is
+the last checkpoint, so write some by ``every=``.
 
 **One message.** The gradients of the shares are summed up by one Allreduce in every step, with how much each share
 counts, its loss and three flags behind them: "I failed", "I was interrupted", "I have no more batches". Epochs and
 checkpoints take some small messages more.
 
-**How much faster.** A step of one process takes f + c B for B rows; of P processes f + c B / P + a. Here f is what all
-repeat (Python, packing weights, the optimiser), and a is the Allreduce of n bytes, about 2 log2(P) messages of latency
-and 2 n (P - 1) / P bytes. It pays from B = a / (c (1 - 1/P)) rows on. On two cores of one machine, 50 steps of time,
-float32, with one thread each, ms a step:
+**How much faster.** A step of one process takes f + c B for B rows; of P processes f + c B / P + a. Here f is what
+all repeat (Python, packing weights, the optimiser), and a is the Allreduce of n bytes: 2 log2(P) messages of latency
+and 2 n (P - 1) / P bytes (Thakur, Rabenseifner and Gropp 2005). It pays from B = a / (c (1 - 1/P)) rows on. On two
+cores of one machine, 50 steps of time, float32, with one thread each, ms a step:
 
     ================================  ======  ======  =========  =========  ==========
     model, parameters                 f       c       1 process  2 threads  2 processes
@@ -34,14 +40,16 @@ float32, with one thread each, ms a step:
     LSTM(4, 16), 20 steps, 1.4e3                      B=16 0.38       0.39        0.44
     LSTM(8, 32), 5.4e3                0.26    0.028   B=32 1.17       1.17        0.80
     ..                                                B=128 3.9       3.2         2.2
-    LSTM(64, 256, 2), 8.6e5           7       2.7     B=32 90         53          48
+    LSTM(64, 256, 2), 8.6e5           3       2.7     B=32 90         53          48
     ..                                                B=128 350       177         178
     ================================  ======  ======  =========  =========  ==========
 
-Inside this machine the Allreduce takes 1 us for a few numbers, 8 us for the second model, and 0.3 ms for the third.
-Between machines (latency 2 us and 20 GB/s, or 30 us and 1.2 GB/s with Ethernet of 10 Gbit/s) it would take 10 or 100
-us for the second, and 0.35 or 6 ms for the third model: it pays from 1 or 7 rows on, and from 1 or 5. With 8 machines
-of one thread each and B = 128 the step of the third is 7 or 6 times as fast; what is left is f, so use larger batches.
+f and c are of the lines of 1 process. Inside this machine the Allreduce takes 1 us for a few numbers, 8 us for the
+second model (22 kB), and 0.3 ms for the third (3.4 MB). Between machines nothing was measured. With 2 us and 20 GB/s,
+of the 25 that InfiniBand of 200 Gbit/s has by its name, or 30 us and 1.2 GB/s for TCP and Ethernet of 10 Gbit/s,
+which are assumed (osu_allreduce tells yours), 8 processes would take 14 or 210 us for the second model, and 0.3 or
+5.2 ms for the third: it pays from 1 or 9 rows on, and from 1 or 3. With B = 128 and one thread each, the step of the
+third would be 7.5 or 6.8 times as fast; what is left is f, so use larger batches.
 """
 
 from __future__ import annotations
@@ -82,6 +90,8 @@ class Ranks(Group):
         self.is_first = comm.rank == 0
         self._has_begun = False
         self._known: BaseException | None = None  # an error that all processes raise by themselves
+        self._shared: list[Shared] = []
+        self._has_stepped = False
         self._ctrl_c = Agreed()
         # What is sent is a gradient times the weight of its share, divided by this: about the weight of the last batch,
         # so that nothing overflows; a power of two, so that nothing is rounded by it.
@@ -140,12 +150,16 @@ class Ranks(Group):
     # ---------------------------------------------------------------------------------------------------------- steps
 
     def share(self, source: Source, *, time_first: bool) -> Source:
-        return Shared(source, self.rank, self.size, time_first=time_first)
+        self._shared.append(Shared(source, self.rank, self.size, time_first=time_first))
+        return self._shared[-1]
 
     def interruption(self) -> Interruption:
         return self._ctrl_c
 
     def step(self, compute: Callable[[], Found], batch: Batch) -> Found:
+        if not self._has_stepped:  # later it is looked at once in an epoch
+            self._has_stepped = True
+            self._together(None)
         failure: Exception | None = None
         own: Found | None = None
         buffer = self._buffer
@@ -160,13 +174,14 @@ class Ranks(Group):
         else:
             share = own.weight / self._weight
             np.multiply(own.gradients.flat, share, out=buffer[:WEIGHT])
-            buffer[WEIGHT:] = share, own.loss * share, 0, 0, 0
+            with np.errstate(over="ignore"):  # a float64 that is too large for the model's dtype
+                buffer[WEIGHT:] = share, own.loss * share, 0, 0, 0
         buffer[FAILED], buffer[INTERRUPTED] = failure is not None, self._ctrl_c.pressed
         self.comm.Allreduce(MPI.IN_PLACE, buffer)
         if buffer[FAILED]:
             self._fail(failure)
         if buffer[ENDED]:
-            self._raise(errors.unequal_batches())
+            self._raise(errors.other_batches())
         assert own is not None
         self._ctrl_c.requested = bool(buffer[INTERRUPTED])
         share = float(buffer[WEIGHT])
@@ -184,7 +199,7 @@ class Ranks(Group):
         if self._buffer[FAILED]:
             self._fail(None)
         if self._buffer[ENDED] != self.size:
-            self._raise(errors.unequal_batches())
+            self._raise(errors.other_batches())
 
     def _fail(self, failure: Exception | None) -> NoReturn:
         """All processes learn what went wrong in some, and raise."""
@@ -199,7 +214,14 @@ class Ranks(Group):
     # ------------------------------------------------------------------------------------------- what is done together
 
     def total(self, sums: Sums) -> Sums:
-        return sums.together(self.comm.allgather(sums.content()))
+        return sums.together(self._together(sums.content()))
+
+    def _together(self, content: Any) -> list[Any]:
+        """What every process has, if all had the same batches until now."""
+        told = self.comm.allgather((content, [own.seen for own in self._shared]))
+        if any(seen != told[0][1] for _, seen in told):
+            self._raise(errors.other_batches())
+        return [own for own, _ in told]
 
     def agree(self, run: Run, *, after_epoch: bool) -> None:
         if not after_epoch and not self._watches_steps:
