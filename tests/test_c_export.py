@@ -5,7 +5,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from c_tools import STRICT, Compiled, compile_c, needs_compiler
+from c_tools import COMPILER, STRICT, Compiled, compile_c, needs_compiler
 from cases import CELLS, make
 from kernel_tools import bits
 from test_cell_options import VARIANTS, made
@@ -15,6 +15,7 @@ from fastgate.__main__ import main
 from fastgate.c.equations import Functions
 from fastgate.c.files import files
 from fastgate.c.literals import literals
+from fastgate.kernels.cpu import features
 from fastgate.kernels.nonlinearities import activation
 
 pytestmark = needs_compiler
@@ -53,6 +54,19 @@ def test_the_same_bits_with_options(variant, tmp_path):
     layer = made(variant, 3, 5, num_layers=2)
     x = inputs(layer, 3)
     np.testing.assert_array_equal(bits(Compiled(layer, tmp_path).run(x)), bits(layer(x)[0]))
+
+
+@pytest.mark.skipif(features.IS_ARM, reason="has no flags for what is tested")
+def test_no_flag_makes_it_wrong(tmp_path):
+    """Rounding by adding and subtracting a large number takes sums in their order, and no wider than they are."""
+    layer = make("lstm", 3, 5, dtype="float64")
+    x = inputs(layer, 3)
+    x[2, 0] = np.nan
+    compiled = Compiled(layer, tmp_path, "-O3", "-ffast-math", "-march=x86-64")  # which has no FMA
+    np.testing.assert_allclose(compiled.run(x), in_steps(layer, x)[0], rtol=1e-12)
+    done = subprocess.run([COMPILER, "-mfpmath=387", "-c", "model.c"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode
+    assert "compile with -msse2 -mfpmath=sse" in done.stderr
 
 
 def every_part():
@@ -197,6 +211,10 @@ def test_the_command(tmp_path, capsys):
     read = fg.from_rtneural(tmp_path / "amplifier.json")
     assert {file.name: file.read_text() for file in (tmp_path / "plugin").iterdir()} == files(read, "model")
 
+    fg.to_torch(layer, tmp_path / "gru.pt")  # does not say which axis is the batch's
+    assert main(["export-c", str(tmp_path / "gru.pt"), str(tmp_path / "of_pt"), "--name", "gru"]) == 0
+    assert (tmp_path / "of_pt" / "gru_weights.h").read_text() == files(layer, "gru")["gru_weights.h"]
+
     fg.save(path, fg.GRU(2, 3, bidirectional=True))
     for bad in (path, tmp_path / "missing"):
         assert main(["export-c", str(bad), str(tmp_path / "none")]) == 2
@@ -204,7 +222,7 @@ def test_the_command(tmp_path, capsys):
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("name", ["", "2nd", "a-b", "a b", "x" * 25, 3])
-def test_names_are_identifiers(name, tmp_path):
-    with pytest.raises(ValueError, match="name: expected letters, digits and underscores"):
+@pytest.mark.parametrize("name", ["", "2nd", "a-b", "a b", "x" * 25, 3, "Math", "stdint"])
+def test_names_are_identifiers_and_hide_no_header(name, tmp_path):
+    with pytest.raises(ValueError, match=r"name: expected (letters, digits|one that is not of a header)"):
         fg.to_c(fg.RNN(2, 3), tmp_path, name=name)

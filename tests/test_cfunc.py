@@ -3,6 +3,8 @@
 import copy
 import ctypes
 import gc
+import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -88,13 +90,44 @@ void run(step_function step, const void *cell, const double *x, int inputs, int 
         step(cell, x + t * inputs, state, y);
 }
 """
+FORTRAN = """
+subroutine run(address, cell, x, inputs, steps, state, y) bind(c)
+  use, intrinsic :: iso_c_binding
+  implicit none
+  abstract interface
+    subroutine step_function(cell, x, state, y) bind(c)
+      import :: c_ptr, c_double
+      type(c_ptr), value :: cell
+      real(c_double) :: x(*), state(*), y(*)
+    end subroutine
+  end interface
+  type(c_funptr), value :: address
+  type(c_ptr), value :: cell
+  integer(c_int), value :: inputs, steps
+  real(c_double) :: x(inputs, steps), state(*), y(*)
+  procedure(step_function), pointer :: step
+  integer :: t
+  call c_f_procpointer(address, step)
+  do t = 1, steps
+    call step(cell, x(:, t), state, y)
+  end do
+end subroutine
+"""
 
 
 @needs_compiler
-def test_a_program_in_c_calls_it(tmp_path):
+@pytest.mark.parametrize("language", ["c", "f90"])
+def test_a_compiled_program_calls_it(language, tmp_path):
     layer = fg.GRU(3, 17, 2, dtype="float64", seed=0)
     (tmp_path / "run.c").write_text(PROGRAM)
-    compile_c(*STRICT, "-shared", "-fPIC", "run.c", "-o", "run.so", folder=tmp_path)
+    (tmp_path / "run.f90").write_text(FORTRAN)
+    if language == "c":
+        compile_c(*STRICT, "-shared", "-fPIC", "run.c", "-o", "run.so", folder=tmp_path)
+    elif shutil.which("gfortran") is None:
+        pytest.skip("there is no Fortran compiler")
+    else:
+        command = ["gfortran", "-std=f2003", "-Wall", "-Werror", "-shared", "-fPIC", "run.f90", "-o", "run.so"]
+        subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
     run, step, x = ctypes.CDLL(str(tmp_path / "run.so")).run, layer.cfunc(), drawn(layer)
     state, y = step.new_state(), np.empty(17)
     address, cell = ctypes.c_void_p(step.address), ctypes.c_void_p(step.cell)

@@ -13,6 +13,11 @@ from fastgate._atomic import atomic_file
 from fastgate.c.files import files
 
 LONGEST = 24  # characters of a name: C99 tells names apart by 31, and "_state" is added
+# Whose headers NAME.h would hide where its folder is searched first.
+STANDARD = (
+    "assert|complex|ctype|errno|fenv|float|inttypes|iso646|limits|locale|math|setjmp|signal|stdarg|stdbool|stddef"
+    "|stdint|stdio|stdlib|string|tgmath|time|wchar|wctype"
+)
 
 
 @quiet  # sums of biases
@@ -58,6 +63,8 @@ def to_c(layer: Any, folder: str | os.PathLike[str], *, name: str = "model") -> 
     """
     if not isinstance(name, str) or not re.fullmatch(rf"[A-Za-z][A-Za-z0-9_]{{0,{LONGEST - 1}}}", name):
         raise _errors.not_an_identifier(name, LONGEST)
+    if re.fullmatch(STANDARD, name, re.IGNORECASE):
+        raise _errors.wrong_value("name", "one that is not of a header of C, which the new one would hide", name)
     contents = files(layer, name)
     target = Path(folder)
     target.mkdir(exist_ok=True)
