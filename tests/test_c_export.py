@@ -15,6 +15,7 @@ from fastgate.__main__ import main
 from fastgate.c.equations import Functions
 from fastgate.c.files import files
 from fastgate.c.literals import literals
+from fastgate.c.parts import ENTRIES, ROWS
 from fastgate.kernels.cpu import features
 from fastgate.kernels.nonlinearities import activation
 
@@ -75,6 +76,37 @@ def every_part():
         yield fg.Activation(function)
     yield fg.Sequential(fg.LayerNorm(6, dtype="float64"), fg.Dropout(0.5), fg.RNN(6, 4, dtype="float64", seed=1))
     yield fg.Linear(4, 3, seed=20, dtype="float64")
+
+
+EXTREME = np.array(
+    [
+        [-np.inf, -1000, -100, -20, -1e-30, -0.0],
+        [0.0, 1e-30, 20, 100, 1000, np.inf],
+        [np.nan, 1, -2, 3, -4, 5],
+        [1, -2, np.nan, 3, -4, 5],
+        [-1000, -3000, -2000, -1500, -1000, -999],  # of which softmax must take the largest first
+    ]
+)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("function", [*ENTRIES, *ROWS])
+def test_extreme_values(function, dtype, tmp_path):
+    table = fg.Embedding(*EXTREME.shape, dtype=dtype)
+    table.params["weight"] = EXTREME  # weights that are not finite, too
+    model, numbers = fg.Sequential(table, fg.Activation(function)), range(len(EXTREME))
+    expected = model(np.array([numbers]))[0]
+    tolerance = 100 * np.finfo(dtype).eps  # two libraries' erfc(14)
+    np.testing.assert_allclose(Compiled(model, tmp_path).run(numbers), expected, rtol=tolerance, atol=0)
+
+
+def test_the_stack_is_what_the_header_says(tmp_path):
+    layer = fg.LSTM(30, 100, 2, proj_size=40, dtype="float64", seed=0)
+    Compiled(layer, tmp_path, "-O0", "-fstack-usage")
+    used = [line.split(":")[-1].split("\t") for line in (tmp_path / "model.su").read_text().splitlines()]
+    deepest = sum(int(size) for name, size, _ in used if name in ("accumulate", "lstm_l1", "model_step"))
+    said = int((tmp_path / "model.h").read_text().split("takes some ")[1].split()[0])
+    assert said == pytest.approx(deepest, rel=0.1)
 
 
 @pytest.mark.parametrize("last", ["softmax", "log_softmax"])

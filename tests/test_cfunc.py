@@ -62,6 +62,12 @@ def test_the_bits_of_a_step(cell, options):
         np.testing.assert_array_equal(found, expected)
 
 
+def test_quantized_weights():
+    layer = make("gru", 3, 17, num_layers=2, dtype="float32").quantized("int8")
+    for found, expected in zip(by_pointer(layer.cfunc(), drawn(layer)), in_steps(layer, drawn(layer)), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_it_is_of_the_weights_of_its_moment():
     layer = fg.GRU(3, 17, 2, dtype="float64", seed=0)
     step, x, expected = layer.cfunc(), drawn(layer), in_steps(layer, drawn(layer))[0]
