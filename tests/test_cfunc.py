@@ -5,6 +5,7 @@ import ctypes
 import gc
 import shutil
 import subprocess
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -160,10 +161,13 @@ def test_scipy_integrates_it(dtype, tolerance):
     """In float32 the integrand is rounded, which is as far as any quadrature can be right."""
     layer = fg.GRU(3, 17, 2, dtype=dtype, seed=0)
     _, state = in_steps(layer, drawn(layer))
-    value = layer.cfunc().low_level_callable(state, output=4)
+    step = layer.cfunc()
+    value, kept = step.low_level_callable(state, output=4), weakref.ref(step)
     start = state.reshape(2, 17).copy()
     state[...] = np.nan  # it has its own
+    del step
     gc.collect()
+    assert kept() is not None
 
     def in_python(*x):
         return layer.step(np.array(x), start)[0][4]
