@@ -70,8 +70,8 @@ SOURCE = """\
 #pragma float_control(precise, on)
 #pragma fp_contract(off)
 #else
-#ifdef __clang__
-#pragma float_control(precise, on)
+#if defined(__clang_major__) && __clang_major__ > 11
+#pragma clang fp reassociate(off)
 #endif
 #pragma STDC FP_CONTRACT OFF
 #endif
