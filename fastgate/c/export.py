@@ -29,11 +29,11 @@ def to_c(layer: Any, folder: str | os.PathLike[str], *, name: str = "model") -> 
     and ``NAME_init(&state)`` and ``NAME_step(&state, x, y)`` for one time step of one sequence. Nothing is allocated,
     nothing is global but the weights, which are constants: for microcontrollers, plug-ins and simulations.
 
-    Weights are written exactly. Sums keep their order even under ``-ffast-math``; where the compiler would compute in
-    wider numbers (x87) it is told to stop. The equations are those of the kernels, translated; recurrent layers and `Linear` give
+    Weights are written exactly. The equations are those of the kernels, translated; recurrent layers and `Linear` give
     the same bits as `layer.step` where both use fused multiply-adds (gcc and clang: with ``-O3 -march=native``, say) or
     neither does. `LayerNorm` and `Activation` use math.h, whose results differ from NumPy's by some units in the last
-    place.
+    place. Sums keep their order even under ``-ffast-math``; a compiler that computes in wider numbers than those of the
+    type (x87) stops with an error.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def to_c(layer: Any, folder: str | os.PathLike[str], *, name: str = "model") -> 
     folder : str or path-like
         Made if there is none; files of these names are replaced.
     name : str
-        Begins the names of files, of the functions and of the struct.
+        Begins the names of files, of the functions and of the struct; not that of a header of C itself.
 
     Returns
     -------
