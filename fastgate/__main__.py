@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         "export-c",
         help="write the inference step of a saved model as C source, for programs without Python",
         description="Write the inference step of a model as C99 source; see fastgate.to_c. MODEL is what convert reads;"
-        " a file that does not say all, as a state_dict, goes through convert first.",
+        " a file that does not say all, as a state_dict of several modules, goes through convert first.",
     )
     export.add_argument("model", type=Path, metavar="MODEL", help="a file of fastgate.save, or of another library")
     export.add_argument("folder", type=Path, metavar="OUT", help="where to write NAME.h, NAME.c and others")

@@ -30,7 +30,9 @@ class Compiled:
         folder.mkdir(exist_ok=True)
         self.dtype, self.files = model.dtype, fg.to_c(model, folder)
         library = folder / "model.so"
-        compile_c(*STRICT, "-O2", *FUSED, *options, "-shared", "-fPIC", "-o", library, folder / "model.c", "-lm")
+        compile_c(*STRICT, "-O2", *FUSED, *options, "-fPIC", "-c", "model.c", folder=folder)
+        # Without the options: -ffast-math would have the library switch off this process's subnormal numbers.
+        compile_c("-shared", "-o", library, "model.o", "-lm", folder=folder)
         self.library = ctypes.CDLL(str(library))
         header = (folder / "model.h").read_text()
         sizes = dict(

@@ -5,7 +5,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from c_tools import STRICT, Compiled, compile_c, needs_compiler
+from c_tools import COMPILER, STRICT, Compiled, compile_c, needs_compiler
 from cases import CELLS, make
 from kernel_tools import bits
 from test_cell_options import VARIANTS, made
@@ -15,6 +15,8 @@ from fastgate.__main__ import main
 from fastgate.c.equations import Functions
 from fastgate.c.files import files
 from fastgate.c.literals import literals
+from fastgate.c.parts import ENTRIES, ROWS
+from fastgate.kernels.cpu import features
 from fastgate.kernels.nonlinearities import activation
 
 pytestmark = needs_compiler
@@ -52,7 +54,23 @@ def test_the_same_bits(cell, dtype, tmp_path):
 def test_the_same_bits_with_options(variant, tmp_path):
     layer = made(variant, 3, 5, num_layers=2)
     x = inputs(layer, 3)
-    np.testing.assert_array_equal(bits(Compiled(layer, tmp_path).run(x)), bits(layer(x)[0]))
+    x[-1] = np.nan
+    found, expected = Compiled(layer, tmp_path).run(x), layer(x)[0]
+    np.testing.assert_array_equal(bits(found[:-1]), bits(expected[:-1]))
+    np.testing.assert_array_equal(found[-1], expected[-1])
+
+
+@pytest.mark.skipif(features.IS_ARM, reason="has no flags for what is tested")
+def test_no_flag_makes_it_wrong(tmp_path):
+    """Rounding by adding and subtracting a large number takes sums in their order, and no wider than they are."""
+    layer = make("lstm", 3, 5, dtype="float64")
+    x = inputs(layer, 3)
+    x[2, 0] = np.nan
+    compiled = Compiled(layer, tmp_path, "-O3", "-ffast-math", "-march=x86-64")  # which has no FMA
+    np.testing.assert_allclose(compiled.run(x), in_steps(layer, x)[0], rtol=1e-12)
+    done = subprocess.run([COMPILER, "-mfpmath=387", "-c", "model.c"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode
+    assert "compile with -msse2 -mfpmath=sse" in done.stderr
 
 
 def every_part():
@@ -61,6 +79,37 @@ def every_part():
         yield fg.Activation(function)
     yield fg.Sequential(fg.LayerNorm(6, dtype="float64"), fg.Dropout(0.5), fg.RNN(6, 4, dtype="float64", seed=1))
     yield fg.Linear(4, 3, seed=20, dtype="float64")
+
+
+EXTREME = np.array(
+    [
+        [-np.inf, -1000, -100, -20, -1e-30, -0.0],
+        [0.0, 1e-30, 20, 100, 1000, np.inf],
+        [np.nan, 1, -2, 3, -4, 5],
+        [1, -2, np.nan, 3, -4, 5],
+        [-1000, -3000, -2000, -1500, -1000, -999],  # of which softmax must take the largest first
+    ]
+)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("function", [*ENTRIES, *ROWS])
+def test_extreme_values(function, dtype, tmp_path):
+    table = fg.Embedding(*EXTREME.shape, dtype=dtype)
+    table.params["weight"] = EXTREME  # weights that are not finite, too
+    model, numbers = fg.Sequential(table, fg.Activation(function)), range(len(EXTREME))
+    expected = model(np.array([numbers]))[0]
+    tolerance = 100 * np.finfo(dtype).eps  # two libraries' erfc(14)
+    np.testing.assert_allclose(Compiled(model, tmp_path).run(numbers), expected, rtol=tolerance, atol=0)
+
+
+def test_the_stack_is_what_the_header_says(tmp_path):
+    layer = fg.LSTM(30, 100, 2, proj_size=40, dtype="float64", seed=0)
+    Compiled(layer, tmp_path, "-O0", "-fstack-usage")
+    used = [line.split(":")[-1].split("\t") for line in (tmp_path / "model.su").read_text().splitlines()]
+    deepest = sum(int(size) for name, size, _ in used if name in ("accumulate", "lstm_l1", "model_step"))
+    said = int((tmp_path / "model.h").read_text().split("takes some ")[1].split()[0])
+    assert said == pytest.approx(deepest, rel=0.1)
 
 
 @pytest.mark.parametrize("last", ["softmax", "log_softmax"])
@@ -197,6 +246,10 @@ def test_the_command(tmp_path, capsys):
     read = fg.from_rtneural(tmp_path / "amplifier.json")
     assert {file.name: file.read_text() for file in (tmp_path / "plugin").iterdir()} == files(read, "model")
 
+    fg.to_torch(layer, tmp_path / "gru.pt")  # does not say which axis is the batch's
+    assert main(["export-c", str(tmp_path / "gru.pt"), str(tmp_path / "of_pt"), "--name", "gru"]) == 0
+    assert (tmp_path / "of_pt" / "gru_weights.h").read_text() == files(layer, "gru")["gru_weights.h"]
+
     fg.save(path, fg.GRU(2, 3, bidirectional=True))
     for bad in (path, tmp_path / "missing"):
         assert main(["export-c", str(bad), str(tmp_path / "none")]) == 2
@@ -204,7 +257,7 @@ def test_the_command(tmp_path, capsys):
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("name", ["", "2nd", "a-b", "a b", "x" * 25, 3])
-def test_names_are_identifiers(name, tmp_path):
-    with pytest.raises(ValueError, match="name: expected letters, digits and underscores"):
+@pytest.mark.parametrize("name", ["", "2nd", "a-b", "a b", "x" * 25, 3, "Math", "stdint"])
+def test_names_are_identifiers_and_hide_no_header(name, tmp_path):
+    with pytest.raises(ValueError, match=r"name: expected (letters, digits|one that is not of a header)"):
         fg.to_c(fg.RNN(2, 3), tmp_path, name=name)

@@ -3,6 +3,9 @@
 import copy
 import ctypes
 import gc
+import shutil
+import subprocess
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -60,6 +63,12 @@ def test_the_bits_of_a_step(cell, options):
         np.testing.assert_array_equal(found, expected)
 
 
+def test_quantized_weights():
+    layer = make("gru", 3, 17, num_layers=2, dtype="float32").quantized("int8")
+    for found, expected in zip(by_pointer(layer.cfunc(), drawn(layer)), in_steps(layer, drawn(layer)), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_it_is_of_the_weights_of_its_moment():
     layer = fg.GRU(3, 17, 2, dtype="float64", seed=0)
     step, x, expected = layer.cfunc(), drawn(layer), in_steps(layer, drawn(layer))[0]
@@ -88,13 +97,44 @@ void run(step_function step, const void *cell, const double *x, int inputs, int 
         step(cell, x + t * inputs, state, y);
 }
 """
+FORTRAN = """
+subroutine run(address, cell, x, inputs, steps, state, y) bind(c)
+  use, intrinsic :: iso_c_binding
+  implicit none
+  abstract interface
+    subroutine step_function(cell, x, state, y) bind(c)
+      import :: c_ptr, c_double
+      type(c_ptr), value :: cell
+      real(c_double) :: x(*), state(*), y(*)
+    end subroutine
+  end interface
+  type(c_funptr), value :: address
+  type(c_ptr), value :: cell
+  integer(c_int), value :: inputs, steps
+  real(c_double) :: x(inputs, steps), state(*), y(*)
+  procedure(step_function), pointer :: step
+  integer :: t
+  call c_f_procpointer(address, step)
+  do t = 1, steps
+    call step(cell, x(:, t), state, y)
+  end do
+end subroutine
+"""
 
 
 @needs_compiler
-def test_a_program_in_c_calls_it(tmp_path):
+@pytest.mark.parametrize("language", ["c", "f90"])
+def test_a_compiled_program_calls_it(language, tmp_path):
     layer = fg.GRU(3, 17, 2, dtype="float64", seed=0)
     (tmp_path / "run.c").write_text(PROGRAM)
-    compile_c(*STRICT, "-shared", "-fPIC", "run.c", "-o", "run.so", folder=tmp_path)
+    (tmp_path / "run.f90").write_text(FORTRAN)
+    if language == "c":
+        compile_c(*STRICT, "-shared", "-fPIC", "run.c", "-o", "run.so", folder=tmp_path)
+    elif shutil.which("gfortran") is None:
+        pytest.skip("there is no Fortran compiler")
+    else:
+        command = ["gfortran", "-std=f2003", "-Wall", "-Werror", "-shared", "-fPIC", "run.f90", "-o", "run.so"]
+        subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
     run, step, x = ctypes.CDLL(str(tmp_path / "run.so")).run, layer.cfunc(), drawn(layer)
     state, y = step.new_state(), np.empty(17)
     address, cell = ctypes.c_void_p(step.address), ctypes.c_void_p(step.cell)
@@ -121,10 +161,13 @@ def test_scipy_integrates_it(dtype, tolerance):
     """In float32 the integrand is rounded, which is as far as any quadrature can be right."""
     layer = fg.GRU(3, 17, 2, dtype=dtype, seed=0)
     _, state = in_steps(layer, drawn(layer))
-    value = layer.cfunc().low_level_callable(state, output=4)
+    step = layer.cfunc()
+    value, kept = step.low_level_callable(state, output=4), weakref.ref(step)
     start = state.reshape(2, 17).copy()
     state[...] = np.nan  # it has its own
+    del step
     gc.collect()
+    assert kept() is not None
 
     def in_python(*x):
         return layer.step(np.array(x), start)[0][4]

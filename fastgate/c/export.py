@@ -13,6 +13,11 @@ from fastgate._atomic import atomic_file
 from fastgate.c.files import files
 
 LONGEST = 24  # characters of a name: C99 tells names apart by 31, and "_state" is added
+# Whose headers NAME.h would hide where its folder is searched first.
+STANDARD = (
+    "assert|complex|ctype|errno|fenv|float|inttypes|iso646|limits|locale|math|setjmp|signal|stdarg|stdbool|stddef"
+    "|stdint|stdio|stdlib|string|tgmath|time|wchar|wctype"
+)
 
 
 @quiet  # sums of biases
@@ -27,7 +32,8 @@ def to_c(layer: Any, folder: str | os.PathLike[str], *, name: str = "model") -> 
     Weights are written exactly. The equations are those of the kernels, translated; recurrent layers and `Linear` give
     the same bits as `layer.step` where both use fused multiply-adds (gcc and clang: with ``-O3 -march=native``, say) or
     neither does. `LayerNorm` and `Activation` use math.h, whose results differ from NumPy's by some units in the last
-    place.
+    place. Sums keep their order even under ``-ffast-math``; a compiler that computes in wider numbers than those of the
+    type (x87) stops with an error.
 
     Parameters
     ----------
@@ -36,7 +42,7 @@ def to_c(layer: Any, folder: str | os.PathLike[str], *, name: str = "model") -> 
     folder : str or path-like
         Made if there is none; files of these names are replaced.
     name : str
-        Begins the names of files, of the functions and of the struct.
+        Begins the names of files, of the functions and of the struct; not that of a header of C itself.
 
     Returns
     -------
@@ -58,6 +64,8 @@ def to_c(layer: Any, folder: str | os.PathLike[str], *, name: str = "model") -> 
     """
     if not isinstance(name, str) or not re.fullmatch(rf"[A-Za-z][A-Za-z0-9_]{{0,{LONGEST - 1}}}", name):
         raise _errors.not_an_identifier(name, LONGEST)
+    if re.fullmatch(STANDARD, name, re.IGNORECASE):
+        raise _errors.wrong_value("name", "one that is not of a header of C, which the new one would hide", name)
     contents = files(layer, name)
     target = Path(folder)
     target.mkdir(exist_ok=True)

@@ -54,6 +54,7 @@ SOURCE = """\
 
 #include "{name}.h"
 
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -61,13 +62,21 @@ SOURCE = """\
 
 #include "{name}_weights.h"
 
-/* A product and a sum are rounded apart, unless FMA is written. */
+/* Sums are formed in the order that is written, even under -ffast-math; a product and a sum are rounded apart, unless
+   FMA is written. */
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("fp-contract=off")
+#pragma GCC optimize("no-fast-math", "fp-contract=off")
 #elif defined(_MSC_VER)
+#pragma float_control(precise, on)
 #pragma fp_contract(off)
 #else
+#if defined(__clang_major__) && __clang_major__ > 11
+#pragma clang fp reassociate(off)
+#endif
 #pragma STDC FP_CONTRACT OFF
+#endif
+#if FLT_EVAL_METHOD == 1 || FLT_EVAL_METHOD == 2
+#error "operations must be rounded to their type; on x86 compile with -msse2 -mfpmath=sse"
 #endif
 
 {defines}

@@ -10,7 +10,10 @@ from fastgate.convert.formats import FORMATS, of_input
 def run(model: Path, folder: Path, name: str) -> int:
     """Write the files and say so; the exit code."""
     try:
-        files = to_c(FORMATS[of_input(model)].read(model, {}), folder, name=name)
+        form = FORMATS[of_input(model)]
+        # Which a state_dict does not say, and a step of one sequence does not need.
+        options = {"batch_first": True} if "batch_first" in form.options else {}
+        files = to_c(form.read(model, options), folder, name=name)
     except (TypeError, ValueError, OSError, ImportError) as error:
         raise UserError(str(error)) from None
     for path in files:
