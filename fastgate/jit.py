@@ -15,10 +15,12 @@ LSTM, GRU (both kinds) and RNN, any number of layers, float32 and float64, any b
 `layer.step`. Nothing is allocated but by functions called ``new_...``; nothing is shared, so that each thread or
 iteration of a ``prange`` needs a state of its own, and cells can be shared by all. Dropout is not applied.
 
-Arguments are arrays of the layer's dtype with any strides, ``(B, I)`` and so on, time first; with a batch of one the
-axis of the batch may be left out: ``x (I,)``, ``y (H,)``. A wrong type is an error when your function is compiled; a
-wrong shape is a ValueError that names the argument, before anything is read or written. With the environment variable
-``FASTGATE_CHECK=1`` it also says which shape came (set it before your program starts; it compiles longer).
+Arguments are arrays of the layer's dtype with any strides, time first; T is the number of steps, B the batch, I and H
+are the layer's `input_size` and `hidden_size`, O is a Linear's `out_features`. With a batch of one the axis of the
+batch may be left out: ``x (I,)``, ``y (H,)``. Arrays that are written may overlap no others. A wrong type is an error
+when your function is compiled; a wrong shape, or a state or tape of another cell or batch, is a ValueError that names
+the argument, before anything is read or written. With the environment variable ``FASTGATE_CHECK=1`` it also says which
+shape came (set it before your program starts; it compiles longer).
 
 Sizes are part of a cell's type: a function that is given cells of two sizes is compiled twice. Hand cells over as
 arguments: a global variable would be compiled into the function, weights and all. In ``@njit(cache=True)`` functions
@@ -27,7 +29,8 @@ that take a cell as an argument an upgrade of fastgate is noticed: they are comp
 Functions
 ---------
 ``new_state(cell, batch)``
-    A `State`: ``h``, ``c`` ``(num_layers, B, H)``, zeros, to be read and written; without an LSTM ``c`` has no units.
+    A `State`: ``h``, ``c`` ``(num_layers, B, H)``, zeros, to be read and written in place (``state.h[0] = ...``);
+    without an LSTM ``c`` has no units. ``other.scratch[:] = state.scratch`` copies it, and so does ``copy.deepcopy``.
 ``step(cell, x, state, y, tape=None, t=0)``
     ``x (B, I)``: writes ``y (B, H)`` and advances the state. With a tape it also records the step as the tape's `t`.
 ``forward(cell, x, state, y, tape=None)``
@@ -38,7 +41,19 @@ Functions
 Back-propagation: record the steps of your loop, then go through it in reverse with the gradients of your own lines
 between these calls. Gradients in parameters are one vector that is laid out as ``layer.params.flat`` and added to, so
 that ``layer.params.flat = layer.params.flat - rate * gradient`` is a step of descent; optimisers and the clipping of
-gradients take such vectors, too: ``adam.step([layer.params], [gradient])``.
+gradients take it, too: ``adam.step([layer.params], [gradient])``. It holds, one behind the other and each in C order,
+what ``layer.params`` shows by name: for layer 0 of a stack ``weight_ih_l0 (G*H, I)``, ``weight_hh_l0 (G*H, H)``,
+``bias_ih_l0 (G*H,)``, ``bias_hh_l0 (G*H,)``, then the same of ``l1``, whose input is H wide. G is the number of gates,
+in PyTorch's order: i, f, g, o of an LSTM, r, z, n of a GRU, one of an RNN. With ``bias="single"`` there is
+``bias_l0 (G*H,)`` in place of both biases, and a GRU's ``bias_hn_l0 (H,)`` behind it. A Linear has ``weight (O, I)``,
+``bias (O,)``. A loop that goes both ways::
+
+    for t in range(steps):
+        fj.step(cell, x[t], state, y[t], tape, t)
+    gradient[:] = 0
+    for t in range(steps - 1, -1, -1):
+        dy[:] = y[t] - target[t]  # of half the sum of squares; what later lines of yours send back is added here
+        fj.step_backward(cell, tape, t, dy, dstate, dx, gradient)
 
 ``new_tape(cell, steps, batch)``
     What so many steps leave for their way back. A tape can be used again; it is for one run at a time.

@@ -1,7 +1,8 @@
 """How every kernel is compiled and cached: the one place that knows Numba's options.
 
 No fastmath flags: a fused multiply-add happens only where `fma` is written, so that the bits of a result depend
-neither on how a batch was split nor on the height of a tile.
+neither on how a batch was split nor on the height of a tile. What is not set here, Numba takes from whoever compiles
+first, which may be a user's function, and the cache keeps it for everybody.
 """
 
 import hashlib
@@ -17,10 +18,10 @@ from numba.core.extending import register_jitable
 
 # Without Numba's run time no kernel can allocate, and none counts references to its arrays, which callers hold anyway:
 # three atomic increments and decrements took longer than a small product.
-OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
+OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": False, "forceinline": False, "_nrt": False}
 
 # Numba's own inlining would type every copy again, which made compilation five times slower.
-INLINED = {"forceinline": True, "error_model": "numpy"}
+INLINED = {"forceinline": True, "error_model": "numpy", "fastmath": False}
 
 # Numba's own cache does not notice an edit in a callee of another file; every kernel source is in the key instead.
 SOURCE_HASH = hashlib.sha256(

@@ -5,11 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from cases import make
+from embedded_arguments import complaints
 from kernel_tools import run_python
 from numba import njit, prange
 from numba.core.runtime import _nrt_python, rtsys
 
 import fastgate.jit as fj
+from fastgate.kernels import jit as compiled
 
 USER = """
 from numba import njit
@@ -56,23 +58,16 @@ def test_a_users_cache_outlives_an_upgrade(tmp_path):
     ]
 
 
-CHECKED = """
-import numpy as np, fastgate as fg, fastgate.jit as fj
-layer = fg.RNN(3, 7, seed=0)
-cell = layer.jit()
-state, y = fj.new_state(cell, 2), np.empty((2, 7), "f")
-fj.step(cell, np.ones((2, 3), "f"), state, y)
-np.testing.assert_array_equal(y, layer.step(np.ones((2, 3)))[0])
-try:
-    fj.step(cell, np.ones((2, 4), "f"), state, y)
-except ValueError as error:
-    print(error)
-"""
+def test_what_is_wrong_is_said_and_nothing_touched():
+    """In fast mode: which argument, and what was expected."""
+    found = list(complaints())
+    assert len(found) > 80
+    for function, name, message, _ in found:
+        assert message.startswith((f"{name}: expected", "tape, t: expected")), (function, name, message)
 
 
-def test_checked_mode_says_which_shape_came():
-    done = run_python(CHECKED, FASTGATE_CHECK="1")
-    assert done.stdout == "x: expected shape (batch of the state, 3), which is 2 3; got 2 4\n"
+def test_checked_mode_also_says_what_came():
+    run_python("import runpy; runpy.run_module('embedded_arguments', run_name='__main__')", FASTGATE_CHECK="1")
 
 
 @njit(nogil=True)
@@ -108,6 +103,23 @@ def test_threads_share_a_cell(sequences):
     cell, y = layer.jit(), np.empty_like(expected)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda i: run(cell, x[i], fj.new_state(cell, 1), y[i]), range(16)))
+    np.testing.assert_array_equal(y, expected)
+
+
+@njit(fastmath=True)
+def run_carelessly(cell, x, state, y):
+    for t in range(x.shape[0]):
+        fj.step(cell, x[t], state, y[t])
+
+
+def test_a_callers_fastmath_is_not_ours(monkeypatch):
+    """Numba hands flags on to what a function is the first to compile, so the kernels must not be compiled yet."""
+    monkeypatch.setattr(compiled, "CACHE_ENABLED", False)
+    layer = make("lstm", 2, 11, dtype="float32", batch_first=False)
+    x = np.random.default_rng(0).standard_normal((30, 1, 2)).astype("f")
+    expected, cell = layer(x)[0], layer.jit()
+    y = np.empty_like(expected)
+    run_carelessly(cell, x, fj.new_state(cell, 1), y)
     np.testing.assert_array_equal(y, expected)
 
 

@@ -21,7 +21,7 @@ from fastgate.kernels.jit import SOURCE_HASH
 GATES = {"lstm": 4, "gru": 3, "gru_reset_before": 3, "gru_reset_carry": 3, "rnn_tanh": 1, "rnn_relu": 1}
 STARTS = {"lstm": 4, "gru": 4, "gru_reset_before": 3, "gru_reset_carry": 3, "rnn_tanh": 1, "rnn_relu": 1}
 KEPT = {"lstm": 4, "gru": 4, "gru_reset_before": 4, "gru_reset_carry": 4, "rnn_tanh": 1, "rnn_relu": 1}
-ALIGNMENT = 64  # bytes
+ALIGNMENT, FIRST_CACHE = 64, 3 * 2**14  # bytes
 LEAST_LANES = 4
 
 
@@ -31,6 +31,16 @@ class State(NamedTuple):
     h: np.ndarray  # (L,B,H)
     c: np.ndarray  # (L,B,H), or (L,B,0) where a cell has none
     scratch: np.ndarray  # (n)
+
+    def __reduce__(self):
+        """Pickled or copied deeply, h and c are views again."""
+        places = [(part.ctypes.data - self.scratch.ctypes.data, part.shape, part.strides) for part in self[:2]]
+        return _state_of, (self.scratch, *places)
+
+
+def _state_of(scratch, *places):
+    h, c = (np.ndarray(shape, scratch.dtype, scratch, at, strides) for at, shape, strides in places)
+    return State(h, c, scratch)
 
 
 class Tape(NamedTuple):
@@ -67,6 +77,11 @@ class Plan:
         # h and c of all layers, then rows of h to come, and two more that cells of two phases need.
         self.state_rows = self.L * self.states + 3
         self.kept = KEPT[spec.kind]
+
+    @property
+    def is_small(self):
+        """Whether weights stay in a first-level cache: then a step is so short that a call would show."""
+        return self.packed_at(self.L) * np.dtype(self.spec.dtype).itemsize < FIRST_CACHE
 
     def depth(self, layer):
         """How many inputs a layer has."""

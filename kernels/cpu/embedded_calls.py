@@ -7,21 +7,15 @@ import numpy as np
 from numba.core.extending import overload
 
 from fastgate.kernels.cpu.embedded import ALIGNMENT, CHECKED, State, Tape
-from fastgate.kernels.cpu.embedded_shapes import (
-    compiles,
-    expected_shape,
-    fits,
-    is_none,
-    plan_for,
-    require_array,
-    require_tuple,
-    strides_of,
-    thin,
-    wrong_shape,
-)
+from fastgate.kernels.cpu.embedded_entry import make_entry
+from fastgate.kernels.cpu.embedded_shapes import compiles, index_of, is_none, plan_for, require_integer, thin
 from fastgate.kernels.cpu.embedded_step import step_core
 from fastgate.kernels.cpu.pointers import address_of, moved
 from fastgate.kernels.jit import INLINED, jit
+
+# Beyond it, sizes of arrays might not be numbers any more.
+LARGEST_BATCH = 2**31 - 1
+BATCH = f"batch: expected 1 to {LARGEST_BATCH}"
 
 
 @jit(thin=True, allocates=True)
@@ -66,10 +60,11 @@ def compile_new_state(cell, batch):
     plan = plan_for(cell)
     dtype, L, H, Hp, ROWS = np.dtype(plan.spec.dtype), plan.L, plan.H, plan.Hp, plan.state_rows
     SIZE, MORE, HAS_MEMORY = dtype.itemsize, ALIGNMENT // dtype.itemsize, plan.has_memory
+    require_integer("batch", batch)
 
     def build(cell, batch):
-        if batch < 1:
-            raise ValueError("batch: expected at least 1")
+        if batch < 1 or batch > LARGEST_BATCH:
+            raise ValueError(BATCH)
         size, count = batch * ROWS * Hp, L * batch * Hp
         raw = np.zeros(size + MORE, dtype)
         start = (-raw.ctypes.data) % ALIGNMENT // SIZE
@@ -87,31 +82,17 @@ def compile_new_state(cell, batch):
 def compile_new_tape(cell, steps, batch):
     plan = plan_for(cell)
     dtype, SIZE, ROWS = np.dtype(plan.spec.dtype), plan.record_at(plan.L), plan.backward_rows
+    require_integer("steps", steps)
+    require_integer("batch", batch)
 
     def build(cell, steps, batch):
-        if batch < 1 or steps < 0:
-            raise ValueError("batch, steps: expected at least 1 and 0")
+        if batch < 1 or batch > LARGEST_BATCH:
+            raise ValueError(BATCH)
+        if steps < 0:
+            raise ValueError("steps: expected at least 0")
         return Tape(np.zeros((steps, batch * SIZE), dtype), np.zeros(ROWS, dtype))
 
     return build
-
-
-def make_checks(plan):
-    """Of a state and of a tape."""
-    ROWS, RECORD, SCRATCH = plan.state_rows * plan.Hp, plan.record_at(plan.L), plan.backward_rows
-
-    @thin
-    def check_state(state):
-        if state.scratch.size != state.h.shape[1] * ROWS:
-            raise ValueError("state: expected one that new_state made for this cell")
-
-    @thin
-    def check_tape(tape, first, last, B):
-        steps, size = tape.records.shape
-        if first < 0 or last > steps or size != B * RECORD or tape.scratch.size < SCRATCH:
-            raise ValueError("tape, t: expected a tape that new_tape made for this cell and batch, and 0 <= t < steps")
-
-    return check_state, check_tape
 
 
 def make_run(plan, y, tape):
@@ -146,70 +127,34 @@ def make_run(plan, y, tape):
     return run
 
 
-def require_run(cell, x, state, y, tape, axes):
+def make_steps(cell, x, state, y, tape, axes):
+    """Of types: entry and run of a call with arrays of so many axes, and the sizes of their last one."""
     plan = plan_for(cell)
-    dtype = plan.spec.dtype
-    require_array("x", x, dtype, axes)
-    require_tuple("state", state, State, "new_state", dtype)
-    require_array("y", y, dtype, axes, written=True)
-    if not is_none(tape):
-        require_tuple("tape", tape, Tape, "new_tape", dtype)
-    return plan
+    I, H = plan.spec.input_size, plan.H
+    entry = make_entry(plan, axes, ("x", x, I), ("state", state), ("y", y, H), tape)
+    return entry, make_run(plan, y, tape), I, H
 
 
 @compiles(_step)
 def compile_step(cell, x, state, y, tape, t):
-    plan = require_run(cell, x, state, y, tape, 2)
-    run, recorded, I, H = make_run(plan, y, tape), not is_none(tape), plan.spec.input_size, plan.H
-    check_state, check_tape = make_checks(plan)
-    X = expected_shape("x", "batch of the state", I)
-    Y = expected_shape("y", "batch of the state", H)
+    entry, run, I, H = make_steps(cell, x, state, y, tape, 2)
+    require_integer("t", t)
 
     def call(cell, x, state, y, tape, t):
-        B = state.h.shape[1]
-        x_shape, y_shape = (B, I), (B, H)
-        check_state(state)
-        if not fits(x, x_shape):
-            if CHECKED:
-                wrong_shape(X, x_shape, x.shape)
-            raise ValueError(X)
-        if not fits(y, y_shape):
-            if CHECKED:
-                wrong_shape(Y, y_shape, y.shape)
-            raise ValueError(Y)
-        if recorded:
-            check_tape(tape, t, t + 1, B)
-        x_row, x_k = strides_of(x, x_shape)
-        y_row, y_k = strides_of(y, y_shape)
-        run(cell, address_of(x), x_row, x_k, state, address_of(y), y_row, y_k, B, tape, t)
+        B, at = state.h.shape[1], index_of(t)
+        (x_row, x_k), (y_row, y_k) = entry(x, (B, I), state, y, (B, H), tape, at, 1)
+        run(cell, address_of(x), x_row, x_k, state, address_of(y), y_row, y_k, B, tape, at)
 
     return call
 
 
 @compiles(_forward)
 def compile_forward(cell, x, state, y, tape):
-    plan = require_run(cell, x, state, y, tape, 3)
-    run, recorded, I, H = make_run(plan, y, tape), not is_none(tape), plan.spec.input_size, plan.H
-    check_state, check_tape = make_checks(plan)
-    X = expected_shape("x", "steps, batch of the state", I)
-    Y = expected_shape("y", "steps of x, batch of the state", H)
+    entry, run, I, H = make_steps(cell, x, state, y, tape, 3)
 
     def call(cell, x, state, y, tape):
         T, B = x.shape[0], state.h.shape[1]
-        x_shape, y_shape = (T, B, I), (T, B, H)
-        check_state(state)
-        if not fits(x, x_shape):
-            if CHECKED:
-                wrong_shape(X, x_shape, x.shape)
-            raise ValueError(X)
-        if not fits(y, y_shape):
-            if CHECKED:
-                wrong_shape(Y, y_shape, y.shape)
-            raise ValueError(Y)
-        if recorded:
-            check_tape(tape, 0, T, B)
-        x_t, x_row, x_k = strides_of(x, x_shape)
-        y_t, y_row, y_k = strides_of(y, y_shape)
+        (x_t, x_row, x_k), (y_t, y_row, y_k) = entry(x, (T, B, I), state, y, (T, B, H), tape, 0, T)
         own_x, own_y = address_of(x), address_of(y)
         for t in range(T):
             run(cell, moved(own_x, t * x_t), x_row, x_k, state, moved(own_y, t * y_t), y_row, y_k, B, tape, t)

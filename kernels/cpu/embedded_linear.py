@@ -8,15 +8,12 @@ from numba.core.errors import TypingError
 from fastgate.kernels.cpu.embedded import CHECKED, lanes_for, linear_plan_of
 from fastgate.kernels.cpu.embedded_shapes import (
     compiles,
-    expected_gradient,
-    expected_shape,
-    fits,
+    gradient_check,
+    last_axis_check,
     require_array,
-    require_vector,
+    require_gradient,
     rows_of,
     spec_of,
-    strides_of,
-    wrong_shape,
 )
 from fastgate.kernels.cpu.pointers import address_of, inner_products, load_lanes, moved, scatter_lanes
 from fastgate.kernels.jit import equation, jit
@@ -48,19 +45,16 @@ def plan_for(cell):
 
 
 @cache
-def linear_core(spec, biased):
+def linear_core(spec):
     plan = linear_plan_of(spec)
     I, W, BLOCKS, SIZE = plan.I, plan.lanes, plan.blocks, (1 + plan.I) * plan.lanes
     LAST = plan.H - (plan.blocks - 1) * plan.lanes
 
     @equation
     def value_of(own, x, x_k):
-        value = inner_products(1, 1, I, W, x, 0, x_k, moved(own, W), W, 0)[0][0]
-        if biased:
-            value = load_lanes(own, 0, W) + value
-        return value
+        return load_lanes(own, 0, W) + inner_products(1, 1, I, W, x, 0, x_k, moved(own, W), W, 0)[0][0]
 
-    @jit(variant=f"{spec} {biased}")
+    @jit(variant=str(spec), thin=True)
     def run(packed, x, x_row, x_k, y, y_row, y_k, B):
         """x (B,I) -> y (B,O)"""
         for n in range(B):
@@ -77,25 +71,14 @@ def linear_core(spec, biased):
 @compiles(_linear)
 def compile_linear(cell, x, y):
     plan = plan_for(cell)
-    I, H, core = plan.I, plan.H, linear_core(plan.spec, True)
+    I, H, core = plan.I, plan.H, linear_core(plan.spec)
     require_array("x", x, plan.spec.dtype, 2)
     require_array("y", y, plan.spec.dtype, 2, written=True)
-    X, Y = expected_shape("x", "batch", I), expected_shape("y", "batch of x", H)
-    count = rows_of(x)
+    check_x, check_y, count = last_axis_check("x", "batch", I), last_axis_check("y", "batch of x", H), rows_of(x)
 
     def call(cell, x, y):
         B = count(x)
-        x_shape, y_shape = (B, I), (B, H)
-        if not fits(x, x_shape):
-            if CHECKED:
-                wrong_shape(X, x_shape, x.shape)
-            raise ValueError(X)
-        if not fits(y, y_shape):
-            if CHECKED:
-                wrong_shape(Y, y_shape, y.shape)
-            raise ValueError(Y)
-        x_row, x_k = strides_of(x, x_shape)
-        y_row, y_k = strides_of(y, y_shape)
+        (x_row, x_k), (y_row, y_k) = check_x(x, (B, I)), check_y(y, (B, H))
         core(address_of(cell.packed), address_of(x), x_row, x_k, address_of(y), y_row, y_k, B)
 
     return call
@@ -136,31 +119,14 @@ def compile_linear_backward(cell, x, dy, dx, gradient):
     core = linear_backward_core(plan.spec)
     for name, kind in (("x", x), ("dy", dy), ("dx", dx)):
         require_array(name, kind, dtype, 2, written=name == "dx")
-    require_vector("gradient", gradient, dtype)
-    X, DY = expected_shape("x", "batch", I), expected_shape("dy", "batch of x", H)
-    DX, count = expected_shape("dx", "batch of x", I), rows_of(x)
-    GRADIENT = expected_gradient(SIZE)
+    require_gradient(gradient, dtype)
+    check_x, check_dy = last_axis_check("x", "batch", I), last_axis_check("dy", "batch of x", H)
+    check_dx, check_gradient, count = last_axis_check("dx", "batch of x", I), gradient_check(SIZE), rows_of(x)
 
     def call(cell, x, dy, dx, gradient):
         B = count(x)
-        x_shape, y_shape = (B, I), (B, H)
-        if not fits(x, x_shape):
-            if CHECKED:
-                wrong_shape(X, x_shape, x.shape)
-            raise ValueError(X)
-        if not fits(dy, y_shape):
-            if CHECKED:
-                wrong_shape(DY, y_shape, dy.shape)
-            raise ValueError(DY)
-        if not fits(dx, x_shape):
-            if CHECKED:
-                wrong_shape(DX, x_shape, dx.shape)
-            raise ValueError(DX)
-        if gradient.size != SIZE:
-            raise ValueError(GRADIENT)
-        x_row, x_k = strides_of(x, x_shape)
-        dy_row, dy_k = strides_of(dy, y_shape)
-        dx_row, dx_k = strides_of(dx, x_shape)
+        (x_row, x_k), (dy_row, dy_k), (dx_row, dx_k) = check_x(x, (B, I)), check_dy(dy, (B, H)), check_dx(dx, (B, I))
+        check_gradient(gradient)
         core(
             address_of(cell.params), address_of(x), x_row, x_k, address_of(dy), dy_row, dy_k,
             address_of(dx), dx_row, dx_k, address_of(gradient), B,

@@ -11,8 +11,8 @@ from numba.core import cgutils, types
 from numba.core.errors import TypingError
 from numba.core.extending import intrinsic, overload, register_jitable
 
-from fastgate.kernels.cpu.embedded import CHECKED, plan_of
-from fastgate.kernels.jit import INLINED, jit
+from fastgate.kernels.cpu.embedded import CHECKED, State, Tape, plan_of
+from fastgate.kernels.jit import INLINED, equation, jit
 
 THIN = INLINED | {"_nrt": CHECKED}  # sentences with numbers in them need memory
 
@@ -32,8 +32,9 @@ def compiles(function):
 
 def spec_of(cell, name="cell"):
     spec = getattr(getattr(cell, "instance_class", None), "spec", None)
-    if spec is None:
-        raise TypingError(f"{name}: expected what layer.jit() of this version of fastgate returned, got {cell}")
+    if spec is None or spec.checked != CHECKED:
+        expected = f"what layer.jit() of this version of fastgate returned, with FASTGATE_CHECK={CHECKED:d}"
+        raise TypingError(f"{name}: expected {expected}, got {cell}")
     return spec
 
 
@@ -56,16 +57,25 @@ def require_array(name, kind, dtype, axes, *, written=False):
         raise TypingError(f"{name}: expected an array whose elements are aligned, got {kind}")
 
 
-def require_vector(name, kind, dtype):
-    if not isinstance(kind, types.Array) or (kind.dtype, kind.ndim, kind.layout) != (getattr(types, dtype), 1, "C"):
-        raise TypingError(f"{name}: expected a contiguous array of {dtype} with one axis, got {kind}")
-    if not kind.mutable:
-        raise TypingError(f"{name}: expected an array that can be written, got {kind}")
+def require_gradient(kind, dtype):
+    if kind != types.Array(getattr(types, dtype), 1, "C"):
+        raise TypingError(f"gradient: expected what new_gradient of this cell returned, got {kind}")
 
 
-def require_tuple(name, kind, expected, maker, dtype):
-    if getattr(kind, "instance_class", None) is not expected or kind.types[-1].dtype != getattr(types, dtype):
-        raise TypingError(f"{name}: expected what {maker} of this cell returned, got {kind}")
+def require_tuple(name, kind, expected, dtype):
+    """A State or a Tape; arrays of three axes are views, of any strides."""
+    axes = {State: (3, 3, 1), Tape: (2, 1)}[expected]
+    arrays = kind.types if getattr(kind, "instance_class", None) is expected else [None] * len(axes)
+    for n, array in zip(axes, arrays, strict=True):
+        layout = array.layout if n == 3 and isinstance(array, types.Array) else "C"
+        if array != types.Array(getattr(types, dtype), n, layout):
+            maker = {State: "new_state", Tape: "new_tape"}[expected]
+            raise TypingError(f"{name}: expected what {maker} of this cell returned, got {kind}")
+
+
+def require_integer(name, kind):
+    if not isinstance(kind, types.Integer) and not isinstance(kind, types.Omitted):
+        raise TypingError(f"{name}: expected an integer, got {kind}")
 
 
 def is_none(kind):
@@ -105,6 +115,16 @@ def strides_of(typingctx, array, shape):
     return types.UniTuple(types.intp, shape.count)(array, shape), codegen
 
 
+@intrinsic
+def index_of(typingctx, number):
+    """An integer of any type as one with a sign: unsigned ones become floats in sums."""
+
+    def codegen(context, builder, sig, args):
+        return args[0]
+
+    return types.intp(types.intp), codegen
+
+
 def _unpacked(context, builder, sig, args):
     """Shape and strides of the first argument, as lists."""
     kind = sig.args[0]
@@ -112,13 +132,28 @@ def _unpacked(context, builder, sig, args):
     return [cgutils.unpack_tuple(builder, values, kind.ndim) for values in (struct.shape, struct.strides)]
 
 
-def expected_shape(name, shape, size):
-    """The sentence about an array whose last axis has this `size`."""
-    return f"{name}: expected shape ({shape}, {size})"
+def shape_check(sentence):
+    """A function of an array and the shape that it is to have, which gives its strides, or says what was expected."""
+
+    @thin
+    def check(array, shape):
+        if not fits(array, shape):
+            if CHECKED:
+                wrong_shape(sentence, shape, array.shape)
+            raise ValueError(sentence)
+        return strides_of(array, shape)
+
+    return check
 
 
-def expected_gradient(size):
-    return f"gradient: expected shape ({size},), that of layer.params.flat"
+def last_axis_check(name, axes, size):
+    """That of an argument whose last axis has this `size`, behind other `axes`."""
+    return shape_check(f"{name}: expected shape ({axes}, {size})")
+
+
+def gradient_check(size):
+    check = shape_check(f"gradient: expected shape ({size},), that of layer.params.flat")
+    return thin(lambda gradient: check(gradient, (size,)))
 
 
 def rows_of(array):
@@ -131,10 +166,12 @@ def rows_of(array):
 @jit(allocates=True)
 def wrong_shape(sentence, expected, got):
     """Words, a shape such as (B,K), and that of the array -> ValueError"""
-    message = sentence + ", which is"
-    for size in expected:
-        message += " " + str(size)
-    message += "; got"
-    for size in got:
-        message += " " + str(size)
-    raise ValueError(message)
+    raise ValueError(sentence + ", which is " + tuple_text(expected) + "; got " + tuple_text(got))
+
+
+@equation
+def tuple_text(sizes):
+    text = ""
+    for size in sizes:
+        text += ", " + str(size)
+    return "(" + text[2:] + (",)" if len(sizes) == 1 else ")")

@@ -10,15 +10,8 @@ from functools import cache
 from fastgate.kernels import equations
 from fastgate.kernels.arithmetic import complement
 from fastgate.kernels.cpu.embedded import plan_of
-from fastgate.kernels.cpu.pointers import (
-    added,
-    inner_products,
-    load_lanes,
-    load_tuple,
-    moved,
-    store_lanes,
-    zero_lanes,
-)
+from fastgate.kernels.cpu.embedded_sums import JOIN, make_products, make_reset_sums
+from fastgate.kernels.cpu.pointers import added, load_lanes, load_tuple, moved, store_lanes, zero_lanes, zero_tuple
 from fastgate.kernels.jit import equation, jit, layered
 
 
@@ -74,44 +67,36 @@ def make_layer(plan, layer, directed):
 
 
 def make_one_phase(plan, layer, directed):
-    finish, W, H, G, BLOCKS = FINISH[plan.kind](plan, directed), plan.lanes, plan.H, plan.G, plan.blocks
-    DEPTH, BLOCK, GATES = plan.depth(layer), plan.block_size(layer), plan.G * plan.lanes
-    W_IH, W_HH = plan.starts * plan.lanes, (plan.starts + plan.depth(layer) * plan.G) * plan.lanes
+    finish, products, join = FINISH[plan.kind](plan), make_products(plan, layer), JOIN[plan.kind]
+    W, C, BLOCKS, BLOCK = plan.lanes, plan.starts, plan.blocks, plan.block_size(layer)
 
     @layered
     def blocks(packed, direction, x, x_k, x_t, x_t_k, h, c, after, h_t, c_t, after_t, B):
         for block in range(BLOCKS):
-            own, u = moved(packed, block * BLOCK), block * W
-            inputs, recurrent = moved(own, W_IH), moved(own, W_HH)
-            sums_x = inner_products(1, G, DEPTH, W, x, 0, x_k, inputs, GATES, W)[0]
-            sums_h = inner_products(1, G, H, W, h, 0, 1, recurrent, GATES, W)[0]
-            x_sums_t = inner_products(1, G, DEPTH, W, x_t, 0, x_t_k, inputs, GATES, W)[0]
-            h_sums_t = inner_products(1, G, H, W, h_t, 0, 1, recurrent, GATES, W)[0]
-            at = moved(h, u), moved(c, u), moved(after, u), moved(h_t, u), moved(c_t, u), moved(after_t, u)
+            own, turned, u = moved(packed, block * BLOCK), moved(direction, block * BLOCK), block * W
+            inputs, recurrent = products(own, x, 0, x_k, h)
+            inputs_t, recurrent_t = products(own, x_t, 0, x_t_k, h_t)
             if directed:
-                turned = moved(direction, block * BLOCK)
-                more_x = inner_products(1, G, DEPTH, W, x, 0, x_k, moved(turned, W_IH), GATES, W)[0]
-                more_h = inner_products(1, G, H, W, h, 0, 1, moved(turned, W_HH), GATES, W)[0]
-                finish(own, turned, sums_x, sums_h, added(x_sums_t, more_x), added(h_sums_t, more_h), at)
+                more_x, more_h = products(turned, x, 0, x_k, h)
+                start_t = load_tuple(turned, C, W)
+                a_t = join(start_t, added(inputs_t[0], more_x[0]), added(recurrent_t[0], more_h[0]))
             else:
-                finish(own, own, sums_x, sums_h, x_sums_t, h_sums_t, at)
+                a_t = join(zero_tuple(own, C, W), inputs_t[0], recurrent_t[0])
+            a = join(load_tuple(own, C, W), inputs[0], recurrent[0])
+            finish(a, a_t, moved(h, u), moved(c, u), moved(after, u), moved(h_t, u), moved(c_t, u), moved(after_t, u))
 
     return blocks
 
 
-def make_lstm(plan, directed):
+def make_lstm(plan):
     cell, vjp, W = equations.lstm_cell, equations.lstm_cell_vjp, plan.lanes
 
     @equation
-    def finish(start, turned, x, h, x_t, h_t, at):
-        _, c_at, after, _, c_t_at, after_t = at
-        c, c_t, zero = load_lanes(c_at, 0, W), load_lanes(c_t_at, 0, W), zero_lanes(start, W)
+    def finish(a, a_t, h_at, c_at, after, h_t_at, c_t_at, after_t):
+        c, c_t, zero = load_lanes(c_at, 0, W), load_lanes(c_t_at, 0, W), zero_lanes(c_at, W)
         one = complement(zero)
-        a_i, a_f, a_g, a_o = added(added(load_tuple(start, 4, W), x), h)
+        a_i, a_f, a_g, a_o = a
         h_next, c_next, i, f, g, o = cell(a_i, a_f, a_g, a_o, c)
-        a_t = added(x_t, h_t)
-        if directed:
-            a_t = added(a_t, load_tuple(turned, 4, W))
         h_i, h_f, h_g, h_o, h_c = vjp(one, zero, i, f, g, o, c, c_next)
         c_i, c_f, c_g, c_o, c_c = vjp(zero, one, i, f, g, o, c, c_next)
         store_lanes(after, 0, h_next)
@@ -122,20 +107,16 @@ def make_lstm(plan, directed):
     return finish
 
 
-def make_gru(plan, directed):
+def make_gru(plan):
     cell, vjp, W = equations.gru_cell, equations.gru_cell_vjp, plan.lanes
 
     @equation
-    def finish(start, turned, x, h, x_t, h_t, at):
-        h_at, _, after, h_t_at, _, after_t = at
-        h_prev, (s_r, s_z, s_n, s_q) = load_lanes(h_at, 0, W), load_tuple(start, 4, W)
-        q = s_q + h[2]
-        h_next, n, r, z = cell(s_n + x[2], s_r + x[0] + h[0], s_z + x[1] + h[1], q, h_prev)
-        r_t, z_t, n_t, q_t = x_t[0] + h_t[0], x_t[1] + h_t[1], x_t[2], h_t[2]
-        if directed:
-            d_r, d_z, d_n, d_q = load_tuple(turned, 4, W)
-            r_t, z_t, n_t, q_t = r_t + d_r, z_t + d_z, n_t + d_n, q_t + d_q
-        h_n, h_r, h_z, h_q, h_h = vjp(complement(zero_lanes(start, W)), n, r, z, q, h_prev)
+    def finish(a, a_t, h_at, c_at, after, h_t_at, c_t_at, after_t):
+        a_r, a_z, a_n, q = a
+        r_t, z_t, n_t, q_t = a_t
+        h_prev = load_lanes(h_at, 0, W)
+        h_next, n, r, z = cell(a_n, a_r, a_z, q, h_prev)
+        h_n, h_r, h_z, h_q, h_h = vjp(complement(zero_lanes(h_at, W)), n, r, z, q, h_prev)
         store_lanes(after, 0, h_next)
         store_lanes(after_t, 0, h_n * n_t + h_r * r_t + h_z * z_t + h_q * q_t + h_h * load_lanes(h_t_at, 0, W))
 
@@ -143,18 +124,14 @@ def make_gru(plan, directed):
 
 
 def make_rnn(cell, vjp):
-    def make(plan, directed):
+    def make(plan):
         W = plan.lanes
 
         @equation
-        def finish(start, turned, x, h, x_t, h_t, at):
-            _, _, after, _, _, after_t = at
-            h_next = cell(load_lanes(start, 0, W) + x[0] + h[0])
-            a_t = x_t[0] + h_t[0]
-            if directed:
-                a_t = a_t + load_lanes(turned, 0, W)
+        def finish(a, a_t, h_at, c_at, after, h_t_at, c_t_at, after_t):
+            h_next = cell(a[0])
             store_lanes(after, 0, h_next)
-            store_lanes(after_t, 0, vjp(complement(zero_lanes(start, W)), h_next) * a_t)
+            store_lanes(after_t, 0, vjp(complement(zero_lanes(h_at, W)), h_next) * a_t[0])
 
         return finish
 
@@ -177,22 +154,9 @@ def make_two_phases(plan, layer, directed):
         equations.gru_update,
         equations.gru_update_vjp,
     )
-    CARRIES, Hp, H, W, BLOCKS = plan.kind == "gru_reset_carry", plan.Hp, plan.H, plan.lanes, plan.blocks
-    DEPTH, BLOCK, IN, TWO = plan.depth(layer), plan.block_size(layer), 3 * plan.lanes, 2 * plan.lanes
-    W_IH, W_RZ = plan.starts * W, (plan.starts + plan.depth(layer) * 3) * W
-    W_N = W_RZ + plan.H * TWO
-
-    @equation
-    def gates(own, x, x_k, h):
-        """a_r, a_z, and a_n without the recurrent product"""
-        s_r, s_z, s_n = load_tuple(own, 3, W)
-        inputs = inner_products(1, 3, DEPTH, W, x, 0, x_k, moved(own, W_IH), IN, W)[0]
-        recurrent = inner_products(1, 2, H, W, h, 0, 1, moved(own, W_RZ), TWO, W)[0]
-        return s_r + inputs[0] + recurrent[0], s_z + inputs[1] + recurrent[1], s_n + inputs[2]
-
-    @equation
-    def candidate(own, h_reset):
-        return inner_products(1, 1, H, W, h_reset, 0, 1, moved(own, W_N), W, W)[0][0]
+    gates, candidate = make_reset_sums(plan, layer)
+    CARRIES, Hp, W, BLOCKS = plan.kind == "gru_reset_carry", plan.Hp, plan.lanes, plan.blocks
+    BLOCK = plan.block_size(layer)
 
     @equation
     def blocks(packed, direction, x, x_k, x_t, x_t_k, h, c, after, h_t, c_t, after_t, B):
@@ -200,13 +164,11 @@ def make_two_phases(plan, layer, directed):
         z_row, reset_row = moved(after, B * Hp), moved(after, 2 * B * Hp)
         z_row_t, reset_row_t = moved(after_t, B * Hp), moved(after_t, 2 * B * Hp)
         for block in range(BLOCKS):
-            own, u = moved(packed, block * BLOCK), block * W
-            a_r, a_z, a_n = gates(own, x, x_k, h)
-            inputs_t = inner_products(1, 3, DEPTH, W, x_t, 0, x_t_k, moved(own, W_IH), IN, W)[0]
-            recurrent_t = inner_products(1, 2, H, W, h_t, 0, 1, moved(own, W_RZ), TWO, W)[0]
-            r_t, z_t, n_t = inputs_t[0] + recurrent_t[0], inputs_t[1] + recurrent_t[1], inputs_t[2]
+            own, turned, u = moved(packed, block * BLOCK), moved(direction, block * BLOCK), block * W
+            a_r, a_z, a_n = gates(load_tuple(own, 3, W), own, x, x_k, h)
+            r_t, z_t, n_t = gates(zero_tuple(own, 3, W), own, x_t, x_t_k, h_t)
             if directed:
-                d_r, d_z, d_n = gates(moved(direction, block * BLOCK), x, x_k, h)
+                d_r, d_z, d_n = gates(load_tuple(turned, 3, W), turned, x, x_k, h)
                 r_t, z_t, n_t = r_t + d_r, z_t + d_z, n_t + d_n
             h_prev = load_lanes(h, u, W)
             r, z, h_reset = reset(a_r, a_z, h_prev)

@@ -99,6 +99,17 @@ def load_tuple(typingctx, pointer, count, lanes):
     return made(pointer, count, lanes), codegen
 
 
+@intrinsic(prefer_literal=True)
+def zero_tuple(typingctx, pointer, count, lanes):
+    """`count` vectors of zeros of the type at the address."""
+    made = types.UniTuple(VectorType(pointer.dtype, lanes.literal_value), count.literal_value)
+
+    def codegen(context, builder, sig, args):
+        return ir.Constant(context.get_value_type(made), None)
+
+    return made(pointer, count, lanes), codegen
+
+
 @intrinsic
 def added(typingctx, first, second):
     """The sums of two tuples of vectors."""
