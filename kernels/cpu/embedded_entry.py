@@ -75,7 +75,7 @@ def make_tape_check(plan, tape):
 
 @jit(allocates=True)
 def wrong_steps(t, count, steps):
-    """-> ValueError"""
+    """The steps t to t + count - 1 of records (T,R) with T = steps -> ValueError"""
     last = t + count - 1
     wanted = str(t) if count == 1 else str(t) + " to " + str(last)
     raise ValueError("tape, t: expected 0 <= t < " + str(steps) + ", the steps of the tape; got t = " + wanted)
