@@ -77,8 +77,8 @@ def apply(
     Raises
     ------
     TypeError, ValueError
-        If an argument has the wrong type, or a dimension is missing, cut into chunks or of the wrong size; the message
-        names it. What is wrong with values shows when they are computed.
+        If an argument has the wrong type, or a dimension is missing, cut into chunks or of the wrong size, or
+        coordinates differ; the message names it. What is wrong with values shows when they are computed.
 
     Notes
     -----
@@ -245,10 +245,11 @@ def _beside(name: str, array: Any, expected: str, kinds: str, dims: Dims, x: Any
     for dim in filter(x.sizes.__contains__, array.dims):
         if array.sizes[dim] != x.sizes[dim]:
             raise _errors.wrong_value(name, f"{x.sizes[dim]} along {dim!r}, as x has", array.sizes[dim])
-        own, wanted = array.indexes.get(dim), x.indexes.get(dim)
-        if own is not None and wanted is not None and not wanted.equals(own):
-            at = next((i for i, pair in enumerate(zip(own, wanted, strict=True)) if pair[0] != pair[1]), 0)
-            raise _errors.misplaced(name, f"the coordinates of x along {dim!r}, {wanted[at]} at {at}", own[at])
+        own, wanted = array[dim].variable, x[dim].variable
+        if dim in array.xindexes and dim in x.xindexes and not wanted.equals(own):
+            at = int(((own != wanted) & ~(own.isnull() & wanted.isnull())).values.argmax())
+            expected = f"the coordinates of x along {dim!r}, {wanted.values[at]} at {at}"
+            raise _errors.misplaced(name, expected, own.values[at])
     return array.reset_coords(drop=True)
 
 
