@@ -12,7 +12,7 @@ from fastgate import _errors
 
 
 @contextmanager
-def atomic_file(path: str | os.PathLike[str], *, replaces: bool = True) -> Iterator[BinaryIO]:
+def atomic_file(path: str | os.PathLike[str], *, replaces: bool = True, argument: str = "path") -> Iterator[BinaryIO]:
     """A new binary file to write inside the ``with``, which takes the place of `path` at its end.
 
     A reader sees the old file or the new one, never a part. After the ``with`` the new one survives a loss of power. An
@@ -22,7 +22,7 @@ def atomic_file(path: str | os.PathLike[str], *, replaces: bool = True) -> Itera
     Without `replaces` there must be no file at `path` at the end either, and none is replaced.
 
     The new file has the permissions of the one that it replaces, else those that `open` gives. Of a symbolic link the
-    file that it names is replaced.
+    file that it names is replaced. The messages call what the user gave by the name `argument`.
 
     Raises
     ------
@@ -31,11 +31,11 @@ def atomic_file(path: str | os.PathLike[str], *, replaces: bool = True) -> Itera
         there is a file that is not to be replaced.
     """
     target = Path(os.path.realpath(path))
-    permissions = _permissions(target)
+    permissions = permissions_of(target, argument)
     # In the same folder, as no rename leaves its file system.
     aside = target.with_name(f".{target.name[:32]}.{secrets.token_hex(8)}.part")
     try:
-        with _opened(aside, permissions) as file:
+        with _opened(aside, permissions, argument) as file:
             yield file
             file.flush()
             if permissions is not None:
@@ -51,11 +51,11 @@ def atomic_file(path: str | os.PathLike[str], *, replaces: bool = True) -> Itera
     flush_folder(target.parent)
 
 
-def _opened(aside: Path, permissions: int | None) -> BinaryIO:
+def _opened(aside: Path, permissions: int | None, argument: str) -> BinaryIO:
     try:
         return open(aside, "xb", opener=lambda name, flags: os.open(name, flags, permissions or 0o666))
     except OSError as error:  # which names a file that nobody has heard of
-        raise _errors.not_writable(aside.parent, error) from None
+        raise _errors.not_writable(aside.parent, error, argument) from None
 
 
 def _rename_to_new(aside: Path, target: Path) -> None:
@@ -85,12 +85,12 @@ def flush_folder(folder: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
-def _permissions(target: Path) -> int | None:
-    """Those of the file to be replaced; None where there is none yet."""
+def permissions_of(target: Path, argument: str) -> int | None:
+    """Those of the file to be replaced; None where there is none yet. Raise where no file can be."""
     if not target.parent.is_dir():
-        raise _errors.no_folder(target.parent)
+        raise _errors.no_folder(target.parent, argument)
     if not target.exists():
         return None
     if not target.is_file():  # a folder, or /dev/null, which a rename would replace
-        raise _errors.no_ordinary_file(target)
+        raise _errors.no_ordinary_file(target, argument)
     return target.stat().st_mode & 0o777

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array
+from fastgate._arrays import Array, as_lengths
 from fastgate._kernels import cpu
 from fastgate.sequential import Sequential
 from fastgate.training.layout import Batch, layout_of
@@ -37,6 +37,11 @@ def flat(states: Sequence[Any]) -> Iterator[Any]:
     """All arrays of some states."""
     for state in states:
         yield from state if isinstance(state, tuple) else (state,)
+
+
+def in_range(lengths: Array, steps: int) -> Array:
+    """They, of any shape; raise unless all are from 0 to `steps`."""
+    return as_lengths(np.reshape(lengths, -1), lengths.size, steps).reshape(lengths.shape)
 
 
 def known_of(chain: Sequential, steps: int, features: int, dtype: Any) -> Known:

@@ -246,21 +246,25 @@ def no_file(path: object) -> OSError:
     return FileNotFoundError(f"path: there is no file {str(path)!r}")
 
 
-def no_folder(path: object) -> OSError:
-    return FileNotFoundError(f"path: there is no folder {str(path)!r} to write into")
+def no_folder(path: object, name: str = "path") -> OSError:
+    return FileNotFoundError(f"{name}: there is no folder {str(path)!r} to write into")
 
 
-def not_writable(folder: object, error: OSError) -> OSError:
+def not_writable(folder: object, error: OSError, name: str = "path") -> OSError:
     kind = PermissionError if isinstance(error, PermissionError) else OSError
-    return kind(f"path: the folder {str(folder)!r} cannot be written: {error.strerror or error}")
+    return kind(f"{name}: the folder {str(folder)!r} cannot be written: {error.strerror or error}")
 
 
 def a_folder(path: object) -> OSError:
     return IsADirectoryError(f"path: {str(path)!r} is a folder, not a file")
 
 
-def no_ordinary_file(path: object) -> OSError:
-    return OSError(f"path: {str(path)!r} is no ordinary file")
+def no_ordinary_file(path: object, name: str = "path") -> OSError:
+    return OSError(f"{name}: {str(path)!r} is no ordinary file")
+
+
+def no_new_folder(path: object, error: OSError) -> OSError:
+    return type(error)(f"folder: {str(path)!r} is no folder and cannot be made one: {error.strerror or error}")
 
 
 def not_in_c(place: str, reason: str) -> ValueError:

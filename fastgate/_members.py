@@ -29,11 +29,25 @@ def check(name: str, members: Sequence[Any]) -> None:
             raise _errors.wrong_type(place, "an LSTM, GRU, RNN or Sequential", type(member).__name__)
         for owner in owners_of(member):
             if (other := owners.setdefault(id(owner), place)) != place:
-                raise _errors.wrong_value(place, "parameters of its own", f"some that {other} has, too")
+                raise _errors.misplaced(place, "parameters of its own", f"some that {other} has, too")
         config = member.config()
         first = config if first is None else first
         for part, expected, own in differences("", first, config):
-            raise _errors.wrong_value(f"{place}{part}", f"{expected!r}, as {name}[0] has", own)
+            raise _errors.wrong_value(f"{place}{part}", f"{_short(expected)!r}, as {name}[0] has", _short(own))
+
+
+def check_gradients(name: str, gradients: Any, members: Sequence[Member]) -> None:
+    """Raise unless they are those of all members."""
+    if not isinstance(gradients, NamedArrays):
+        expected = "the params that backward returned, or what gradients did"
+        raise _errors.wrong_type(name, expected, type(gradients).__name__)
+    check_rows(name, gradients.flat, members)
+
+
+def check_rows(name: str, array: Array, members: Sequence[Member]) -> None:
+    """Raise unless it has all parameters of each member."""
+    if array.shape != (expected := (len(members), members[0].params.flat.size)):
+        raise _errors.wrong_shape(name, f"{expected}", array.shape)
 
 
 def owners_of(member: Member) -> list[Params]:
@@ -51,6 +65,13 @@ def differences(place: str, first: Any, own: Any) -> Iterator[tuple[str, Any, An
             yield from differences(f"{place}[{number}]", *pair)
     elif first != own:
         yield place, first, own
+
+
+def _short(config: Any) -> Any:
+    """For a sentence: layers by their classes."""
+    if isinstance(config, dict):
+        return config.get("class", config)
+    return list(map(_short, config)) if isinstance(config, list) else config
 
 
 def seeded(config: Any, seeds: Iterator[int]) -> Any:

@@ -66,6 +66,8 @@ class Ensemble:
     """
 
     def __init__(self, members: Iterable[_members.Member]) -> None:
+        if not isinstance(members, Iterable):
+            raise _errors.wrong_type("members", "an iterable of layers or models", type(members).__name__)
         self.members = tuple(members)
         if not self.members:
             raise _errors.wrong_value("members", "at least one layer or model", self.members)
@@ -103,8 +105,7 @@ class Ensemble:
     @flat.setter
     def flat(self, value: Any) -> None:
         own = as_floating("flat", value, self._first.dtype)
-        if own.shape != (expected := (len(self), self._first.params.flat.size)):
-            raise _errors.wrong_shape("flat", f"{expected}", own.shape)
+        _members.check_rows("flat", own, self.members)
         for member, row in zip(self.members, own, strict=True):
             member.params.flat = row
 
@@ -120,7 +121,13 @@ class Ensemble:
         -------
         params, gradients : list
             Of all layers of all members; the gradients are views.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the gradients are something else, or not those of so many members.
         """
+        _members.check_gradients("gradients", gradients, self.members)
         shapes, found = self._first.params._shapes, []
         for member, row in zip(self.members, gradients.flat, strict=True):
             own = NamedArrays(row, shapes)

@@ -11,6 +11,9 @@ from compiled code (or from Python, to try it out)::
             fj.step(cell, x[t], state, out)
             fj.linear(head, out, y[t])
 
+A trained model has no ``jit``, but its layers do: of an LSTM and a Linear,
+``lstm, head = model.layers; simulate(lstm.jit(), head.jit(), x, y)``.
+
 LSTM, GRU (both kinds) and RNN, any number of layers, float32 and float64, any batch. `step` gives the same bits as
 `layer.step`. Nothing is allocated but by functions called ``new_...``; nothing is shared, so that each thread or
 iteration of a ``prange`` needs a state of its own, and cells can be shared by all. Dropout is not applied.

@@ -13,7 +13,7 @@ from numpy import ndarray
 
 import fastgate
 from fastgate import _border, _errors, _safetensors
-from fastgate._arrays import Array, as_array, as_size
+from fastgate._arrays import Array, as_array, as_real, as_size
 from fastgate._configuration import Configured
 from fastgate._masks import as_mask
 
@@ -88,7 +88,7 @@ class Stream:
         is_known = is_piece or x.ndim == depth + has_batch
         fits = is_known and (None in self._features or x.shape[x.ndim - depth :] == self._features)
         if not fits or (has_batch and x.shape[axis] != self._size):
-            raise _errors.wrong_shape("x", self._expected(), x.shape)
+            raise _errors.wrong_shape("x", self._expected(), as_real("x", x).shape)
         own = x if has_batch else np.expand_dims(x, axis)
         y, self._state = (self._run if is_piece else self._step)(own, self._state)
         return y if has_batch else y[(slice(None),) * axis + (0,)]  # type: ignore[no-any-return]

@@ -13,7 +13,7 @@ import numpy as np
 from fastgate import _errors
 from fastgate._arrays import as_flag, as_size
 from fastgate._assembly import features_taken
-from fastgate._blocks import Block, Known, flat, known_of
+from fastgate._blocks import Block, Known, flat, in_range, known_of
 from fastgate._recurrent import Recurrent
 from fastgate.embedding import Embedding
 from fastgate.sequential import Sequential
@@ -77,8 +77,8 @@ def apply(
     Raises
     ------
     TypeError, ValueError
-        If an argument has the wrong type, or a dimension is missing, cut into chunks or of the wrong size; the message
-        names it. What is wrong with values shows when they are computed.
+        If an argument has the wrong type, or a dimension is missing, cut into chunks or of the wrong size, or
+        coordinates differ; the message names it. What is wrong with values shows when they are computed.
 
     Notes
     -----
@@ -103,10 +103,10 @@ def apply(
     batch = tuple(dim for dim in x.dims if dim not in dims)
     known = known_of(chain, x.sizes[time], x.sizes.get(features, 1), x.dtype)
     if lengths is not None:
-        lengths = _beside("lengths", lengths, "integers", "iu", batch)
+        lengths = _beside("lengths", lengths, "integers", "iu", batch, x)
     if (as_flag("return_state", return_state) or state is not None) and (taken := set(STATE_DIMS) & set(batch)):
         raise _errors.wrong_value("x", f"other dimensions than {STATE_DIMS}, those of states", min(taken))
-    starts = _starts(known, model, state, batch)
+    starts = _starts(known, model, state, batch, x)
     is_lazy = any(array.chunks is not None for array in (x, *starts, *(() if lengths is None else (lengths,))))
     block = Block(
         None if is_lazy else chain,
@@ -173,17 +173,12 @@ class _Run:
 
     def in_turn(self, x: Any, lengths: Any, starts: Sequence[Any]) -> tuple[Any, list[Any]]:
         """The same, chunk by chunk along time, each from the states in which the one before it ends."""
-        run, outputs, first, steps = (
-            replace(self, block=replace(self.block, return_state=True)),
-            [],
-            0,
-            x.sizes[self.time],
-        )
+        run, outputs, first = replace(self, block=replace(self.block, return_state=True)), [], 0
+        if lengths is not None:  # once, as chunks do not know all of time
+            checked = {"dask": "parallelized", "output_dtypes": [np.int64], "kwargs": {"steps": x.sizes[self.time]}}
+            lengths = xr.apply_ufunc(in_range, lengths, **checked)
         for count in filter(None, x.chunksizes[self.time]):
-            own = None
-            if lengths is not None:  # those that are wrong stay so, and are found when they are used
-                least, most = 0 if first else None, count if first + count < steps else None
-                own = (lengths.astype(np.int64) - first).clip(least, most)
+            own = None if lengths is None else (lengths - first).clip(0, count)
             y, starts = run.whole(x.isel({self.time: slice(first, first + count)}), own, starts)
             outputs.append(y)
             first += count
@@ -239,18 +234,26 @@ def _prepared(x: Any, time: Hashable, features: Hashable) -> Any:
     return x.drop_vars(features, errors="ignore")
 
 
-def _beside(name: str, array: Any, expected: str, kinds: str, dims: Dims) -> Any:
-    """An array that goes with x, whose coordinates alone are those of outputs; only indices must agree."""
+def _beside(name: str, array: Any, expected: str, kinds: str, dims: Dims, x: Any) -> Any:
+    """An array that goes with x, whose coordinates alone are those of outputs; only sizes and indices must agree."""
     if not isinstance(array, xr.DataArray):
         raise _errors.wrong_type(name, f"an xarray.DataArray of {expected}", type(array).__name__)
     if array.dtype.kind not in kinds:
         raise _errors.wrong_type(name, expected, f"dtype {array.dtype}")
     if not set(array.dims) <= set(dims):
         raise _errors.wrong_value(name, f"dimensions among {dims}, those of the batch of x", array.dims)
+    for dim in filter(x.sizes.__contains__, array.dims):
+        if array.sizes[dim] != x.sizes[dim]:
+            raise _errors.wrong_value(name, f"{x.sizes[dim]} along {dim!r}, as x has", array.sizes[dim])
+        own, wanted = array[dim].variable, x[dim].variable
+        if dim in array.xindexes and dim in x.xindexes and not wanted.equals(own):
+            at = int(((own != wanted) & ~(own.isnull() & wanted.isnull())).values.argmax())
+            expected = f"the coordinates of x along {dim!r}, {wanted.values[at]} at {at}"
+            raise _errors.misplaced(name, expected, own.values[at])
     return array.reset_coords(drop=True)
 
 
-def _starts(known: Known, model: Any, state: Any, batch: Dims) -> list[Any]:
+def _starts(known: Known, model: Any, state: Any, batch: Dims, x: Any) -> list[Any]:
     """The arrays of a state."""
     if state is None:
         return []
@@ -258,8 +261,9 @@ def _starts(known: Known, model: Any, state: Any, batch: Dims) -> list[Any]:
     arrays = list(flat(states)) if isinstance(states, tuple) else []
     if len(arrays) != len(known.ends):
         expected = f"the state that apply returned for this model, of {len(known.ends)} arrays"
-        raise _errors.wrong_type("state", expected, f"{len(arrays)}")
-    arrays = [_beside("state", array, "floating-point numbers", "f", (*batch, *STATE_DIMS)) for array in arrays]
+        got = f"a tuple of {len(arrays)}" if isinstance(state, tuple) else type(state).__name__
+        raise _errors.wrong_type("state", expected, got)
+    arrays = [_beside("state", array, "floating-point numbers", "f", (*batch, *STATE_DIMS), x) for array in arrays]
     for array, end in zip(arrays, known.ends, strict=True):
         if (given := tuple(array.sizes.get(dim) for dim in STATE_DIMS)) != end:
             raise _errors.wrong_value("state", f"sizes {end} along {STATE_DIMS}, as the model has", given)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from c_tools import COMPILER, STRICT, Compiled, compile_c, needs_compiler
 from cases import CELLS, make
+from complaints import complaint
 from kernel_tools import bits
 from test_cell_options import VARIANTS, made
 
@@ -255,6 +256,23 @@ def test_the_command(tmp_path, capsys):
         assert main(["export-c", str(bad), str(tmp_path / "none")]) == 2
         assert capsys.readouterr().err.startswith("fastgate: error: ")
     assert not (tmp_path / "none").exists()
+
+
+def test_where_no_files_can_be(tmp_path):
+    """Nothing is left behind, and missing folders are made."""
+    layer, taken, half = fg.RNN(2, 3), tmp_path / "taken", tmp_path / "half"
+    taken.touch()
+    (half / "model.f90").mkdir(parents=True)
+    for folder, error, piece in (
+        (taken, FileExistsError, "taken' is no folder and cannot be made one: File exists"),
+        (taken / "inside", NotADirectoryError, "cannot be made one"),
+        (half, OSError, "model.f90' is no ordinary file"),
+        (None, TypeError, "expected the path of a folder, got None"),
+    ):
+        with complaint(error, "folder", piece):
+            fg.to_c(layer, folder)
+    assert [path.name for path in half.iterdir()] == ["model.f90"]
+    assert all(path.is_file() for path in fg.to_c(layer, tmp_path / "deep" / "er"))
 
 
 @pytest.mark.parametrize("name", ["", "2nd", "a-b", "a b", "x" * 25, 3, "Math", "stdint"])

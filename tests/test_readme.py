@@ -34,6 +34,8 @@ def test_programs_run_as_they_stand(tmp_path, monkeypatch):
     assert names["model"].predict(names["past"]).shape == names["future"].shape
     exec(inside, names)
     assert np.isfinite(names["end"]).all()
+    lstm, head = names["fg"].Sequential(names["lstm"], names["head"]).layers
+    np.testing.assert_array_equal(names["simulate"](lstm.jit(), head.jit(), 1000), names["end"])
     exec(equations, names)
     assert names["lstm"].hidden_size == names["gru"].hidden_size == 5
     exec(weights, names)

@@ -213,8 +213,9 @@ def test_complaints():
         alone.push(np.ones((2, 3, 4)))
     with complaint(ValueError, "x", f"({B},) or ({B}, time)", f"({B}, 2, 2)"):
         net.push(np.ones((B, 2, 2), int))
-    with complaint(TypeError, "x", "real numbers"):
-        stream.push([["a"] * I] * B)
+    for wrong, dtype in (([["a"] * I] * B, "<U1"), ("abc", "<U3"), (None, "object")):
+        with complaint(TypeError, "x", "real numbers", dtype):
+            stream.push(wrong)
     with complaint(ValueError, "mask", f"(batch) = ({B},)", "(2,)"):
         stream.reset(np.ones(2, bool))
     with complaint(TypeError, "mask", "booleans", "float64"):

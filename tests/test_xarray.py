@@ -219,13 +219,22 @@ def test_what_is_wrong_is_named(x, lengths):
         "lengths: expected values from 0 to 12, got .* to 2": lambda: apply(
             layer, chunked(x), lengths=lengths + 9
         ).load(),
-        "lengths: expected values from 0 to 5, got -1": lambda: apply(
+        "lengths: expected values from 0 to 12, got -1 to 11": lambda: apply(
             layer, x.chunk(time=5), lengths=lengths - 1
+        ),
+        "lengths: expected values from 0 to 12, got 9 to 21": lambda: apply(
+            layer, x.chunk(time=5), lengths=lengths.chunk() + 9
         ).load(),
-        "lengths: expected values from 0 to 2, got .* to 11": lambda: apply(
-            layer, x.chunk(time=5), lengths=lengths + 9
-        ).load(),
-        "state: expected the state that apply returned.*of 2 arrays, got 1": lambda: apply(layer, x, state=x),
+        "lengths: expected 5 along 'lon', as x has, got 4": lambda: apply(layer, x, lengths=lengths[1:]),
+        "lengths: expected the coordinates of x along 'lon', 1 at 1, got 7": lambda: apply(
+            layer, x, lengths=lengths.assign_coords(lon=[0, 7, 2, 3, 4])
+        ),
+        "state: expected the coordinates of x along 'lat', 0.0 at 0, got 1.0": lambda: apply(
+            layer, x, state=apply(layer, x[:, :, ::-1], return_state=True)[1]
+        ),
+        "state: expected the state that apply returned.*of 2 arrays, got DataArray": lambda: apply(layer, x, state=x),
+        "state: .*of 1 arrays, got ndarray": lambda: apply(classifier(), x, state=np.zeros(3)),
+        "state: .*of 2 arrays, got a tuple of 1": lambda: apply(layer, x, state=(x,)),
         r"state: expected sizes \(1, 6\) along .*, got \(1, 7\)": lambda: apply(
             layer, chunked(x), state=apply(fg.LSTM(3, 7), x, return_state=True)[1]
         ),

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastgate import _errors
 from fastgate._arrays import quiet
-from fastgate._atomic import atomic_file
+from fastgate._atomic import atomic_file, permissions_of
 from fastgate.c.files import files
 
 LONGEST = 24  # characters of a name: C99 tells names apart by 31, and "_state" is added
@@ -40,7 +40,7 @@ def to_c(layer: Any, folder: str | os.PathLike[str], *, name: str = "model") -> 
     layer : LSTM, GRU, RNN, Linear, LayerNorm, Embedding, or a Sequential of these, of Activation and Dropout
         Dropout vanishes. The step of what begins with an `Embedding` takes an integer in place of x.
     folder : str or path-like
-        Made if there is none; files of these names are replaced.
+        Made if there is none, and those above it; files of these names are replaced.
     name : str
         Begins the names of files, of the functions and of the struct; not that of a header of C itself.
 
@@ -55,7 +55,8 @@ def to_c(layer: Any, folder: str | os.PathLike[str], *, name: str = "model") -> 
         If a layer has no step (bidirectional, `FinalState`), or is not one of these; the message names it. Nothing is
         written.
     OSError
-        If a file cannot be written.
+        If the folder cannot be made or a file cannot be written. Nothing is written where what is no ordinary file has
+        one of the names.
 
     Examples
     --------
@@ -66,10 +67,16 @@ def to_c(layer: Any, folder: str | os.PathLike[str], *, name: str = "model") -> 
         raise _errors.not_an_identifier(name, LONGEST)
     if re.fullmatch(STANDARD, name, re.IGNORECASE):
         raise _errors.wrong_value("name", "one that is not of a header of C, which the new one would hide", name)
-    contents = files(layer, name)
-    target = Path(folder)
-    target.mkdir(exist_ok=True)
-    for own, text in contents.items():
-        with atomic_file(target / own) as file:
+    if not isinstance(folder, (str, os.PathLike)):
+        raise _errors.wrong_type("folder", "the path of a folder", repr(folder))
+    contents = {Path(folder, own): text for own, text in files(layer, name).items()}
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _errors.no_new_folder(folder, error) from None
+    for path in contents:
+        permissions_of(path, "folder")
+    for path, text in contents.items():
+        with atomic_file(path, argument="folder") as file:
             file.write(text.encode())
-    return [target / own for own in contents]
+    return list(contents)
