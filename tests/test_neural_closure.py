@@ -43,8 +43,13 @@ def test_tangents_are_those_of_differences(case):
     np.testing.assert_allclose(found, (ends[0] - ends[1]) / (2 * size), rtol=1e-6, atol=1e-8)
 
 
-def test_training_through_the_solver_pays(output_of):
+def test_training_through_the_solver_pays(output_of, capfd):
+    """And says what it does meanwhile, from the first compilation on."""
     output = output_of(neural_closure)
+    told = [line.split(":")[0] for line in capfd.readouterr().err.splitlines() if not line.startswith("fastgate:")]
+    first, *names = dict.fromkeys(told)
+    assert names == ["one step at a time", "through the solver"]
+    assert first.startswith("compiling")
     rows = "physics alone", "one step at a time", "through the solver"
     alone, taught, ours = (float(re.search(rf"^  {row}.* (\S+)$", output, re.MULTILINE)[1]) for row in rows)
     assert ours < 0.8 * taught
