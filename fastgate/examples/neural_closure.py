@@ -271,7 +271,7 @@ def draw(path: Array, results: dict[str, Array]) -> Any:
     left.plot(times[last], truth, color=GRAY, linewidth=3, label="the truth")
     for name, found in results.items():
         shown = found[last, 0, 0]
-        is_far = np.abs(shown - middle).min() > reach
+        is_far = bool(np.abs(shown - middle).min() > reach)
         left.plot(times[last], shown, color=colors[name], label=name + ", off the scale" * is_far)
         right.semilogy(times[1:], np.abs(found - path)[1:, :, 0].mean(axis=1), color=colors[name])
     left.set(xlabel="seconds", ylabel="angle, radians", title="the end of a new run")

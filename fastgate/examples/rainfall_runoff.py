@@ -166,7 +166,7 @@ def report(true: Array, methods: dict[str, Array], is_gauged: Array) -> None:
 def draw(true: Array, found: Array, is_gauged: Array) -> Any:
     figure, ((left, right),) = panels(1, 2, width=12.0, height=4.6)
     score = efficiency(true, found)
-    image = left.imshow(score, origin="lower", vmin=0, vmax=1, cmap="viridis")
+    image = left.imshow(score, origin="lower", aspect="auto", vmin=0, vmax=1, cmap="viridis")
     left.grid(visible=False)
     left.plot(*np.argwhere(is_gauged).T[::-1], "wo", markeredgecolor="black", markersize=4, label="gauge")
     legend_below(left)
