@@ -164,7 +164,7 @@ def observe(rng: np.random.Generator, count: int, steps: int) -> tuple[Array, Ar
             k3 = rate(state + h / 2 * k2, push_now)
             state = state + h / 6 * (k1 + 2 * k2 + 2 * k3 + rate(state + h * k3, push_now))
         path.append(state[:2].T)
-    return push, np.stack(path)
+    return push, np.ascontiguousarray(np.stack(path))  # or the simulator would be compiled for other strides, too
 
 
 # ------------------------------------------------------------------------------------------------------------ training
