@@ -26,8 +26,9 @@ the argument, before anything is read or written. With the environment variable 
 shape came (set it before your program starts; it compiles longer).
 
 Sizes are part of a cell's type: a function that is given cells of two sizes is compiled twice. Hand cells over as
-arguments: a global variable would be compiled into the function, weights and all. In ``@njit(cache=True)`` functions
-that take a cell as an argument an upgrade of fastgate is noticed: they are compiled anew.
+arguments: a global variable would be compiled into the function, weights and all. To compile a function with a cell in
+it takes Numba some tens of seconds at its first call, without a word; ``@njit(cache=True)`` keeps it on disk, and where
+a cell is an argument an upgrade of fastgate is noticed: it is compiled anew.
 
 Functions
 ---------

@@ -260,7 +260,7 @@ def _starts(known: Known, model: Any, state: Any, batch: Dims, x: Any) -> list[A
     states = state if isinstance(model, Sequential) else (state,)
     arrays = list(flat(states)) if isinstance(states, tuple) else []
     if len(arrays) != len(known.ends):
-        expected = f"the state that apply returned for this model, of {len(known.ends)} arrays"
+        expected = f"the state that apply returned for this model (number of arrays: {len(known.ends)})"
         got = f"a tuple of {len(arrays)}" if isinstance(state, tuple) else type(state).__name__
         raise _errors.wrong_type("state", expected, got)
     arrays = [_beside("state", array, "floating-point numbers", "f", (*batch, *STATE_DIMS), x) for array in arrays]

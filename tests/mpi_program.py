@@ -12,6 +12,7 @@ from mpi4py import MPI
 from training_tools import arrays, everything, generated, ragged, stream
 
 import fastgate as fg
+from fastgate.training import ranks
 
 WORLD = MPI.COMM_WORLD
 HERE = Path(sys.argv[2])
@@ -161,10 +162,12 @@ def told():
         train(None, make, data, options, checkpoint=folder)
     WORLD.barrier()
     plain = {"loss": "mse", "shuffle": False}
+    ranks.PATIENCE = 0.1
     attempts = {
         "batch size": (data, options | {"batch_size": 3 + is_last}),
         "seed": (data, options | {"seed": int(is_last)}),
         "data": ((x + is_last, y), options),
+        "shape": ((x[:, is_last:], y), options),
         "argument": (data, options | {"clip_norm": -1.0 if is_last else 1.0}),
         "argument everywhere": (data, options | {"batch_size": 0}),
         "lbfgs": (data, plain | {"optimizer": "lbfgs", "clip_norm": None}),
@@ -186,6 +189,8 @@ def told():
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
         say_all(name, text)
+    if is_last:
+        time.sleep(10 * ranks.PATIENCE)
     _, _, history = train(WORLD, make, data, options, callbacks=On(4, lambda run: run.stop("enough")))
     say_all("stopped", f"{history.steps} {history.stopped}")
     options |= {"metrics": [drawn], "validation": 0.2, "early_stopping": fg.EarlyStopping(2, monitor="val_drawn")}

@@ -110,6 +110,21 @@ def test_what_is_too_loud_is_cut_off_and_counted(tmp_path):
     np.testing.assert_array_equal(_wav.read(path).samples[:, 0], [top, top, 0, -1, -1])
 
 
+def test_what_is_too_loud_fits_with_the_gain_that_is_advised(tmp_path, capsys, amplifier):
+    model, result = tmp_path / "model.json", tmp_path / "out.wav"
+    _amplifier.save(model, amplifier)
+    source = tmp_path / "in.wav"
+    _wav.write(source, Sound(SAMPLES, 44100, Format()))
+
+    def cut_off(*options):
+        assert audio_effect.main([*map(str, ("--model", model, "--input", source, "--output", result)), *options]) == 0
+        return re.search(r"too loud .*: --gain (\S+) prevents", capsys.readouterr().out)
+
+    advised = cut_off()[1]
+    assert cut_off("--gain", advised) is None
+    assert np.abs(_wav.read(result).samples).max() > 0.85
+
+
 def test_a_description_that_extends_the_usual_one(tmp_path):
     path = tmp_path / "a.wav"
     description = struct.pack("<HHIIHHHHIH", 0xFFFE, 1, 8000, 24000, 3, 24, 22, 24, 4, PCM) + _wav.GUID
@@ -170,7 +185,10 @@ def test_files_that_do_not_go_together(tmp_path, capsys, amplifier):
     before = source.read_bytes()
     check_refusal(capsys, ["--input", source, "--output", link], "expected another file than --input")
     check_refusal(capsys, ["--input", source, "--model", model], "expected 44100 samples a second, .* got 8000")
-    check_refusal(capsys, ["--model", model, "--save", model], "neither --save nor --plot")
+    for name, value in {"--save": model, "--epochs": 3, "--cell": "gru"}.items():
+        check_refusal(capsys, ["--model", model, name, value], f"{name}: expected none beside --model")
+    check_refusal(capsys, ["--model", "no.json"], "--model: there is no file 'no.json'")
+    check_refusal(capsys, ["--gain", 0.5], "--gain: expected --output")
     check_refusal(capsys, ["--output", tmp_path / "no" / "out.wav"], "no such folder")
     check_refusal(capsys, ["--model", source], "is no JSON")
     check_refusal(capsys, ["--cell", "rnn", "--save", model], "RNN")

@@ -48,7 +48,13 @@ def lines(tmp_path_factory):
     """What three processes print, by part; two cannot have unequal shares and an empty one."""
     done = launch(3, "all", tmp_path_factory.mktemp("mpi"))
     assert done.returncode == 0, done.stderr
-    return {part: re.findall(rf"^{part}: (.*)$", done.stdout, re.MULTILINE) for part in ("equal", "resumed", "told")}
+    return {
+        part: re.findall(rf"^{part}: (.*)$", done.stdout, re.MULTILINE) for part in ("equal", "resumed", "told")
+    } | {
+        "waits": re.findall(
+            r"^fastgate: process (\d) of 3 waits for the others to call fit$", done.stderr, re.MULTILINE
+        )
+    }
 
 
 def test_as_in_one_process(lines):
@@ -73,6 +79,7 @@ def test_what_one_process_raises_all_raise(lines):
         "batch size": [same.format("batch_size 4, rank 0 has 3")] * 3,
         "seed": [same.format("seed 1, rank 0 has 0")] * 3,
         "data": [same.format(r"(validation )?x checksum \d+, rank 0 has \d+")] * 3,
+        "shape": [same.format(r"(validation )?x shape \[\d+, 5, 3\], rank 0 has \[\d+, 6, 3\]")] * 3,
         "argument": [other.format(2) + "ValueError: clip_norm: .*"] * 2 + ["ValueError: clip_norm: .*"],
         "argument everywhere": ["ValueError: batch_size: expected an integer of at least 1, got 0"] * 3,
         "lbfgs": ["ValueError: distributed: expected nothing beside optimizer='lbfgs', got .*"] * 3,
@@ -94,6 +101,11 @@ def test_what_one_process_raises_all_raise(lines):
     assert len(found) == 3 * len(expected)
     for name, rank, text in found:
         assert re.fullmatch(expected[name][int(rank)], text), (name, rank, text)
+
+
+def test_who_waits_long_for_another_process_says_so(lines):
+    assert "0" in lines["waits"]
+    assert "1" not in lines["waits"]
 
 
 @pytest.mark.parametrize(

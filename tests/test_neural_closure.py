@@ -7,7 +7,7 @@ import pytest
 from differences import assert_close, differences, in_params
 
 import fastgate as fg
-from fastgate.examples import neural_closure
+from fastgate.examples import _program, neural_closure
 from fastgate.examples.neural_closure import Simulator
 
 
@@ -43,8 +43,17 @@ def test_tangents_are_those_of_differences(case):
     np.testing.assert_allclose(found, (ends[0] - ends[1]) / (2 * size), rtol=1e-6, atol=1e-8)
 
 
-def test_training_through_the_solver_pays(output_of):
+def test_training_through_the_solver_pays(output_of, monkeypatch):
+    """And says what it does meanwhile, from the first compilation on."""
+    told = []
+    for module in (neural_closure, _program):
+        monkeypatch.setattr(module, "warn", told.append)
+    before = len(neural_closure.simulate.signatures)
     output = output_of(neural_closure)
+    assert len(neural_closure.simulate.signatures) <= max(before, 2)  # all compiled where it is said
+    first, *names = dict.fromkeys(line.split(":")[0] for line in told)
+    assert names == ["one step at a time", "through the solver"]
+    assert first.startswith("compiling")
     rows = "physics alone", "one step at a time", "through the solver"
     alone, taught, ours = (float(re.search(rf"^  {row}.* (\S+)$", output, re.MULTILINE)[1]) for row in rows)
     assert ours < 0.8 * taught

@@ -1,5 +1,8 @@
 """Models over labelled arrays: the same bits as on plain ones, in memory, in chunks, and in other processes."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from kernel_tools import run_python
@@ -266,3 +269,31 @@ def test_rainfall_runoff(output_of, tmp_path):
     assert "predicted: 12 chunks of (1460, 4, 4)" in output
     weather, runoff = (xr.open_zarr(tmp_path / name, consolidated=False) for name in ("weather.zarr", "predicted.zarr"))
     assert runoff.runoff.sizes == weather.rain.sizes
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--folder", "taken"], "--folder taken: weather.zarr is there already; .*"),
+        (["--folder", "linked"], "--folder linked: predicted.zarr is there already; .*"),
+        (["--folder", "file"], "--folder file: expected a folder: File exists"),
+        (["--folder", "file/below"], "--folder file/below: expected a folder: Not a directory"),
+        (["--grid", "2", "2", "--gauges", "4"], "--gauges 4: expected at most 3, .*"),
+        (["--grid", "1", "1"], "--grid 1 1: expected at least two cells, .*"),
+    ],
+)
+def test_rainfall_runoff_refuses_before_any_work(tmp_path, monkeypatch, capsys, options, complaint):
+    """And deletes nothing: what is in the way stays."""
+    pytest.importorskip("zarr", reason="zarr is not installed: stores are not tested")
+    monkeypatch.chdir(tmp_path)
+    Path("taken/weather.zarr").mkdir(parents=True)
+    Path("linked").mkdir()
+    Path("linked/predicted.zarr").symlink_to("nowhere")
+    for path in map(Path, ("file", "taken/weather.zarr/mine")):
+        path.write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    assert rainfall_runoff.main(["--quick", *options]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert re.fullmatch(rf"python -m fastgate.examples.rainfall_runoff: error: {complaint}\n", printed.err)
+    assert sorted(tmp_path.rglob("*")) == before

@@ -34,7 +34,8 @@ def read(path: Path, residual: bool) -> Amplifier:
         else:
             model, said = _from_json(rtneural_files.read(path))
     except (OSError, TypeError, ValueError, ImportError) as error:
-        raise UserError(f"--model {path}: {error}") from None
+        reason = str(error).removeprefix("path: ")
+        raise UserError(f"--model: {reason}" if repr(str(path)) in reason else f"--model {path}: {reason}") from None
     if not isinstance(model, fg.Sequential):
         raise UserError(f"--model {path}: expected a fg.Sequential, got a {type(model).__name__}")
     try:

@@ -13,7 +13,7 @@ from fastgate import _picture
 from fastgate._arrays import Array
 from fastgate._options import at_least, positive
 from fastgate._picture import BLUE, GRAY, GREEN, ORANGE, PURPLE, legend_below, panels
-from fastgate._terminal import UserError, exit_code, printable, say
+from fastgate._terminal import UserError, exit_code, printable, say, warn
 
 __all__ = [
     "BLUE",
@@ -24,6 +24,7 @@ __all__ = [
     "ORANGE",
     "PURPLE",
     "Array",
+    "Told",
     "UserError",
     "at_least",
     "legend_below",
@@ -37,6 +38,7 @@ __all__ = [
     "save_picture",
     "say",
     "say_training",
+    "warn",
 ]
 
 CELLS: dict[str, Any] = {"lstm": fg.LSTM, "gru": fg.GRU, "rnn": fg.RNN}
@@ -69,8 +71,12 @@ def parser(
 
 
 def run(example: Callable[[Namespace], None], options: ArgumentParser, argv: Sequence[str] | None = None) -> int:
-    """Run the example with the options of the command line; the exit code."""
+    """Run the example with the options of the command line; the exit code.
+
+    It finds in `given` the names of those that are not by default what they are.
+    """
     chosen = options.parse_args(argv)
+    chosen.given = {name for name, value in vars(chosen).items() if value != options.get_default(name)}
     if "epochs" in chosen:
         chosen.epochs = chosen.epochs or chosen.usual_epochs[chosen.quick]
 
@@ -92,6 +98,20 @@ def say_training(history: fg.History) -> None:
     # A training that was resumed may have had nothing left to do.
     each = f", {1000 * np.median(history.seconds):.0f} ms each" if history.seconds else ""
     say(f"\n{plural(history.epochs, 'epoch')} of training{each}")
+
+
+class Told(fg.Callback):
+    """Ten lines on stderr, of a training of many short epochs."""
+
+    def __init__(self, name: str, epochs: int) -> None:
+        self.name, self.epochs = name, epochs
+
+    def on_epoch_end(self, run: Any) -> None:
+        self.tell(run.epoch, run.history["loss"][-1])
+
+    def tell(self, epoch: int, loss: float) -> None:
+        if epoch * 10 // self.epochs > (epoch - 1) * 10 // self.epochs:
+            warn(f"{self.name}: epoch {epoch}/{self.epochs}, loss {loss:.5f}")
 
 
 def plural(count: int, noun: str) -> str:

@@ -35,6 +35,7 @@ from fastgate.examples._program import (
     panels,
     parser,
     plural,
+    positive,
     run,
     save_picture,
     say,
@@ -207,9 +208,11 @@ def apply(options: Namespace) -> None:
         sound, rate, form = _wav.read(options.input)
     if options.output is not None:
         _wav.check_output(options.output, options.input)
+    elif "gain" in options.given:
+        raise UserError("--gain: expected --output beside it, of which it is the volume")
     if options.model is not None:
-        if options.save is not None or options.plot is not None:
-            raise UserError("--model: expected neither --save nor --plot with it, as nothing is learnt")
+        if ignored := sorted(options.given & {"cell", "epochs", "units", "save", "plot"}):
+            raise UserError(f"--{ignored[0]}: expected none beside --model, with which nothing is learnt")
         amplifier = _amplifier.read(options.model, options.residual)
         if sound is None:
             rate = amplifier.rate or rate
@@ -222,9 +225,16 @@ def apply(options: Namespace) -> None:
         sound = new if sound is None else sound
     y = perform(options, amplifier, sound, rate)
     if options.output is not None:
-        clipped = _wav.write(options.output, _wav.Sound(y.astype(np.float64), rate, form))
-        loud = f"; {plural(clipped, 'sample')} too loud for that and cut off" if clipped else ""
-        say(f"written to {options.output}: {form}{loud}")
+        clipped = _wav.write(options.output, _wav.Sound(options.gain * y.astype(np.float64), rate, form))
+        say(f"written to {options.output}: {form}{too_loud(clipped, float(np.abs(y).max())) if clipped else ''}")
+
+
+def too_loud(clipped: int, peak: float) -> str:
+    """What was cut off, and a gain of two digits with which nothing would have been."""
+    unit = 10.0 ** (np.floor(np.log10(0.999 / peak)) - 1)
+    gain = np.floor(0.999 / peak / unit) * unit
+    advice = f"--gain {gain:.2g} prevents that, and so does an --input in floating point"
+    return f"; {plural(clipped, 'sample')} too loud for that and cut off: {advice}"
 
 
 def draw(rate: int, x: Array, truth: Array, methods: dict[str, Array]) -> Any:
@@ -236,7 +246,7 @@ def draw(rate: int, x: Array, truth: Array, methods: dict[str, Array]) -> Any:
     axes.plot(times, truth[own], color=GRAY, linewidth=3, label="the pedal")
     for (name, found), color in zip(methods.items(), (BLUE, ORANGE), strict=True):
         axes.plot(times, found[own], color=color, label=name)
-    axes.set(xlabel="milliseconds", title="20 ms of what was not heard before")
+    axes.set(xlabel="milliseconds", ylabel="amplitude", title="20 ms of what was not heard before")
     legend_below(axes)
     return figure
 
@@ -246,6 +256,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--units", type=at_least(1), default=16, metavar="H", help="default: %(default)s")
     options.add_argument("--input", type=Path, metavar="FILE.wav", help="16, 24 or 32 bits, or floating point")
     options.add_argument("--output", type=Path, metavar="FILE.wav", help="in the format of the input")
+    options.add_argument("--gain", type=positive, default=1.0, metavar="G", help="multiplies what --output gets")
     options.add_argument("--model", type=Path, metavar="FILE", help="JSON, or .safetensors: nothing is learnt")
     text = "add the input to what --model gives, where the file does not say whether to"
     options.add_argument("--residual", action="store_true", help=text)

@@ -29,6 +29,7 @@ from fastgate.examples._program import (
     GREEN,
     ORANGE,
     Array,
+    Told,
     at_least,
     legend_below,
     panels,
@@ -36,6 +37,7 @@ from fastgate.examples._program import (
     run,
     save_picture,
     say,
+    warn,
 )
 
 DT, DAMPING, NOISE = 0.05, 0.1, 0.02  # seconds, per second, and of what is measured
@@ -162,16 +164,25 @@ def observe(rng: np.random.Generator, count: int, steps: int) -> tuple[Array, Ar
             k3 = rate(state + h / 2 * k2, push_now)
             state = state + h / 6 * (k1 + 2 * k2 + 2 * k3 + rate(state + h * k3, push_now))
         path.append(state[:2].T)
-    return push, np.stack(path)
+    return push, np.ascontiguousarray(np.stack(path))  # or the simulator would be compiled for other strides, too
 
 
 # ------------------------------------------------------------------------------------------------------------ training
 
 
+def compile_all(simulator: Simulator, push: Array, measured: Array) -> None:
+    """Numba compiles the loops when they are first called, without a word."""
+    warn("compiling the simulator with its network, forward and back: up to some minutes, then cached ...")
+    start, direction = measured[0], np.zeros(simulator.layer.params.flat.size)
+    simulator.run(start, push)
+    simulator.backward(np.zeros_like(simulator.run(start, push, recorded=True)))
+    simulator.tangents(start, push, direction, np.zeros_like(start))
+
+
 def through_the_solver(simulator: Simulator, push: Array, measured: Array, epochs: int) -> list[float]:
     """Whole runs follow what was measured; the loss after each epoch."""
     owners, losses = [simulator.layer.params, simulator.head.params], []
-    adam = fg.Adam(fg.CosineDecay(1e-2, epochs))
+    adam, told = fg.Adam(fg.CosineDecay(1e-2, epochs)), Told("through the solver", epochs)
     for _ in range(epochs):
         path = simulator.run(measured[0], push, recorded=True)
         loss, d_path = fg.mse(path, measured)
@@ -179,6 +190,7 @@ def through_the_solver(simulator: Simulator, push: Array, measured: Array, epoch
         fg.clip_gradient_norm([d_cell, d_head], 1.0)
         adam.step(owners, [d_cell, d_head])
         losses.append(loss)
+        told.tell(len(losses), loss)
     return losses
 
 
@@ -188,7 +200,8 @@ def one_step_at_a_time(simulator: Simulator, push: Array, measured: Array, epoch
     friction = push - np.sin(angle) - DAMPING * speed - (after - speed) / DT
     model = fg.Sequential(simulator.layer, simulator.head)
     x, y = measured[:-1].swapaxes(0, 1), friction.T[..., None]
-    model.fit(x, y, loss="mse", optimizer=fg.Adam(fg.CosineDecay(1e-2, epochs)), epochs=epochs, clip_norm=1.0)
+    adam, told = fg.Adam(fg.CosineDecay(1e-2, epochs)), Told("one step at a time", epochs)
+    model.fit(x, y, loss="mse", optimizer=adam, epochs=epochs, clip_norm=1.0, callbacks=[told])
 
 
 # -------------------------------------------------------------------------------------------------------- the program
@@ -201,6 +214,7 @@ def compare(options: Namespace) -> None:
     say(f"{RUNS} measured runs of {STEPS * DT:.0f} s, {1 / DT:.0f} steps a second, noise {NOISE}")
     ours, taught, alone = (Simulator(options.cell, options.units, options.seed) for _ in range(3))
     alone.head.params.flat = 0 * alone.head.params.flat
+    compile_all(ours, push[:2], measured)
 
     one_step_at_a_time(ours, push, measured, options.epochs)  # which is a good start
     losses = through_the_solver(ours, push, measured, options.epochs)
@@ -239,10 +253,10 @@ def say_speed(simulator: Simulator, start: Array, push: Array) -> None:
     """Of one run and of all together; compiled already."""
     say()
     for count in (1, len(start)):
-        own, seconds = slice(count), []
+        own_push, seconds = np.ascontiguousarray(push[:, :count]), []  # or it would be compiled for slices, too
         for _ in range(5):
             before = perf_counter()
-            simulator.run(start[own], push[:, own])
+            simulator.run(start[:count], own_push)
             seconds.append(perf_counter() - before)
         rate = len(push) * count / np.median(seconds)
         say(f"simulated {count:3} at a time: {rate:12,.0f} steps a second, each with a step of the network")
@@ -252,12 +266,17 @@ def draw(path: Array, results: dict[str, Array]) -> Any:
     figure, ((left, right),) = panels(1, 2, width=12.0, height=4.8)
     colors = dict(zip(results, (GREEN, ORANGE, BLUE), strict=True))
     times, last = DT * np.arange(len(path)), slice(-2 * STEPS, None)
-    left.plot(times[last], path[last, 0, 0], color=GRAY, linewidth=3, label="the truth")
+    truth = path[last, 0, 0]
+    middle, reach = (truth.max() + truth.min()) / 2, 0.75 * np.ptp(truth)
+    left.plot(times[last], truth, color=GRAY, linewidth=3, label="the truth")
     for name, found in results.items():
-        left.plot(times[last], found[last, 0, 0], color=colors[name], label=name)
+        shown = found[last, 0, 0]
+        is_far = bool(np.abs(shown - middle).min() > reach)
+        left.plot(times[last], shown, color=colors[name], label=name + ", off the scale" * is_far)
         right.semilogy(times[1:], np.abs(found - path)[1:, :, 0].mean(axis=1), color=colors[name])
-    left.set(xlabel="seconds", ylabel="angle", title="the end of a new run")
-    right.set(xlabel="seconds", title="mean absolute error of the angle")
+    left.set(xlabel="seconds", ylabel="angle, radians", title="the end of a new run")
+    left.set_ylim(middle - reach, middle + reach)
+    right.set(xlabel="seconds", ylabel="radians", title="mean absolute error of the angle")
     legend_below(left)
     return figure
 

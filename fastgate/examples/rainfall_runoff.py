@@ -6,6 +6,7 @@ and in parallel, and writes what it predicts into another store. Its errors are 
 gauged cells and for those it has never seen, beside two baselines. Weather, land and runoff are made by rule.
 """
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,8 @@ from fastgate.examples._program import (
     say_training,
 )
 
+WEATHER, PREDICTED = "weather.zarr", "predicted.zarr"
+GAUGES = 60  # where there are cells for them
 WARM_UP = 90  # days of a piece that do not count: its stores begin empty
 
 
@@ -46,16 +49,18 @@ def learn(options: Namespace) -> None:
     from fastgate.examples._hydrology import FEATURES, YEAR, made_by_rule
     from fastgate.xarray import apply
 
+    is_gauged = gauged(options.grid, options.gauges, options.seed)
+    if options.folder is not None:
+        check_folder(options.folder)
     with TemporaryDirectory() as elsewhere, workers(options.workers):
         folder = options.folder or Path(elsewhere)
         # Whole series of a few cells: the chunks that `apply` works on. A larger grid has more of them.
         made = made_by_rule(options.years, options.grid, options.seed).chunk({"time": -1, "lat": 4, "lon": 4})
-        made.to_zarr(folder / "weather.zarr", mode="w", consolidated=False)
-        data = xr.open_zarr(folder / "weather.zarr", consolidated=False)
+        made.to_zarr(folder / WEATHER, mode="w-", consolidated=False)
+        data = xr.open_zarr(folder / WEATHER, consolidated=False)
         weather = data[FEATURES].to_dataarray("feature")
         say(f"{data.sizes['lat']} x {data.sizes['lon']} cells, {data.sizes['time']:,} days, {', '.join(FEATURES)}")
 
-        is_gauged = gauged(options.grid, options.gauges, options.seed)
         where = zip(("lat", "lon"), np.nonzero(is_gauged), strict=True)
         cells = {dim: xr.DataArray(own, dims="cell") for dim, own in where}
         before = {"time": slice(None, -YEAR)}
@@ -84,8 +89,8 @@ def learn(options: Namespace) -> None:
 
         # Nothing is computed before it is written, and never more than some chunks at a time are in memory.
         predicted = (apply(model, (weather - mean) / deviation) * scale).squeeze("feature")
-        predicted.to_dataset(name="runoff").to_zarr(folder / "predicted.zarr", mode="w", consolidated=False)
-        found = xr.open_zarr(folder / "predicted.zarr", consolidated=False).runoff
+        predicted.to_dataset(name="runoff").to_zarr(folder / PREDICTED, mode="w-", consolidated=False)
+        found = xr.open_zarr(folder / PREDICTED, consolidated=False).runoff
         say(f"predicted: {plural(found.data.npartitions, 'chunk')} of {found.data.chunksize}")
 
         last = {"time": slice(-YEAR, None)}
@@ -110,10 +115,28 @@ def workers(count: int) -> Iterator[None]:
         yield
 
 
-def gauged(grid: Sequence[int], count: int, seed: int) -> Array:
-    """Which cells (lat,lon) have a gauge."""
+def check_folder(folder: Path) -> None:
+    """Before any work: there is such a folder, and both stores are new. What is in the way is never deleted."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = [path for path in (folder / WEATHER, folder / PREDICTED) if os.path.lexists(path)]
+    except OSError as error:
+        raise UserError(f"--folder {folder}: expected a folder: {error.strerror or error}") from None
+    if taken:
+        raise UserError(f"--folder {folder}: {taken[0].name} is there already; remove it, or give another folder")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"--folder {folder}: cannot be written")
+
+
+def gauged(grid: Sequence[int], count: int | None, seed: int) -> Array:
+    """Which cells (lat,lon) have a gauge; at least one has none."""
     lat, lon = grid
-    chosen = np.random.default_rng(seed).permutation(lat * lon) < min(count, lat * lon - 1)
+    most = lat * lon - 1
+    if not most:
+        raise UserError("--grid 1 1: expected at least two cells, one with a gauge and one without")
+    if count is not None and count > most:
+        raise UserError(f"--gauges {count}: expected at most {most}, as one cell of --grid must have none")
+    chosen = np.random.default_rng(seed).permutation(lat * lon) < min(count or GAUGES, most)
     return chosen.reshape(lat, lon)
 
 
@@ -143,8 +166,10 @@ def report(true: Array, methods: dict[str, Array], is_gauged: Array) -> None:
 def draw(true: Array, found: Array, is_gauged: Array) -> Any:
     figure, ((left, right),) = panels(1, 2, width=12.0, height=4.6)
     score = efficiency(true, found)
-    image = left.imshow(score, origin="lower", vmin=0, vmax=1, cmap="viridis")
-    left.plot(*np.argwhere(is_gauged).T[::-1], "w.", label="gauge")
+    image = left.imshow(score, origin="lower", aspect="auto", vmin=0, vmax=1, cmap="viridis")
+    left.grid(visible=False)
+    left.plot(*np.argwhere(is_gauged).T[::-1], "wo", markeredgecolor="black", markersize=4, label="gauge")
+    legend_below(left)
     left.set(title="efficiency in the last year", xlabel="lon", ylabel="lat")
     figure.colorbar(image, ax=left)
     others = np.argwhere(~is_gauged)
@@ -161,8 +186,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--units", type=at_least(1), default=32, metavar="H", help="default: %(default)s")
     options.add_argument("--grid", type=at_least(1), nargs=2, default=(16, 24), metavar="N", help="default: 16 24")
     options.add_argument("--years", type=at_least(2), default=6, metavar="N", help="default: %(default)s")
-    options.add_argument("--gauges", type=at_least(1), default=60, metavar="N", help="default: %(default)s")
-    options.add_argument("--folder", type=Path, help="where to keep both stores")
+    options.add_argument("--gauges", type=at_least(1), metavar="N", help=f"default: {GAUGES}, or all cells but one")
+    text = f"where to keep both stores, {WEATHER} and {PREDICTED}, which must not be there yet"
+    options.add_argument("--folder", type=Path, help=text)
     options.add_argument("--workers", type=at_least(0), default=0, metavar="N", help="processes of dask.distributed")
     return run(learn, options, argv)
 

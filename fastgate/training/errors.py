@@ -115,6 +115,10 @@ def rank_failed(rank: int, size: int, failure: str) -> str:
     return f"fit: rank {rank} of {size} has failed, and ends all of them: {failure}"
 
 
+def rank_waits(rank: int, size: int) -> str:
+    return f"fastgate: process {rank} of {size} waits for the others to call fit"
+
+
 def folder_in_use(folder: object) -> RuntimeError:
     return RuntimeError(f"checkpoint: another training writes into {str(folder)!r} now")
 

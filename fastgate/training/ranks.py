@@ -22,7 +22,9 @@ run a step with one process before.
 one of them (SIGINT) interrupts all at the same step. Anything else that is raised inside `fit`, in a callback for
 example, ends the whole job with a message (MPI_Abort), as nobody could tell the processes that wait. What is raised
 outside of `fit`, as by a file that is missing, does so only under ``python -m mpi4py``: without it the others wait
-for ever. A process that is killed ends the job, too, and so does Ctrl-C for Open MPI's mpirun itself: what remains is
+for ever. So they do for a process that ends well before it calls `fit`, or never does, as with ``if rank == 0:
+model.fit(...)``: after 10 seconds the first and the last of those that wait say so on stderr, and wait on: press
+Ctrl-C. A process that is killed ends the job, too, and so does Ctrl-C for Open MPI's mpirun itself: what remains is
 the last checkpoint, so write some by ``every=``.
 
 **One message.** The gradients of the shares are summed up by one Allreduce in every step, with how much each share
@@ -60,6 +62,7 @@ import sys
 import traceback
 import zlib
 from collections.abc import Callable
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -79,6 +82,7 @@ from fastgate.training.progress import Progress
 from fastgate.training.resume import difference, printed
 from fastgate.training.share import Shared, joined, share_of
 
+PATIENCE = 10.0  # seconds
 WEIGHT, LOSS, FAILED, INTERRUPTED, ENDED = range(-5, 0)  # behind the gradients, in the dtype of the model
 
 
@@ -103,7 +107,7 @@ class Ranks(Group):
         shown = [type(callback).__name__ for callback in callbacks if not isinstance(callback, Progress)]
         steps = getattr(run.optimizer, "steps", None)
         mine = identity() | {"epochs": run.epochs, "callbacks": shown, "steps of the optimizer": steps}
-        text = json.dumps(mine, default=printed, sort_keys=True)
+        text = json.dumps(mine, default=printed)
         self._model = run.model
         self._settle(None, text)
         flat = self.comm.bcast(self._model.params.flat if self.is_first else None)
@@ -117,6 +121,7 @@ class Ranks(Group):
     def _settle(self, error: BaseException | None, identity: str = "null") -> None:
         """Every process has come to the end of its preparations, in one way or the other."""
         self._has_begun = True
+        self._wait()
         told = self.comm.allgather((None if error is None else _described(error), identity))
         if error is not None:
             return
@@ -127,6 +132,16 @@ class Ranks(Group):
         for rank, (_, own) in enumerate(told):
             if (other := json.loads(own)) != first:
                 self._raise(errors.other_arguments(rank, *difference(first, other)))
+
+    def _wait(self) -> None:
+        """For all to come here. Who has waited long says so: some may never come."""
+        barrier, end = self.comm.Ibarrier(), monotonic() + PATIENCE
+        is_silent = self.rank not in (0, self.size - 1)  # or they would be too many
+        while not barrier.Test():
+            sleep(0.001)
+            if not is_silent and monotonic() > end:
+                is_silent = True
+                warn(errors.rank_waits(self.rank, self.size))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -165,7 +165,7 @@ def difference(then: Any, now: Any) -> tuple[str, Any, Any]:
     if isinstance(then, dict) and isinstance(now, dict):
         names = [*now, *(name for name in then if name not in now)]
         pairs = ((name, then.get(name), now.get(name)) for name in names)
-    elif isinstance(then, list) and isinstance(now, list):
+    elif isinstance(then, list) and isinstance(now, list) and any(isinstance(own, dict | list) for own in then + now):
         if len(then) != len(now):
             return "length", len(then), len(now)
         pairs = ((str(i), *pair) for i, pair in enumerate(zip(then, now, strict=True)))
