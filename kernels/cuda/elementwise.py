@@ -1,0 +1,82 @@
+"""Arithmetic on whole arrays, entry by entry and rounded as NumPy rounds, for what NumPy's ufuncs are called with."""
+
+import math
+import operator
+from functools import cache
+
+import numpy as np
+from numba import cuda
+
+from fastgate.kernels.cuda import launch
+
+OF_ONE = {np.sqrt: math.sqrt, np.negative: operator.neg, np.absolute: abs}
+OF_TWO = {
+    np.add: operator.add,
+    np.subtract: operator.sub,
+    np.multiply: operator.mul,
+    np.divide: operator.truediv,
+    np.minimum: min,
+    np.maximum: max,
+}
+
+
+def run(ufunc, inputs, out, size):
+    """inputs: flat arrays of one dtype, or numbers of it -> out, which may be one of them"""
+    if ufunc is np.square:
+        ufunc, inputs = np.multiply, inputs * 2
+    kernel = _of_one(OF_ONE[ufunc]) if len(inputs) == 1 else _of_two(OF_TWO[ufunc], *map(np.isscalar, inputs))
+    launch.over(kernel, size, *inputs, out, size)
+
+
+def is_known(ufunc):
+    return ufunc is np.square or ufunc in OF_ONE or ufunc in OF_TWO
+
+
+@cache
+def _of_one(function):
+    @cuda.jit
+    def kernel(x, out, size):
+        """x (N) -> out (N)"""
+        for i in range(cuda.grid(1), size, cuda.gridsize(1)):
+            out[i] = function(x[i])
+
+    return kernel
+
+
+@cache
+def _of_two(function, is_first_a_number, is_second_a_number):
+    @cuda.jit
+    def kernel(x, y, out, size):
+        """x, y (N) -> out (N)"""
+        for i in range(cuda.grid(1), size, cuda.gridsize(1)):
+            out[i] = function(x[i], y[i])
+
+    @cuda.jit
+    def kernel_of_number(x, y, out, size):
+        """x (N), the number y -> out (N)"""
+        for i in range(cuda.grid(1), size, cuda.gridsize(1)):
+            out[i] = function(x[i], y)
+
+    @cuda.jit
+    def kernel_of_first_number(x, y, out, size):
+        """the number x, y (N) -> out (N)"""
+        for i in range(cuda.grid(1), size, cuda.gridsize(1)):
+            out[i] = function(x, y[i])
+
+    if is_first_a_number:
+        return kernel_of_first_number
+    return kernel_of_number if is_second_a_number else kernel
+
+
+@cuda.jit
+def fill(out, value, size):
+    """the number value -> out (N)"""
+    for i in range(cuda.grid(1), size, cuda.gridsize(1)):
+        out[i] = value
+
+
+@cuda.jit
+def convert(x, out, size):
+    """x (N) -> out (N) of another dtype"""
+    for i in range(cuda.grid(1), size, cuda.gridsize(1)):
+        out[i] = x[i]

@@ -1,0 +1,84 @@
+"""Copies between host and device: large ones by way of pinned memory, piece by piece.
+
+While one piece is on its way, the next is written into pinned memory (or the last one read from it).
+"""
+
+from threading import local
+
+import numpy as np
+from numba import cuda
+
+from fastgate.kernels.cuda import launch
+from fastgate.kernels.cuda.launch import SIMULATED
+
+PIECE = 1 << 23  # bytes; twice as many are pinned for each thread that copies more than one
+_here = local()
+
+
+class _Pinned:
+    """Half of a thread's pinned memory, and an event after the last copy from or to it."""
+
+    def __init__(self):
+        self.memory, self.event = cuda.pinned_array(PIECE, np.uint8), cuda.event()
+
+    def of(self, dtype, size):
+        return self.memory[: size * dtype.itemsize].view(dtype)
+
+
+def _pinned():
+    if not hasattr(_here, "pinned"):
+        _here.pinned = _Pinned(), _Pinned()
+    return _here.pinned
+
+
+def upload(host, device):
+    """host (N) -> device (N), of the same dtype; `host` may be written again when this returns"""
+    stream = launch.stream()
+    if host.nbytes <= PIECE:
+        if host.size:
+            device.copy_to_device(host, stream=stream)
+            launch.synchronize()
+        return
+    entries = PIECE // host.itemsize
+    for number, first in enumerate(range(0, host.size, entries)):
+        last, own = min(first + entries, host.size), _pinned()[number % 2]
+        piece = own.of(host.dtype, last - first)
+        own.event.synchronize()  # it has left
+        piece[...] = host[first:last]
+        device[first:last].copy_to_device(piece, stream=stream)
+        own.event.record(stream)
+
+
+def download(device, host):
+    """device (N) -> host (N), of the same dtype"""
+    stream = launch.stream()
+    if host.nbytes <= PIECE:
+        if host.size:
+            device.copy_to_host(host, stream=stream)
+            launch.synchronize()
+        return
+    entries, before = PIECE // host.itemsize, None
+    for number, first in enumerate(range(0, host.size, entries)):
+        last, own = min(first + entries, host.size), _pinned()[number % 2]
+        piece = own.of(host.dtype, last - first)
+        device[first:last].copy_to_host(piece, stream=stream)
+        own.event.record(stream)
+        if before is not None:
+            _arrived(*before)
+        before = own, piece, host[first:last]
+    _arrived(*before)
+
+
+def _arrived(own, piece, target):
+    own.event.synchronize()
+    target[...] = piece
+
+
+def let_wait(theirs, ours):
+    """What is queued on their stream, an address or None for the default one, from now on waits for ours."""
+    is_default = theirs in (None, 1)
+    if SIMULATED or (is_default and not ours):  # in order by themselves
+        return
+    event = cuda.event(timing=False)
+    event.record(ours)
+    event.wait(cuda.default_stream() if is_default else cuda.external_stream(theirs))
