@@ -9,8 +9,8 @@ import numpy as np
 from numba import cuda
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from fastgate.kernels.cuda import dlpack, elementwise, launch, transfers
-from fastgate.kernels.cuda.launch import SIMULATED
+from fastgate.kernels.cuda import dlpack, elementwise, streams, transfers
+from fastgate.kernels.cuda.streams import SIMULATED
 
 
 class DeviceArray(NDArrayOperatorsMixin):
@@ -29,7 +29,7 @@ class DeviceArray(NDArrayOperatorsMixin):
     __slots__ = ("dtype", "flat", "shape", "stream")
 
     def __init__(self, flat, shape):
-        self.flat, self.shape, self.dtype, self.stream = flat, tuple(shape), flat.dtype, launch.stream()
+        self.flat, self.shape, self.dtype, self.stream = flat, tuple(shape), flat.dtype, streams.stream()
 
     @property
     def ndim(self):
@@ -134,7 +134,7 @@ class DeviceArray(NDArrayOperatorsMixin):
             own = np.ascontiguousarray(np.broadcast_to(np.asarray(value, self.dtype), target.shape))
             transfers.upload(own.reshape(-1), target.flat)
         else:
-            launch.over(elementwise.fill, target.size, target.flat, self.dtype.type(value), target.size)
+            streams.over(elementwise.fill, target.size, target.flat, self.dtype.type(value), target.size)
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
         if method != "__call__" or options or not elementwise.is_known(ufunc):
@@ -159,7 +159,7 @@ class DeviceArray(NDArrayOperatorsMixin):
 def empty(shape, dtype):
     """An array that nothing has been written into."""
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    return DeviceArray(cuda.device_array(prod(shape), dtype, stream=launch.stream()), shape)
+    return DeviceArray(cuda.device_array(prod(shape), dtype, stream=streams.stream()), shape)
 
 
 def zeros(shape, dtype):
@@ -177,4 +177,4 @@ def from_host(array):
 
 def convert(x, out):
     """x -> out, an array as large, perhaps of another dtype"""
-    launch.over(elementwise.convert, x.size, x.flat, out.flat, x.size)
+    streams.over(elementwise.convert, x.size, x.flat, out.flat, x.size)

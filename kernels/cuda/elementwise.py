@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from numba import cuda
 
-from fastgate.kernels.cuda import launch
+from fastgate.kernels.cuda import streams
 
 OF_ONE = {np.sqrt: math.sqrt, np.negative: operator.neg, np.absolute: abs}
 OF_TWO = {
@@ -25,7 +25,7 @@ def run(ufunc, inputs, out, size):
     if ufunc is np.square:
         ufunc, inputs = np.multiply, inputs * 2
     kernel = _of_one(OF_ONE[ufunc]) if len(inputs) == 1 else _of_two(OF_TWO[ufunc], *map(np.isscalar, inputs))
-    launch.over(kernel, size, *inputs, out, size)
+    streams.over(kernel, size, *inputs, out, size)
 
 
 def is_known(ufunc):

@@ -8,8 +8,8 @@ from threading import local
 import numpy as np
 from numba import cuda
 
-from fastgate.kernels.cuda import launch
-from fastgate.kernels.cuda.launch import SIMULATED
+from fastgate.kernels.cuda import streams
+from fastgate.kernels.cuda.streams import SIMULATED
 
 PIECE = 1 << 23  # bytes; twice as many are pinned for each thread that copies more than one
 _here = local()
@@ -33,11 +33,11 @@ def _pinned():
 
 def upload(host, device):
     """host (N) -> device (N), of the same dtype; `host` may be written again when this returns"""
-    stream = launch.stream()
+    stream = streams.stream()
     if host.nbytes <= PIECE:
         if host.size:
             device.copy_to_device(host, stream=stream)
-            launch.synchronize()
+            streams.synchronize()
         return
     entries = PIECE // host.itemsize
     for number, first in enumerate(range(0, host.size, entries)):
@@ -51,11 +51,11 @@ def upload(host, device):
 
 def download(device, host):
     """device (N) -> host (N), of the same dtype"""
-    stream = launch.stream()
+    stream = streams.stream()
     if host.nbytes <= PIECE:
         if host.size:
             device.copy_to_host(host, stream=stream)
-            launch.synchronize()
+            streams.synchronize()
         return
     entries, before = PIECE // host.itemsize, None
     for number, first in enumerate(range(0, host.size, entries)):
