@@ -1,5 +1,8 @@
 """LSTM, GRU and RNN on the CPU."""
 
+from numpy import empty as empty
+from numpy import zeros as zeros
+
 from fastgate.kernels.cpu import dense as dense
 from fastgate.kernels.cpu import features as features
 from fastgate.kernels.cpu import roof as roof
@@ -35,4 +38,5 @@ from fastgate.kernels.cpu.weights import pack_backward_weights as pack_backward_
 from fastgate.kernels.cpu.weights import pack_weights as pack_weights
 from fastgate.kernels.masks import Part as Part
 from fastgate.kernels.masks import part_of_batch as part_of_batch
+from fastgate.kernels.memory import scratch as scratch
 from fastgate.kernels.nonlinearities import DEFAULTS as DEFAULTS

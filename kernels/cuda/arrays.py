@@ -4,6 +4,7 @@ Kernels take the flat array inside, of which every view here is a piece.
 """
 
 from math import prod
+from threading import local
 
 import numpy as np
 from numba import cuda
@@ -12,11 +13,13 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from fastgate.kernels.cuda import dlpack, elementwise, streams, transfers
 from fastgate.kernels.cuda.streams import SIMULATED
 
+_local = local()
+
 
 class DeviceArray(NDArrayOperatorsMixin):
     """An array in the memory of the GPU, C-contiguous.
 
-    Other libraries take it without a copy: by ``__cuda_array_interface__`` (CuPy, Numba, ``torch.as_tensor``) or by
+    Other libraries take it without a copy: by ``__cuda_array_interface__`` (CuPy, Numba, ``torch.as_tensor``), or by
     DLPack (``torch.from_dlpack``, JAX). NumPy takes a copy: ``numpy.asarray(array)``. There are ``+ - * /`` with numbers
     and with arrays of the same shape and dtype, ``array[...] = value``, and pieces along the first axis.
 
@@ -30,6 +33,11 @@ class DeviceArray(NDArrayOperatorsMixin):
 
     def __init__(self, flat, shape):
         self.flat, self.shape, self.dtype, self.stream = flat, tuple(shape), flat.dtype, streams.stream()
+
+    @staticmethod
+    def of(shape, dtype):
+        """One that nothing has been written into."""
+        return empty(shape, dtype)
 
     @property
     def ndim(self):
@@ -166,6 +174,15 @@ def zeros(shape, dtype):
     array = empty(shape, dtype)
     array[...] = 0
     return array
+
+
+def scratch(purpose, shape, dtype):
+    """As `empty`, but the memory that this thread has had for this purpose before, on this stream."""
+    kept, key = _local.__dict__, (purpose, np.dtype(dtype), id(streams.stream()))
+    size = prod(shape)
+    if key not in kept or kept[key].size < size:
+        kept[key] = empty(1 << max(0, size - 1).bit_length(), dtype)
+    return DeviceArray(kept[key].flat[:size], shape)
 
 
 def from_host(array):

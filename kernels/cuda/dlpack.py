@@ -1,4 +1,4 @@
-"""DLPack: memory that another library, or this one, gives away without a copy. The structures are those of its C header."""
+"""DLPack: memory that a library gives away without a copy. The structures are those of its C header."""
 
 import ctypes
 import math

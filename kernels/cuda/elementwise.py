@@ -76,6 +76,14 @@ def fill(out, value, size):
 
 
 @cuda.jit
+def gather(x, out):
+    """x (L,M,N) of any strides -> out (L*M*N)"""
+    M, N = x.shape[1], x.shape[2]
+    for i in range(cuda.grid(1), out.shape[0], cuda.gridsize(1)):
+        out[i] = x[i // (M * N), i // N % M, i % N]
+
+
+@cuda.jit
 def convert(x, out, size):
     """x (N) -> out (N) of another dtype"""
     for i in range(cuda.grid(1), size, cuda.gridsize(1)):

@@ -3,10 +3,14 @@
 Where only some steps run, a table says which row of the user's each one is; inside, what does not run is zero.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numba import cuda
 
 from fastgate.kernels.cuda import arrays, streams
+from fastgate.kernels.cuda.foreign import with_three_axes
+from fastgate.kernels.jit import equation
 
 
 class Schedule:
@@ -19,24 +23,26 @@ class Schedule:
 
     def __init__(self, B, T, batch_first, counts=None, times=None, owners=None):
         self.batch_first, self.users_batch, self.users_steps = batch_first, B, T
-        self.is_ragged, self.lengths, self.table = counts is not None, None, None
-        self.batch, self.steps = B, T
+        self.is_ragged, self.table, self.batch, self.steps = counts is not None, None, B, T
         if counts is None:
+            self.lengths = _all_steps(B, T)
             return
-        self.batch = counts.size
-        if times is None and owners is None:  # T stays: rows beyond lengths are there, and do not run
-            times_of = None
-        else:
-            self.steps, times_of = int(counts.max(initial=0)), times
+        self.batch, self.steps = counts.size, int(counts.max(initial=0))
         self.lengths = arrays.from_host(counts.astype(np.int32))
         sequence = np.repeat(np.arange(counts.size), counts)
         step = np.arange(sequence.size) - np.repeat(np.cumsum(counts) - counts, counts)
-        time = step if times_of is None else times_of
-        owner = sequence if owners is None else owners[sequence]
+        time, owner = step if times is None else times, sequence if owners is None else owners[sequence]
         table = np.full((self.steps, self.batch), -1, np.int64)
         table[step, sequence] = owner * T + time if batch_first else time * B + owner
-        self.table = arrays.from_host(table)
-        self.places = arrays.from_host(np.stack([owner, time]).astype(np.int64)) if table.size else None
+        self.table, self._rows = arrays.from_host(table), table[table >= 0]
+
+    def valid(self, leading):
+        """Which steps run, as the user's array is laid out; None for all."""
+        if self.table is None:
+            return None
+        found = np.zeros(leading, bool)
+        found.reshape(-1)[self._rows] = True
+        return found
 
     @property
     def is_identity(self):
@@ -45,12 +51,16 @@ class Schedule:
 
 
 def take(x, schedule, dtype):
-    """x, an array of Numba's of two axes and any strides: the user's rows (B*T,F) -> rows inside (S,B,F)"""
-    width = x.shape[1]
-    out = arrays.empty((schedule.steps, schedule.batch, width), dtype)
+    """x, an array of Numba's of any strides, the user's (B,T,F), (T,B,F) or (T,F) -> rows inside (S,B,F)
+
+    It is x itself where that is the same.
+    """
+    shape = schedule.steps, schedule.batch, tuple(x.shape)[-1]
+    if schedule.is_identity and x.dtype == dtype and x.flags["C_CONTIGUOUS"]:
+        return arrays.DeviceArray(x.reshape(x.size), shape)
+    out = arrays.empty(shape, dtype)
     if out.size:
-        table, count = _table(schedule)
-        streams.over(_take, out.size, x, table, count, schedule.users_batch, schedule.users_steps, out.flat, width)
+        streams.over(_take, out.size, with_three_axes(x), *where(schedule), out.flat, shape[-1])
     return out
 
 
@@ -60,41 +70,52 @@ def put(rows, schedule, out):
     if schedule.is_ragged:
         out[...] = 0
     if rows.size:
-        table, count = _table(schedule)
-        args = rows.flat, table, count, schedule.users_batch, schedule.users_steps, out.flat, width, rows.size
-        streams.over(_put, rows.size, *args)
+        streams.over(_put, rows.size, rows.flat, *where(schedule), out.flat, width, rows.size)
 
 
-def _table(schedule):
-    """The table and its size; one that stands for any, and 0, where rows are only permuted, or -1 where not even that."""
+@lru_cache
+def _all_steps(B, T):
+    return arrays.from_host(np.full(B, T, np.int32))
+
+
+@lru_cache
+def _no_table():
+    return arrays.from_host(np.zeros(1, np.int64))
+
+
+def where(schedule):
+    """What `users_row` needs: a table and its size; 0 where rows are only permuted, or -1 where not even that."""
     if schedule.table is not None:
-        return schedule.table.flat, schedule.table.size
-    return arrays.one_integer().flat, -1 if schedule.is_identity else 0
+        return schedule.table.flat, schedule.table.size, schedule.users_batch, schedule.users_steps
+    return _no_table().flat, -1 if schedule.is_identity else 0, schedule.users_batch, schedule.users_steps
+
+
+@equation
+def users_row(row, table, count, B, T):
+    """table (S*B) -> the user's row of a row inside, below 0 for none"""
+    if count > 0:
+        return table[row]
+    if count == 0:
+        return (row % B) * T + row // B
+    return row
 
 
 @cuda.jit
 def _take(x, table, count, B, T, out, width):
-    """x (B*T,F)  table (S*B) -> out (S*B*F)"""
+    """x (M,N,F), of the user's rows  table (S*B) -> out (S*B*F)"""
+    inner = x.shape[1]
     for i in range(cuda.grid(1), out.shape[0], cuda.gridsize(1)):
-        row, f = i // width, i % width
-        if count > 0:
-            row = table[row]
-        elif count == 0:
-            row = (row % B) * T + row // B
+        row, f = users_row(i // width, table, count, B, T), i % width
         if row < 0:
             out[i] = 0
         else:
-            out[i] = x[row, f]
+            out[i] = x[row // inner, row % inner, f]
 
 
 @cuda.jit
 def _put(rows, table, count, B, T, out, width, size):
     """rows (S*B*F)  table (S*B) -> out (B*T*F)"""
     for i in range(cuda.grid(1), size, cuda.gridsize(1)):
-        row, f = i // width, i % width
-        if count > 0:
-            row = table[row]
-        elif count == 0:
-            row = (row % B) * T + row // B
+        row, f = users_row(i // width, table, count, B, T), i % width
         if row >= 0:
             out[row * width + f] = rows[i]

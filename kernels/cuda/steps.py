@@ -6,6 +6,7 @@ their time: s, or from the end in a reverse direction. A row runs where t < leng
 
 from functools import cache
 
+import numpy as np
 from numba import cuda, float32, float64
 
 from fastgate.kernels.arithmetic import fma
@@ -45,10 +46,9 @@ def backward(cell, H, W, dy, dy_strides, lengths, h, c, saved, da, dh, dc, rever
 
 @cache
 def _forward_kernels(cell, H, dtype):
-    real = float32 if dtype == "float32" else float64
-    G, S, places, phases = cell.gates, cell.saved, max(1, cell.saved), cell.phases
-    of_last = phases[-1]
-    first_gate, has_memory, is_reset = of_last[0], cell.memory, len(phases) > 1
+    real, zero = (float32, np.float32(0)) if dtype == "float32" else (float64, np.float64(0))
+    G, S, places, has_memory, is_reset = cell.gates, cell.saved, max(1, cell.saved), cell.memory, cell.reset is not None
+    first_gate, cell_forward, cell_reset = cell.phases[-1][0], cell.forward, cell.reset
 
     @cuda.jit
     def step(xw, W, b_q, lengths, h, c, saved, operand, y, y_t, y_b, y_at, s, s_saved, s_c, s_c_next, t, B):
@@ -58,11 +58,11 @@ def _forward_kernels(cell, H, dtype):
             n, unit = i // H, i % H
             before, at_c = s * B * H + i, s_c * B * H + i
             h_next = h[before]
-            shown = h_next * 0
+            shown = zero
             if t < lengths[n]:
                 at = (t * B * H + n * H + unit) * G
                 for g in range(first_gate, G):
-                    x[g], u[g] = xw[at + g], 0
+                    x[g], u[g] = xw[at + g], zero
                 for k in range(H):
                     value = operand[n * H + k] if is_reset else h[(s * B + n) * H + k]
                     for g in range(first_gate, G):
@@ -92,7 +92,7 @@ def _forward_kernels(cell, H, dtype):
             if t < lengths[n]:
                 at = (t * B * H + n * H + unit) * G
                 for g in range(first_gate):
-                    x[g], u[g] = xw[at + g], 0
+                    x[g], u[g] = xw[at + g], zero
                 for k in range(H):
                     for g in range(first_gate):
                         u[g] = fma(W[(unit * G + g) * H + k], h[(s * B + n) * H + k], u[g])
@@ -101,35 +101,31 @@ def _forward_kernels(cell, H, dtype):
                 for j in range(S):
                     saved[at + j] = own[j]
 
-    cell_forward, cell_reset = cell.forward, cell.reset
     return step, reset if is_reset else None
 
 
 @cache
 def _backward_kernels(cell, H, dtype):
-    real = float32 if dtype == "float32" else float64
+    real, zero = (float32, np.float32(0)) if dtype == "float32" else (float64, np.float64(0))
     G, S, R, has_memory, is_reset = cell.gates, cell.saved, cell.gradients, cell.memory, cell.reset is not None
-    places, recurrent, phases = max(1, S), cell.recurrent, cell.phases
-    gates_of_h = phases[0]
+    places, recurrent, gates_of_h = max(1, S), cell.recurrent, cell.phases[0]
     cell_backward, reset_backward = cell.backward, cell.reset_backward
 
     @cuda.jit
     def units(dy, y_t, y_b, y_at, lengths, h, c, saved, da, dh, dc, s, t, B):
-        """dy  lengths (B)  h, c (T+1,B,H)  saved (T,B,H,S)[s]  dh, dc (B,H) -> da (T,B,H,R)[s]  dh, but for W's part  dc"""
+        """dy  lengths (B)  h, c (T+1,B,H)  saved (T,B,H,S)[s]  dh, dc (B,H) -> da (T,B,H,R)[s]  dh but for W  dc"""
         own, own_da = cuda.local.array(places, real), cuda.local.array(R, real)
         for i in range(cuda.grid(1), B * H, cuda.gridsize(1)):
             n, unit = i // H, i % H
             before, at = s * B * H + i, (s * B * H + i) * R
             for r in range(R):
-                own_da[r] = 0
+                own_da[r] = zero
             if t < lengths[n]:
                 for j in range(S):
                     own[j] = saved[before * S + j]
                 dh_next, after = dh[i] + dy[t * y_t + n * y_b + y_at + unit], before + B * H
                 if has_memory:
-                    dh[i], dc[i] = cell_backward(
-                        own, h[before], c[before], h[after], c[after], dh_next, dc[i], own_da
-                    )
+                    dh[i], dc[i] = cell_backward(own, h[before], c[before], h[after], c[after], dh_next, dc[i], own_da)
                 else:
                     dh[i], _ = cell_backward(own, h[before], h[before], h[after], h[after], dh_next, dh_next, own_da)
             for r in range(R):
@@ -137,13 +133,15 @@ def _backward_kernels(cell, H, dtype):
 
     @cuda.jit
     def reset(W, lengths, h, saved, da, dh, s, t, B):
-        """W (H,G,H)  lengths (B)  h (T+1,B,H)[s]  saved (T,B,H,S)[s]  da (T,B,H,R)[s] of the last gate -> da of the others  dh"""
+        """W (H,G,H)  lengths (B)  h (T+1,B,H)[s]  saved (T,B,H,S)[s]  da (T,B,H,R)[s] of the last gate
+        -> da of the others  dh
+        """
         own, own_da = cuda.local.array(places, real), cuda.local.array(R, real)
         for i in range(cuda.grid(1), B * H, cuda.gridsize(1)):
             n, unit = i // H, i % H
             before = s * B * H + i
             if t < lengths[n]:
-                d_operand = dh[i] * 0
+                d_operand = zero
                 for k in range(H):
                     d_operand = fma(da[((s * B + n) * H + k) * R + R - 1], W[(k * G + G - 1) * H + unit], d_operand)
                 for j in range(S):
