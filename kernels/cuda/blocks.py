@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import cuda
+from numba.np.numpy_support import from_dtype
 
 from fastgate.kernels.cuda.exchange import make_gather
 from fastgate.kernels.cuda.inner_products import LANES, make_product
@@ -80,7 +81,8 @@ def make_phase(fetch, block, N, source, start, dtype, precision):
     GATES, WARPS, ROWS, THREADS = N // block.units, block.warps, block.rows, block.threads
     START, SUMS = start, start + block.rows * product.pitch
     PADDING = COLUMNS - K
-    ZERO = np.dtype(dtype).type(0)
+    NUMBER, ZERO = from_dtype(np.dtype(dtype)), np.dtype(dtype).type(0)
+    WHOLE = GATES == width(dtype)
     gather_rows = make_gather(row, kept, of, PITCH, ROWS, THREADS, dtype)
     product_of = product.multiply
 
@@ -104,11 +106,18 @@ def make_phase(fetch, block, N, source, start, dtype, precision):
     @equation
     def sum_up(shared, b, unit, u, j):
         """The sums of all warps for one unit of one sequence -> u, from j on"""
+        v = cuda.local.array(GATES, NUMBER)
         for g in range(GATES):
-            total = ZERO
-            for warp in range(WARPS):
-                total += shared[SUMS + (warp * ROWS + b) * SUMS_PITCH + unit * GATES + g]
-            u[j + g] = total
+            u[j + g] = ZERO
+        for warp in range(WARPS):
+            at = SUMS + (warp * ROWS + b) * SUMS_PITCH + unit * GATES
+            if WHOLE:
+                load16(v, 0, shared, at)
+            else:
+                for g in range(GATES):
+                    v[g] = shared[at + g]
+            for g in range(GATES):
+                u[j + g] += v[g]
 
     @equation
     def operand(shared, b, column):

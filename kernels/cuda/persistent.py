@@ -25,6 +25,11 @@ from fastgate.kernels.cuda.launch import Program
 from fastgate.kernels.cuda.prims import load16, store16, width
 
 
+def grid_of(H, block, parts, directions):
+    """Blocks for H units, in each of so many parts of the batch, for each direction."""
+    return -(-H // block.units), parts, directions
+
+
 @cache
 def make_forward(name, H, block, *, dtype="float32", precision="highest", masked=False, keeps=True, limit=LIMIT):
     """The `Program` of the cell `name`; it keeps what backward needs, or does not."""

@@ -39,7 +39,9 @@ def compile_offline(program, signature, folder, architecture=(9, 0)):
     source, binary = folder / "kernel.ptx", folder / "kernel.cubin"
     source.write_text(ptx)
     target = f"-arch=sm_{architecture[0]}{architecture[1]}"
-    done = subprocess.run(["ptxas", "-v", "-O3", target, source, "-o", binary], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["ptxas", "-v", "-O3", target, source, "-o", binary], capture_output=True, text=True, check=True
+    )
     (registers,) = re.findall(r"Used (\d+) registers", done.stderr)
     stack, *spills = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes", done.stderr).groups()
     listing = subprocess.run(["nvdisasm", "-c", binary], capture_output=True, text=True, check=True).stdout
