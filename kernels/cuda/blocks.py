@@ -38,51 +38,62 @@ class Phase(NamedTuple):
     shared: int  # numbers of shared memory, from `start` on
 
 
-def make_fetch_of_rows(H, gates, phase, dtype):
-    """For forward: row (unit, gate of this phase) of W (H,G,H), 16 bytes from column k on."""
+def make_fetch_of_rows(H, gates, phase, block, dtype):
+    """For forward: row (unit, gate of this phase) of W (H,G,H), 16 bytes from column k on; there are `columns`."""
     ALIGNED = H % width(dtype) == 0
     WIDTH, ZERO = width(dtype), np.dtype(dtype).type(0)
     G, GATES, FIRST = gates, len(phase), phase[0]
 
-    @equation
-    def fetch(W, first, row, k, v, j):
-        unit = first + row // GATES
-        at = (unit * G + FIRST + row % GATES) * H + k
-        if ALIGNED and unit < H and k < H:
-            load16(v, j, W, at)
-        else:
-            for e in range(WIDTH):
-                v[j + e] = W[at + e] if unit < H and k + e < H else ZERO
+    def of(columns):
+        WITHIN = H % block.units == 0 and columns == H
 
-    return fetch
+        @equation
+        def fetch(W, first, row, k, v, j):
+            unit = first + row // GATES
+            at = (unit * G + FIRST + row % GATES) * H + k
+            if ALIGNED and (WITHIN or (unit < H and k < H)):
+                load16(v, j, W, at)
+            else:
+                for e in range(WIDTH):
+                    v[j + e] = W[at + e] if unit < H and k + e < H else ZERO
+
+        return fetch
+
+    return of
 
 
-def make_fetch_of_columns(H, gates, phase, dtype):
+def make_fetch_of_columns(H, gates, phase, block, dtype):
     """For backward: column `unit` of W (H,G,H), for 16 bytes of the (unit, gate of this phase) that are its rows."""
     WIDTH, ZERO = width(dtype), np.dtype(dtype).type(0)
     G, GATES, FIRST, K = gates, len(phase), phase[0], H * len(phase)
+    ALL = GATES == G
 
-    @equation
-    def fetch(W, first, row, k, v, j):
-        unit = first + row
-        for e in range(WIDTH):
-            at = ((k + e) // GATES * G + FIRST + (k + e) % GATES) * H + unit
-            v[j + e] = W[at] if unit < H and k + e < K else ZERO
+    def of(columns):
+        WITHIN = H % block.units == 0 and columns == K
 
-    return fetch
+        @equation
+        def fetch(W, first, row, k, v, j):
+            unit = first + row
+            for e in range(WIDTH):
+                of_w = k + e if ALL else (k + e) // GATES * G + FIRST + (k + e) % GATES
+                v[j + e] = W[of_w * H + unit] if WITHIN or (unit < H and k + e < K) else ZERO
+
+        return fetch
+
+    return of
 
 
-def make_phase(fetch, block, N, source, start, dtype, precision):
+def make_phase(make_fetch, block, N, source, start, dtype, precision):
     """`source` = (row, kept, of): what lies in a row of what is exchanged, as `make_gather` has it."""
     row, kept, of = source
     K = row // of * len(kept)
-    product = make_product(fetch, K, N, block.rows, block.warps, dtype, precision)
+    product = make_product(make_fetch, K, N, block.rows, block.warps, dtype, precision)
     PITCH, COLUMNS, SUMS_PITCH = product.pitch, product.columns, product.sums_pitch
     GATES, WARPS, ROWS, THREADS = N // block.units, block.warps, block.rows, block.threads
     START, SUMS = start, start + block.rows * product.pitch
     PADDING = COLUMNS - K
     NUMBER, ZERO = from_dtype(np.dtype(dtype)), np.dtype(dtype).type(0)
-    WHOLE = GATES == width(dtype)
+    WHOLE = width(dtype) == GATES
     gather_rows = make_gather(row, kept, of, PITCH, ROWS, THREADS, dtype)
     product_of = product.multiply
 

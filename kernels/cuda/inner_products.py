@@ -25,6 +25,7 @@ from fastgate.kernels.jit import equation
 
 LANES = 32
 MOST_ROWS_OF_A_THREAD = 8
+MOST_UNROLLED = 64  # numbers of W: more of them in one loop exceed what LLVM unrolls
 
 
 class Product(NamedTuple):
@@ -74,7 +75,25 @@ def make_reduce(values, lanes, distance=1):
     return reduce, share, different * (2 if halved else 1)
 
 
-def make_fma_product(fetch, K, N, most_rows, warps, dtype):
+def in_parts(count, most, make):
+    """All of make(0, most), make(most, 2 * most), ..., up to `count`: a loop too long for LLVM to unroll at once.
+
+    Only in an unrolled loop can what it indexes be registers.
+    """
+    first = make(0, min(most, count))
+    if count <= most:
+        return first
+    rest = in_parts(count - most, most, lambda begin, end: make(begin + most, end + most))
+
+    @equation
+    def both(*arguments):
+        first(*arguments)
+        rest(*arguments)
+
+    return both
+
+
+def make_fma_product(make_fetch, K, N, most_rows, warps, dtype):
     """By fused multiply-adds of `dtype`. N is a power of two times 1, 3 or 5."""
     M = max(m for m in range(1, MOST_ROWS_OF_A_THREAD + 1) if N % m == 0 and LANES % (N // m) == 0)
     K_LANES = LANES // (N // M)
@@ -84,14 +103,20 @@ def make_fma_product(fetch, K, N, most_rows, warps, dtype):
     PITCH, SUMS_PITCH, MOST_ROWS = pitch_of(COLUMNS), sums_pitch_of(N), most_rows
     NUMBER, ZERO = from_dtype(np.dtype(dtype)), np.dtype(dtype).type(0)
     reduce, SHARE, DIFFERENT = make_reduce(M, K_LANES)
+    fetch = make_fetch(COLUMNS)
 
-    @equation
-    def load(W, first, w):
-        lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
-        group = warp * K_LANES + lane % K_LANES
-        for j in range(VECTORS):
-            for m in range(M):
-                fetch(W, first, lane // K_LANES * M + m, (j * K_GROUPS + group) * WIDTH, w, (j * M + m) * WIDTH)
+    def load_some(begin, end):
+        @equation
+        def load(W, first, w):
+            lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+            group = warp * K_LANES + lane % K_LANES
+            for j in range(begin, end):
+                for m in range(M):
+                    fetch(W, first, lane // K_LANES * M + m, (j * K_GROUPS + group) * WIDTH, w, (j * M + m) * WIDTH)
+
+        return load
+
+    load = in_parts(VECTORS, max(1, MOST_UNROLLED // (M * WIDTH)), load_some)
 
     @equation
     def multiply(w, shared, start, sums, rows):
@@ -176,51 +201,69 @@ def make_products_of_words(mma, pairs):
     return all_of_them if rest else last
 
 
-def make_mma_product(fetch, K, N, most_rows, warps, precision):
-    """By tensor cores, sums in float32. N is a multiple of 8, `most_rows` one of 16."""
+def make_mma_product(make_fetch, K, N, most_rows, warps, precision):
+    """By tensor cores, sums in float32. N is a multiple of 8, `most_rows` one of 16; or 8, at half the speed."""
     WORDS, to_words, mma, pairs = PRECISIONS[precision]
     TILES = N // 8
     GROUPS = -(-K // (16 * warps))  # of 16 columns, for each warp
     COLUMNS = GROUPS * 16 * warps
     PITCH, SUMS_PITCH, MOST_ROWS = pitch_of(COLUMNS), sums_pitch_of(N), most_rows
+    HALVES = 1 if most_rows == 8 else 2
     OPERAND_WORDS, D = 2 * WORDS, 4 * TILES
     ZERO = np.float32(0)
     multiply_words = make_products_of_words(mma, pairs)
+    fetch = make_fetch(COLUMNS)
+    GROUPS_UNROLLED = max(1, MOST_UNROLLED // (16 * TILES))
 
-    @equation
-    def load(W, first, w):
-        lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
-        v = cuda.local.array(4, float32)
-        for p in range(GROUPS):
-            for n in range(TILES):
-                fetch(W, first, n * 8 + lane // 4, (warp * GROUPS + p) * 16 + lane % 4 * 4, v, 0)
-                to_words(v, w, (p * TILES + n) * WORDS)
+    def load_some(begin, end):
+        @equation
+        def load(W, first, w):
+            lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+            v = cuda.local.array(4, float32)
+            for p in range(begin, end):
+                for n in range(TILES):
+                    fetch(W, first, n * 8 + lane // 4, (warp * GROUPS + p) * 16 + lane % 4 * 4, v, 0)
+                    to_words(v, w, (p * TILES + n) * WORDS)
+
+        return load
+
+    def multiply_some(begin, end):
+        @equation
+        def multiply(w, shared, row, d):
+            v, x = cuda.local.array(4, float32), cuda.local.array(OPERAND_WORDS, int32)
+            for p in range(begin, end):
+                for half in range(HALVES):
+                    load16(v, 0, shared, row + half * 8 * PITCH + p * 16)
+                    to_words(v, x, half * WORDS)
+                for n in range(TILES):
+                    multiply_words(d, 4 * n, x, WORDS * (HALVES - 1), w, (p * TILES + n) * WORDS)
+
+        return multiply
+
+    load = in_parts(GROUPS, GROUPS_UNROLLED, load_some)
+    multiply_groups = in_parts(GROUPS, GROUPS_UNROLLED, multiply_some)
 
     @equation
     def multiply(w, shared, start, sums, rows):
         lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
-        v, x, d = cuda.local.array(4, float32), cuda.local.array(OPERAND_WORDS, int32), cuda.local.array(D, float32)
-        for b in range(lane // 4, rows + lane // 4, 16):
+        d = cuda.local.array(D, float32)
+        for b in range(lane // 4, rows + lane // 4, 8 * HALVES):
             for n in range(D):
                 d[n] = ZERO
-            for p in range(GROUPS):
-                for half in range(2):
-                    row = start + (b + 8 * half) * PITCH
-                    load16(v, 0, shared, row + (warp * GROUPS + p) * 16 + lane % 4 * 4)
-                    to_words(v, x, half * WORDS)
-                for n in range(TILES):
-                    multiply_words(d, 4 * n, x, WORDS, w, (p * TILES + n) * WORDS)
+            multiply_groups(w, shared, start + b * PITCH + warp * GROUPS * 16 + lane % 4 * 4, d)
             for n in range(TILES):
                 at = sums + (warp * MOST_ROWS + b) * SUMS_PITCH + n * 8 + lane % 4 * 2
-                shared[at], shared[at + 1] = d[4 * n], d[4 * n + 1]
-                at += 8 * SUMS_PITCH
-                shared[at], shared[at + 1] = d[4 * n + 2], d[4 * n + 3]
+                for half in range(HALVES):
+                    for e in range(2):
+                        shared[at + half * 8 * SUMS_PITCH + e] = d[4 * n + 2 * half + e]
 
     return Product(GROUPS * TILES * WORDS, int32, COLUMNS, PITCH, SUMS_PITCH, load, multiply)
 
 
-def make_product(fetch, K, N, most_rows, warps, dtype, precision):
-    """`fetch(W, first, row, k, v, j)` writes 16 bytes of the block's row `row`, from column k on, into v from j on."""
+def make_product(make_fetch, K, N, most_rows, warps, dtype, precision):
+    """`make_fetch(columns)` is a function (W, first, row, k, v, j) by which 16 bytes of the block's row `row`, from
+    column k on, come into v, from j on.
+    """
     if precision == "highest":
-        return make_fma_product(fetch, K, N, most_rows, warps, dtype)
-    return make_mma_product(fetch, K, N, most_rows, warps, precision)
+        return make_fma_product(make_fetch, K, N, most_rows, warps, dtype)
+    return make_mma_product(make_fetch, K, N, most_rows, warps, precision)

@@ -43,7 +43,7 @@ def make_forward(name, H, block, *, dtype="float32", precision="highest", masked
     assert block.threads >= U * ROWS
 
     def phase_of(gates, start):
-        fetch = make_fetch_of_rows(H, G, gates, dtype)
+        fetch = make_fetch_of_rows(H, G, gates, block, dtype)
         return make_phase(fetch, block, U * len(gates), (H, (0,), 1), start, dtype, precision)
 
     first_gates, *other_gates = cell.phases

@@ -29,10 +29,10 @@ def make_backward(name, H, block, *, dtype="float32", precision="highest", maske
     SAVED, LOADS_WHOLE = max(S, 1), width(dtype) == S
     UNITS_OF_W = H * G * H
     NUMBER, ZERO = from_dtype(np.dtype(dtype)), np.dtype(dtype).type(0)
-    assert U * ROWS <= block.threads
+    assert block.threads >= U * ROWS
 
     def phase_of(gates, start):
-        fetch = make_fetch_of_columns(H, G, gates, dtype)
+        fetch = make_fetch_of_columns(H, G, gates, block, dtype)
         kept = tuple(cell.recurrent[gate] for gate in gates)
         return make_phase(fetch, block, U, (H * R, kept, R), start, dtype, precision)
 

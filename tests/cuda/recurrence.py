@@ -38,15 +38,14 @@ class Recurrence:
         self.cell = cell(name, dtype)
         T, B, H, I, D = sizes
         self.layer = LAYERS[name](I, H, bidirectional=D == 2, dtype="float64", batch_first=False, seed=seed)
+        self.first_bias = "bias" if self.cell.reset else "bias_ih"
         rng = np.random.default_rng(seed)
         # Inputs of this dtype, so that only the arithmetic differs.
         self.x, self.dy = (rng.standard_normal(shape).astype(dtype) for shape in ((T, B, I), (T, B, D * H)))
         self.start, self.dlast = (rng.standard_normal((2, D, B, H)).astype(dtype) * 0.5 for _ in range(2))
         with self.layer.params.edit() as params:
-            for name_of_one, values in params.items():
-                values *= 1.5
-                values[:] = values.astype(dtype)
-                assert name_of_one
+            for values in params.values():
+                values[:] = (1.5 * values).astype(dtype)
         self.active = None if lengths is None else (np.arange(T)[:, None] < np.array(lengths)).astype(np.uint8)
         self._compute(lengths)
 
@@ -72,12 +71,12 @@ class Recurrence:
                 return np.zeros((H, G))
             return np.moveaxis(np.array(params[name + suffix]).reshape(G, H, -1), 0, 1).squeeze()
 
-        W_ih, W_hh, b_ih, b_hh = map(by_unit, ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        W_ih, W_hh, b_ih, b_hh = map(by_unit, ("weight_ih", "weight_hh", self.first_bias, "bias_hh"))
         return W_ih.reshape(H, G, -1), W_hh.reshape(H, G, H), b_ih.reshape(H, G), b_hh.reshape(H, G)
 
     def run_forward(self, make, block, machine, *, parts=1, keeps=True, **options):
         """Launch what `make` makes on `machine`, a function of (program, grid, arguments)."""
-        T, B, H, I, D = self.sizes
+        T, B, H, _, D = self.sizes
         G, S, dtype = self.cell.gates, self.cell.saved, self.dtype
         xw, W, b_q = np.empty((D, T, B, H, G)), np.empty((D, H, G, H)), np.zeros((D, H))
         for d in range(D):
@@ -105,7 +104,7 @@ class Recurrence:
         return np.zeros(1, np.uint8) if self.active is None else self.active
 
     def run_backward(self, make, block, machine, *, parts=1, **options):
-        T, B, H, I, D = self.sizes
+        T, B, H, _, D = self.sizes
         self.da = unwritten((D, T, B, H, self.cell.gradients), self.dtype)
         self.dh, self.dc = self.dlast.copy()
         dy = np.full((B, T, D * H), np.nan, self.dtype)
@@ -146,7 +145,7 @@ class Recurrence:
             found = {
                 "weight_ih": np.einsum("tbug,tbi->gui", by_time, self.x.astype("float64")),
                 "weight_hh": np.einsum("tbug,tbgk->guk", of_u, operand),
-                "bias_ih": by_time.sum((0, 1)).T,
+                self.first_bias: by_time.sum((0, 1)).T,
                 "bias_hh": of_u.sum((0, 1)).T,
             }
             for name, values in found.items():

@@ -1,4 +1,4 @@
-"""A kernel, and all of ours that it calls, as plain Python with other things behind the names `cuda` and of primitives."""
+"""A kernel, and all of ours that it calls, as plain Python: with other things behind `cuda` and the primitives."""
 
 from types import CellType, FunctionType
 
