@@ -3,6 +3,8 @@
 A primitive's Python body is its meaning, which simulators run; compiled code gets the instruction.
 """
 
+from inspect import Signature
+
 import numpy as np
 from llvmlite import ir
 from numba.core import config, types
@@ -56,6 +58,8 @@ def primitive(emit, returns=types.void):
             return signature(returns, *wanted), generate
 
         define.__name__, define.__doc__ = meaning.__name__, meaning.__doc__
+        first, *_ = Signature.from_callable(define).parameters.values()
+        define.__signature__ = Signature([first, *Signature.from_callable(meaning).parameters.values()])
         made = intrinsic(define)
         MEANINGS[made] = meaning
         return made

@@ -1,0 +1,269 @@
+"""A block's part of a recurrent product: its rows of W, held in registers, times what lies in shared memory.
+
+Every thread has some rows and some columns of W. It multiplies them with the operand's rows (one for each sequence) one
+after the other; its partial sums are added up within the warp, and lie then side by side, one for each warp.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import cuda, float32, int32
+from numba.np.numpy_support import from_dtype
+
+from fastgate.kernels.arithmetic import fma
+from fastgate.kernels.cuda.prims import load16, width
+from fastgate.kernels.cuda.tensor import (
+    mma_bfloat16,
+    mma_float16,
+    mma_tf32,
+    pack_bfloat16,
+    pack_float16,
+    round_bfloat16,
+    to_tf32,
+)
+from fastgate.kernels.jit import equation
+
+LANES = 32
+MOST_ROWS_OF_A_THREAD = 8
+MOST_UNROLLED = 64  # numbers of W: more of them in one loop exceed what LLVM unrolls
+
+
+class Product(NamedTuple):
+    registers: int  # of a thread, for its part of W
+    kind: Any  # of number in them
+    columns: int  # of the operand, those beyond K being zeros
+    pitch: int  # from one row of the operand to the next
+    sums_pitch: int  # from the sums of one sequence to those of the next
+    load: Any  # W, first unit, registers
+    multiply: Any  # registers, shared, where the operand starts, where the sums start, rows
+
+
+def pitch_of(columns):
+    """Half the banks further on in every row, so that a quarter of a warp reads two rows at once."""
+    return -(-columns // LANES) * LANES + LANES // 2
+
+
+def sums_pitch_of(N):
+    return -(-N // 4) * 4 + 4
+
+
+def make_reduce(values, lanes, distance=1):
+    """Sums over `lanes` neighbouring lanes of as many values each; then every lane has its share of the sums.
+
+    Two lanes either exchange halves of what they have, or both add up all where it has no halves. The function returns
+    where the lane's share starts. Also returned: how many values that is, and how many lanes have different ones.
+    """
+    if distance == lanes:
+        return equation(lambda a, lane: 0), values, 1
+    halved = values % 2 == 0
+    VALUES, DISTANCE = (values // 2 if halved else values), distance
+    HALVED = halved
+    rest, share, different = make_reduce(VALUES, lanes, 2 * distance)
+
+    @equation
+    def reduce(a, lane):
+        upper = HALVED and lane & DISTANCE != 0
+        for m in range(VALUES):
+            if HALVED:
+                given = a[m] if upper else a[m + VALUES]
+                kept = a[m + VALUES] if upper else a[m]
+                a[m] = kept + cuda.shfl_xor_sync(0xFFFFFFFF, given, DISTANCE)
+            else:
+                a[m] += cuda.shfl_xor_sync(0xFFFFFFFF, a[m], DISTANCE)
+        return rest(a, lane) + (VALUES if upper else 0)
+
+    return reduce, share, different * (2 if halved else 1)
+
+
+def in_parts(count, most, make):
+    """All of make(0, most), make(most, 2 * most), ..., up to `count`: a loop too long for LLVM to unroll at once.
+
+    Only in an unrolled loop can what it indexes be registers.
+    """
+    first = make(0, min(most, count))
+    if count <= most:
+        return first
+    rest = in_parts(count - most, most, lambda begin, end: make(begin + most, end + most))
+
+    @equation
+    def both(*arguments):
+        first(*arguments)
+        rest(*arguments)
+
+    return both
+
+
+def make_fma_product(make_fetch, K, N, most_rows, warps, dtype):
+    """By fused multiply-adds of `dtype`. N is a power of two times 1, 3 or 5."""
+    M = max(m for m in range(1, MOST_ROWS_OF_A_THREAD + 1) if N % m == 0 and LANES % (N // m) == 0)
+    K_LANES = LANES // (N // M)
+    WIDTH, K_GROUPS = width(dtype), K_LANES * warps
+    VECTORS = -(-K // (K_GROUPS * WIDTH))
+    COLUMNS = VECTORS * K_GROUPS * WIDTH
+    PITCH, SUMS_PITCH, MOST_ROWS = pitch_of(COLUMNS), sums_pitch_of(N), most_rows
+    NUMBER, ZERO = from_dtype(np.dtype(dtype)), np.dtype(dtype).type(0)
+    reduce, SHARE, DIFFERENT = make_reduce(M, K_LANES)
+    fetch = make_fetch(COLUMNS)
+
+    def load_some(begin, end):
+        @equation
+        def load(W, first, w):
+            lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+            group = warp * K_LANES + lane % K_LANES
+            for j in range(begin, end):
+                for m in range(M):
+                    fetch(W, first, lane // K_LANES * M + m, (j * K_GROUPS + group) * WIDTH, w, (j * M + m) * WIDTH)
+
+        return load
+
+    load = in_parts(VECTORS, max(1, MOST_UNROLLED // (M * WIDTH)), load_some)
+
+    @equation
+    def multiply(w, shared, start, sums, rows):
+        lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+        group = warp * K_LANES + lane % K_LANES
+        v, a = cuda.local.array(WIDTH, NUMBER), cuda.local.array(M, NUMBER)
+        for b in range(rows):
+            for m in range(M):
+                a[m] = ZERO
+            for j in range(VECTORS):
+                load16(v, 0, shared, start + b * PITCH + (j * K_GROUPS + group) * WIDTH)
+                for e in range(WIDTH):
+                    for m in range(M):
+                        a[m] = fma(w[(j * M + m) * WIDTH + e], v[e], a[m])
+            share = reduce(a, lane)
+            if lane % K_LANES < DIFFERENT:
+                at = sums + (warp * MOST_ROWS + b) * SUMS_PITCH + lane // K_LANES * M + share
+                for m in range(SHARE):
+                    shared[at + m] = a[m]
+
+    return Product(VECTORS * M * WIDTH, NUMBER, COLUMNS, PITCH, SUMS_PITCH, load, multiply)
+
+
+# -------------------------------------------------------------------------------------------------------- tensor cores
+
+
+@equation
+def _tf32_words(v, x, j):
+    for e in range(4):
+        x[j + e] = to_tf32(v[e])
+
+
+@equation
+def _bfloat16_words(v, x, j):
+    x[j], x[j + 1] = pack_bfloat16(v[1], v[0]), pack_bfloat16(v[3], v[2])
+
+
+@equation
+def _two_bfloat16_words(v, x, j):
+    _bfloat16_words(v, x, j)
+    for e in range(4):
+        v[e] -= round_bfloat16(v[e])
+    _bfloat16_words(v, x, j + 2)
+
+
+@equation
+def _float16_words(v, x, j):
+    x[j], x[j + 1] = pack_float16(v[1], v[0]), pack_float16(v[3], v[2])
+
+
+class Precision(NamedTuple):
+    words: int  # that hold four numbers
+    to_words: Any  # numbers, words, where they start
+    mma: Any
+    pairs: tuple[tuple[int, int], ...]  # words of the operand and of W, two from each of these on, that are multiplied
+
+
+PRECISIONS = {
+    "high": Precision(4, _two_bfloat16_words, mma_bfloat16, ((2, 0), (0, 2), (0, 0))),  # small parts first
+    "medium": Precision(4, _tf32_words, mma_tf32, ((0, 0), (2, 2))),
+    "bfloat16": Precision(2, _bfloat16_words, mma_bfloat16, ((0, 0),)),
+    "float16": Precision(2, _float16_words, mma_float16, ((0, 0),)),
+}
+
+
+def make_products_of_words(mma, pairs):
+    """The sum of mma over `pairs`, for a tile d of 16 sequences (their upper and lower words x) and 8 rows of W."""
+    *others, (X, Y) = pairs
+    rest = make_products_of_words(mma, others) if others else None
+
+    @equation
+    def last(d, n, x, below, w, j):
+        a0, a1, a2, a3 = x[X], x[below + X], x[X + 1], x[below + X + 1]
+        b0, b1 = w[j + Y], w[j + Y + 1]
+        d[n], d[n + 1], d[n + 2], d[n + 3] = mma(a0, a1, a2, a3, b0, b1, d[n], d[n + 1], d[n + 2], d[n + 3])
+
+    @equation
+    def all_of_them(d, n, x, below, w, j):
+        rest(d, n, x, below, w, j)
+        last(d, n, x, below, w, j)
+
+    return all_of_them if rest else last
+
+
+def make_mma_product(make_fetch, K, N, most_rows, warps, precision):
+    """By tensor cores, sums in float32. N is a multiple of 8, `most_rows` one of 16; or 8, at half the speed."""
+    WORDS, to_words, mma, pairs = PRECISIONS[precision]
+    TILES = N // 8
+    GROUPS = -(-K // (16 * warps))  # of 16 columns, for each warp
+    COLUMNS = GROUPS * 16 * warps
+    PITCH, SUMS_PITCH, MOST_ROWS = pitch_of(COLUMNS), sums_pitch_of(N), most_rows
+    HALVES = 1 if most_rows == 8 else 2
+    OPERAND_WORDS, D = 2 * WORDS, 4 * TILES
+    ZERO = np.float32(0)
+    multiply_words = make_products_of_words(mma, pairs)
+    fetch = make_fetch(COLUMNS)
+    GROUPS_UNROLLED = max(1, MOST_UNROLLED // (16 * TILES))
+
+    def load_some(begin, end):
+        @equation
+        def load(W, first, w):
+            lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+            v = cuda.local.array(4, float32)
+            for p in range(begin, end):
+                for n in range(TILES):
+                    fetch(W, first, n * 8 + lane // 4, (warp * GROUPS + p) * 16 + lane % 4 * 4, v, 0)
+                    to_words(v, w, (p * TILES + n) * WORDS)
+
+        return load
+
+    def multiply_some(begin, end):
+        @equation
+        def multiply(w, shared, row, d):
+            v, x = cuda.local.array(4, float32), cuda.local.array(OPERAND_WORDS, int32)
+            for p in range(begin, end):
+                for half in range(HALVES):
+                    load16(v, 0, shared, row + half * 8 * PITCH + p * 16)
+                    to_words(v, x, half * WORDS)
+                for n in range(TILES):
+                    multiply_words(d, 4 * n, x, WORDS * (HALVES - 1), w, (p * TILES + n) * WORDS)
+
+        return multiply
+
+    load = in_parts(GROUPS, GROUPS_UNROLLED, load_some)
+    multiply_groups = in_parts(GROUPS, GROUPS_UNROLLED, multiply_some)
+
+    @equation
+    def multiply(w, shared, start, sums, rows):
+        lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+        d = cuda.local.array(D, float32)
+        for b in range(lane // 4, rows + lane // 4, 8 * HALVES):
+            for n in range(D):
+                d[n] = ZERO
+            multiply_groups(w, shared, start + b * PITCH + warp * GROUPS * 16 + lane % 4 * 4, d)
+            for n in range(TILES):
+                at = sums + (warp * MOST_ROWS + b) * SUMS_PITCH + n * 8 + lane % 4 * 2
+                for half in range(HALVES):
+                    for e in range(2):
+                        shared[at + half * 8 * SUMS_PITCH + e] = d[4 * n + 2 * half + e]
+
+    return Product(GROUPS * TILES * WORDS, int32, COLUMNS, PITCH, SUMS_PITCH, load, multiply)
+
+
+def make_product(make_fetch, K, N, most_rows, warps, dtype, precision):
+    """`make_fetch(columns)` is a function (W, first, row, k, v, j) by which 16 bytes of the block's row `row`, from
+    column k on, come into v, from j on.
+    """
+    if precision == "highest":
+        return make_fma_product(make_fetch, K, N, most_rows, warps, dtype)
+    return make_mma_product(make_fetch, K, N, most_rows, warps, precision)

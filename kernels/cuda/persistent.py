@@ -1,0 +1,144 @@
+"""The recurrence forward in one launch: every block keeps its rows of W in registers for all steps.
+
+The grid is (blocks of units, parts of the batch, directions). A block waits for the state of all units, multiplies, and
+publishes its own units' new state; see `exchange.py`. Blocks must all run at once, so the launch is a cooperative one.
+
+All arrays are flat, C-contiguous and on the device; s counts steps in the order of computing, t is the time, and D is
+the number of directions:
+
+    xw (D,T,B,H,G)  W (D,H,G,H)  b_q (D,H)  active (T,B) uint8     in: what the input gives, by time; weights; mask
+    h (D,T+1,B,H)   c (D,T+1,B,H), or (D,B,H) in inference  in: the start, by step; out: the rest, `UNSET` before
+    operand (D,T,B,H)   what the second phase of a cell multiplies, `UNSET` before
+    saved (D,T,B,H,S)   y: [row * y_row + t * y_time + y_start + d * H + unit]    error (1,) int32, 0 before
+"""
+
+from functools import cache
+
+import numpy as np
+from numba import cuda, int32
+from numba.np.numpy_support import from_dtype
+
+from fastgate.kernels.cuda.blocks import make_fetch_of_rows, make_phase
+from fastgate.kernels.cuda.cells import cell as cell_of
+from fastgate.kernels.cuda.exchange import LIMIT, make_publish
+from fastgate.kernels.cuda.launch import Program
+from fastgate.kernels.cuda.prims import load16, store16, width
+
+
+def grid_of(H, block, parts, directions):
+    """Blocks for H units, in each of so many parts of the batch, for each direction."""
+    return -(-H // block.units), parts, directions
+
+
+@cache
+def make_forward(name, H, block, *, dtype="float32", precision="highest", masked=False, keeps=True, limit=LIMIT):
+    """The `Program` of the cell `name`; it keeps what backward needs, or does not."""
+    cell = cell_of(name, dtype)
+    G, S, MEMORY, TWO = cell.gates, cell.saved, cell.memory, cell.reset is not None
+    U, ROWS, MASKED, KEEPS, LIMIT = block.units, block.rows, masked, keeps, limit
+    HAS_BIAS = name == "gru"
+    SAVED, LOADS_WHOLE, SAVES_WHOLE = max(S, 1), width(dtype) == G, width(dtype) == S
+    UNITS_OF_W = H * G * H
+    NUMBER, ZERO = from_dtype(np.dtype(dtype)), np.dtype(dtype).type(0)
+    assert block.threads >= U * ROWS
+
+    def phase_of(gates, start):
+        fetch = make_fetch_of_rows(H, G, gates, block, dtype)
+        return make_phase(fetch, block, U * len(gates), (H, (0,), 1), start, dtype, precision)
+
+    first_gates, *other_gates = cell.phases
+    one = phase_of(first_gates, 0)
+    two = phase_of(other_gates[0], one.shared) if TWO else one
+    REGISTERS, KIND, GATES_BEFORE = one.registers, one.kind, len(first_gates)
+    REGISTERS_TWO, KIND_TWO = two.registers if TWO else 1, two.kind
+    load, clear, gather, multiply, sum_up, state_of = (
+        one.load,
+        one.clear,
+        one.gather,
+        one.multiply,
+        one.sum,
+        one.operand,
+    )
+    load_two, clear_two, gather_two, multiply_two, sum_up_two = two.load, two.clear, two.gather, two.multiply, two.sum
+    advance, reset, publish = cell.forward, cell.reset or cell.forward, make_publish(1, dtype)
+
+    def forward(xw, W, b_q, active, h, c, operand, saved, y, y_row, y_time, y_start, error, reverse, T, B):
+        shared = cuda.shared.array(0, NUMBER)
+        direction, thread, first = cuda.blockIdx.z, cuda.threadIdx.x, cuda.blockIdx.x * U
+        unit, b = first + thread % U, thread // U
+        part = (B + cuda.gridDim.y - 1) // cuda.gridDim.y
+        begin, end = cuda.blockIdx.y * part, min(B, (cuda.blockIdx.y + 1) * part)
+        backwards = reverse >> direction & 1
+        all_steps = direction * T * B
+        W = W[direction * UNITS_OF_W :]
+
+        w = cuda.local.array(REGISTERS, KIND)
+        load(W, first, w)
+        clear(shared)
+        if TWO:
+            w_two = cuda.local.array(REGISTERS_TWO, KIND_TWO)
+            load_two(W, first, w_two)
+            clear_two(shared)
+        x, u = cuda.local.array(G, NUMBER), cuda.local.array(G, NUMBER)
+        kept, out = cuda.local.array(SAVED, NUMBER), cuda.local.array(1, NUMBER)
+        bias = b_q[direction * H + unit] if HAS_BIAS and unit < H else ZERO
+        patience = int32(LIMIT)
+
+        for s in range(T):
+            t = T - 1 - s if backwards else s
+            for n in range(begin, end, ROWS):
+                rows = min(ROWS, end - n)
+                mine = b < rows and unit < H
+                runs = mine and (not MASKED or active[t * B + n + b] != 0)
+                now = ((direction * (T + 1) + s) * B + n + b) * H + unit  # in h, and in c where it is kept
+                then = now + B * H
+                of_c = now if KEEPS else (direction * B + n + b) * H + unit
+                c_prev = h_prev = ZERO
+                if mine:
+                    at = ((all_steps + t * B + n + b) * H + unit) * G
+                    if LOADS_WHOLE:
+                        load16(x, 0, xw, at)
+                    else:
+                        for g in range(G):
+                            x[g] = xw[at + g]
+                    if MEMORY:
+                        c_prev = c[of_c]
+
+                first_row = (direction * (T + 1) + s) * B + n
+                patience = gather(shared, h, first_row, rows, s > 0, patience, error)
+                cuda.syncthreads()
+                multiply(w, shared, rows)
+                if mine:
+                    h_prev = state_of(shared, b, unit)
+                cuda.syncthreads()
+                if mine:
+                    sum_up(shared, b, unit - first, u, 0)
+
+                if TWO:
+                    at = (all_steps + s * B + n + b) * H + unit
+                    if mine:
+                        out[0] = reset(x, u, h_prev, kept)
+                        publish(operand, at, out, 0)
+                    patience = gather_two(shared, operand, all_steps + s * B + n, rows, True, patience, error)
+                    cuda.syncthreads()
+                    multiply_two(w_two, shared, rows)
+                    cuda.syncthreads()
+                    if mine:
+                        sum_up_two(shared, b, unit - first, u, GATES_BEFORE)
+
+                if mine:
+                    h_new, c_new = advance(x, u, bias, h_prev, c_prev, kept)
+                    out[0] = h_new if runs else h_prev
+                    publish(h, then, out, 0)
+                    y[(n + b) * y_row + t * y_time + y_start + direction * H + unit] = h_new if runs else ZERO
+                    if MEMORY:
+                        c[then if KEEPS else of_c] = c_new if runs else c_prev
+                    if KEEPS and S:
+                        at = ((all_steps + s * B + n + b) * H + unit) * S
+                        if SAVES_WHOLE:
+                            store16(saved, at, kept, 0)
+                        else:
+                            for e in range(S):
+                                saved[at + e] = kept[e]
+
+    return Program(forward, block.threads, shared=(one.shared + (two.shared if TWO else 0)) * np.dtype(dtype).itemsize)

@@ -1,0 +1,159 @@
+"""A recurrence to compute on some machine, the arrays that kernels take, and what the CPU's layers say it gives."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+import fastgate as fg
+from fastgate.kernels.cuda.cells import cell
+from fastgate.kernels.cuda.persistent import grid_of
+
+LAYERS = {
+    "lstm": fg.LSTM,
+    "gru": fg.GRU,
+    "gru_reset_before": lambda *sizes, **options: fg.GRU(*sizes, reset_after=False, **options),
+    "rnn_tanh": fg.RNN,
+    "rnn_relu": lambda *sizes, **options: fg.RNN(*sizes, nonlinearity="relu", **options),
+}
+
+
+def unwritten(shape, dtype):
+    """What `exchange.UNSET` means."""
+    return np.full(shape, -1, f"i{np.dtype(dtype).itemsize}").view(dtype)
+
+
+class Sizes(NamedTuple):
+    T: int = 3
+    B: int = 5
+    H: int = 16
+    I: int = 3
+    D: int = 1
+
+
+class Recurrence:
+    """Random weights, inputs and gradients; results of a float64 layer on the CPU as the truth."""
+
+    def __init__(self, name, sizes, *, lengths=None, reverse=0, dtype="float32", seed=0):
+        self.name, self.sizes, self.dtype, self.reverse = name, sizes, dtype, reverse
+        self.cell = cell(name, dtype)
+        T, B, H, I, D = sizes
+        self.layer = LAYERS[name](I, H, bidirectional=D == 2, dtype="float64", batch_first=False, seed=seed)
+        self.first_bias = "bias" if self.cell.reset else "bias_ih"
+        rng = np.random.default_rng(seed)
+        # Inputs of this dtype, so that only the arithmetic differs.
+        self.x, self.dy = (rng.standard_normal(shape).astype(dtype) for shape in ((T, B, I), (T, B, D * H)))
+        self.start, self.dlast = (rng.standard_normal((2, D, B, H)).astype(dtype) * 0.5 for _ in range(2))
+        with self.layer.params.edit() as params:
+            for values in params.values():
+                values[:] = (1.5 * values).astype(dtype)
+        self.active = None if lengths is None else (np.arange(T)[:, None] < np.array(lengths)).astype(np.uint8)
+        self._compute(lengths)
+
+    def states(self, pair):
+        return tuple(pair.astype("float64")) if self.cell.memory else pair[0].astype("float64")
+
+    def _compute(self, lengths):
+        flip = slice(None, None, -1) if self.reverse and self.sizes.D == 1 else slice(None)
+        assert lengths is None or flip == slice(None)
+        self.y, last, tape = self.layer.forward(self.x[flip], self.states(self.start), lengths=lengths)
+        self.grads = self.layer.backward(tape, self.dy[flip].astype("float64"), self.states(self.dlast))
+        self.y, self.dx = self.y[flip], self.grads.x[flip]
+        self.last = last if self.cell.memory else (last,)
+
+    def weights(self, d):
+        """W_ih, W_hh as (H,G,.), and biases (H,G): those of the input, of the product."""
+        H, G = self.sizes.H, self.cell.gates
+        suffix = "_l0" + "_reverse" * d
+        params = self.layer.params
+
+        def by_unit(name):
+            if name + suffix not in params:
+                return np.zeros((H, G))
+            return np.moveaxis(np.array(params[name + suffix]).reshape(G, H, -1), 0, 1).squeeze()
+
+        W_ih, W_hh, b_ih, b_hh = map(by_unit, ("weight_ih", "weight_hh", self.first_bias, "bias_hh"))
+        return W_ih.reshape(H, G, -1), W_hh.reshape(H, G, H), b_ih.reshape(H, G), b_hh.reshape(H, G)
+
+    def run_forward(self, make, block, machine, *, parts=1, keeps=True, **options):
+        """Launch what `make` makes on `machine`, a function of (program, grid, arguments)."""
+        T, B, H, _, D = self.sizes
+        G, S, dtype = self.cell.gates, self.cell.saved, self.dtype
+        xw, W, b_q = np.empty((D, T, B, H, G)), np.empty((D, H, G, H)), np.zeros((D, H))
+        for d in range(D):
+            W_ih, W[d], b_ih, b_hh = self.weights(d)
+            if self.name == "gru":
+                b_q[d], b_hh[:, 2] = b_hh[:, 2], 0
+            xw[d] = np.einsum("tbi,ugi->tbug", self.x.astype("float64"), W_ih) + b_ih + b_hh
+        self.W = W.astype(dtype)
+        self.h = unwritten((D, T + 1, B, H), dtype)
+        self.h[:, 0] = self.start[0]
+        self.c = unwritten((D, T + 1 if keeps else 1, B, H), dtype)
+        self.c[:, 0] = self.start[1]
+        self.saved = np.full((D, T, B, H, max(S, 1)), np.nan, dtype)
+        self.operand = unwritten((D, T, B, H), dtype)
+        self.found_y = np.full((B, T, D * H + 1), np.nan, dtype)
+        error = np.zeros(1, np.int32)
+        program = make(self.name, H, block, dtype=dtype, masked=self.active is not None, keeps=keeps, **options)
+        arrays = (xw.astype(dtype), self.W, b_q.astype(dtype), self.mask(), self.h, self.c, self.operand, self.saved)
+        y_row, y_time, y_start = T * (D * H + 1), D * H + 1, 1
+        rest = (self.found_y, y_row, y_time, y_start, error, self.reverse, T, B)
+        machine(program, grid_of(H, block, parts, D), (*arrays, *rest))
+        return error[0]
+
+    def mask(self):
+        return np.zeros(1, np.uint8) if self.active is None else self.active
+
+    def run_backward(self, make, block, machine, *, parts=1, **options):
+        T, B, H, _, D = self.sizes
+        self.da = unwritten((D, T, B, H, self.cell.gradients), self.dtype)
+        self.dh, self.dc = self.dlast.copy()
+        dy = np.full((B, T, D * H), np.nan, self.dtype)
+        dy[:] = np.moveaxis(self.dy, 0, 1)
+        if self.active is not None:
+            dy[self.active.T == 0] = np.nan
+        error = np.zeros(1, np.int32)
+        program = make(self.name, H, block, dtype=self.dtype, masked=self.active is not None, **options)
+        arrays = (self.mask(), self.h, self.c, self.saved, self.da, self.dh, self.dc, error)
+        machine(program, grid_of(H, block, parts, D), (self.W, dy, T * D * H, D * H, 0, *arrays, self.reverse, T, B))
+        return error[0]
+
+    def forward_errors(self):
+        """Of y, h and c: largest difference from the truth, whose values are near 1."""
+        found = [(self.found_y[..., 1:], np.moveaxis(self.y, 0, 1)), (self.h[:, -1], self.last[0])]
+        if self.cell.memory:
+            found.append((self.c[:, -1], self.last[1]))
+        return [float(np.max(np.abs(a - b))) for a, b in found]
+
+    def backward_errors(self):
+        """Of dx, dW_ih, dW_hh, db and the first states' gradients: relative to the largest entry."""
+        T, B, H, I, D = self.sizes
+        dx = np.zeros((T, B, I))
+        pairs = [(self.dh, self.first_gradients()[0])]
+        if self.cell.memory:
+            pairs.append((self.dc, self.first_gradients()[1]))
+        for d in range(D):
+            W_ih, *_ = self.weights(d)
+            order = slice(None, None, -1) if self.reverse >> d & 1 else slice(None)
+            da = self.da[d].astype("float64")
+            by_time = da[order, ..., : self.cell.gates]
+            dx += np.einsum("tbug,ugi->tbi", by_time, W_ih)
+            operand = np.broadcast_to(self.h[d, :-1, :, None], (T, B, self.cell.gates, H)).copy()
+            if self.cell.reset:
+                operand[:, :, 2] = self.operand[d] if self.active is None else self.saved[d, ..., 0] * self.h[d, :-1]
+            of_u = da[..., list(self.cell.recurrent)]
+            suffix = "_l0" + "_reverse" * d
+            found = {
+                "weight_ih": np.einsum("tbug,tbi->gui", by_time, self.x.astype("float64")),
+                "weight_hh": np.einsum("tbug,tbgk->guk", of_u, operand),
+                self.first_bias: by_time.sum((0, 1)).T,
+                "bias_hh": of_u.sum((0, 1)).T,
+            }
+            for name, values in found.items():
+                if name + suffix in self.grads.params:
+                    truth = self.grads.params[name + suffix]
+                    pairs.append((values.reshape(truth.shape), truth))
+        pairs.append((dx, self.dx))
+        return [float(np.max(np.abs(a - b)) / np.max(np.abs(b))) for a, b in pairs]
+
+    def first_gradients(self):
+        return self.grads.state if self.cell.memory else (self.grads.state,)
