@@ -104,8 +104,9 @@ def as_positive(name: str, value: Any) -> float:
 
 
 def as_array(name: str, value: Any, expected: str = "an array of numbers") -> Array:
-    """Whatever NumPy can make an array of: foreign arrays by DLPack or the array protocol, also those of a GPU, which are
-    copied; none with a mask."""
+    """Whatever NumPy can make an array of: foreign arrays by DLPack or the array protocol, those of a GPU by a copy; none
+    with a mask.
+    """
     if type(value) is np.ndarray:
         return value
     if hasattr(value, "__cuda_array_interface__"):
@@ -152,6 +153,13 @@ def as_real(name: str, value: Any) -> Array:
 def address_of(array: Any) -> int:
     """Where it begins, in the memory that it lies in."""
     return int(array.__array_interface__["data"][0] if isinstance(array, np.ndarray) else array.address)
+
+
+def beside(like: Any, array: Any) -> Any:
+    """The array where the other lies: itself, or a copy."""
+    if type(array) is type(like):
+        return array
+    return np.array(array) if isinstance(like, np.ndarray) else on("cuda").from_host(array)
 
 
 def empty_beside(array: Any, shape: tuple[int, ...]) -> Any:

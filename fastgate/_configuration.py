@@ -14,7 +14,6 @@ from fastgate._kernels import DEVICES, cpu, on
 from fastgate._params import Params
 from fastgate._weights import INITIALIZERS, Initialization, Layout
 
-
 TRANSIENT = "_cell", "_kernels", "_border", "_local", "_multiply_adds"  # what is not copied with a layer
 
 
@@ -162,7 +161,14 @@ class Configured(Frozen):
 
     def __repr__(self) -> str:
         defaults: dict[str, Any] = {"num_layers": 1, "bias": True, "batch_first": True, "dropout": 0.0}
-        defaults |= {"device": "cpu", "precision": "highest", "bidirectional": False, "init": "pytorch", **self._usual, "recurrent_dropout": 0.0}
+        defaults |= {
+            "device": "cpu",
+            "precision": "highest",
+            "bidirectional": False,
+            "init": "pytorch",
+            **self._usual,
+            "recurrent_dropout": 0.0,
+        }
         options = {name: getattr(self, name) for name, usual in defaults.items() if getattr(self, name) != usual}
         options |= {"dtype": self.dtype.name} if self.dtype != np.float32 else {}
         inside = [

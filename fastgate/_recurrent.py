@@ -65,11 +65,11 @@ class Recurrent(Steps, Tangents):
             If an argument has the wrong type, shape or range; the message names it.
         """
         border = self._border
-        x, batch, _ = border.read_batch(self, self._cell, x, lengths, mask, reset)
+        own, batch, _ = border.read_batch(self, self._cell, x, lengths, mask, reset)
         start = border.read_states(self, "state", state, batch.zeros, unbatched=batch.is_unbatched)
-        y = None if out is None else border.check_output(self, out, batch, x, start)
+        y = None if out is None else border.check_output(self, out, batch, own, start)
         start, end = border.states_of_run(self, batch, start)
-        y = _stack.forward(self, self.params._snapshot, x, batch, start, end, y)
+        y = _stack.forward(self, self.params._snapshot, own, batch, start, end, y)
         return border.write_output(batch, y, out), border.write_end(self, batch, end)
 
     def forward(
@@ -127,16 +127,16 @@ class Recurrent(Steps, Tangents):
         recompute, cell, border = as_recompute(recompute), self._cell_of(dropout_key), self._border
         if recompute is not None:
             self._check_on_cpu("recompute")
-        x, batch, is_copy = border.read_batch(self, cell, x, lengths, mask, reset)
+        own, batch, is_copy = border.read_batch(self, cell, x, lengths, mask, reset)
         given = border.read_states(self, "state", state, batch.zeros, unbatched=batch.is_unbatched)
         start, end = border.states_of_run(self, batch, given)
         if copy and not is_copy:
-            x = x.copy()
+            own = own.copy()
         snapshot = self.params._snapshot
         steps = None
         if recompute is not None:
             steps = cpu.steps_of_stretch(batch.schedule, None if recompute == "auto" else recompute)
-        y, records = _stack.record(self, cell, snapshot, x, batch, start, end, dropout_key, steps)
+        y, records = _stack.record(self, cell, snapshot, own, batch, start, end, dropout_key, steps)
         tape = Tape(self.params, snapshot, batch, records, dropout_key)
         return border.write_output(batch, y, is_locked=True), border.write_end(self, batch, end), tape
 

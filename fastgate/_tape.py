@@ -45,11 +45,7 @@ class Tape(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Bytes of the inputs, states and gates that the tape keeps; weights belong to the layer."""
-        kept = {
-            (address_of(array), array.nbytes)
-            for x, tape in self.records
-            for array in (x, *tape.arrays())
-        }
+        kept = {(address_of(array), array.nbytes) for x, tape in self.records for array in (x, *tape.arrays())}
         return sum(nbytes for _, nbytes in kept)
 
 

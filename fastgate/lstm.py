@@ -47,8 +47,8 @@ class LSTM(Recurrent):
     device : "cpu" or "cuda"
         "cuda": on an NVIDIA GPU, see `Recurrent.to`; needs the extra `cuda`.
     precision : "highest", "high" or "medium"
-        Of products in float32 on a GPU: in float32, in three products of bfloat16 (about 1e-6 of the result), or in TF32
-        (about 1e-3 of a product). The CPU always computes with the highest.
+        Of products of float32 on a GPU: in float32, in three products of bfloat16 (to about 1e-6), or in TF32 (to about
+        1e-3). The CPU always computes with the highest.
     seed : int, optional
         For the initial parameters and the dropout masks; drawn at random if None.
     init : "pytorch" or "keras"

@@ -22,6 +22,7 @@ OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 # Numba's own inlining would type every copy again, which made compilation five times slower.
 INLINED = {"forceinline": True, "error_model": "numpy"}
 
+
 # Numba's own cache does not notice an edit in a callee of another file; every kernel source is in the key instead.
 def source_hash(device):
     """Of what is common to all devices, and of what is this one's own."""

@@ -15,8 +15,8 @@ from fastgate.kernels.cuda.foreign import stream_of as stream_of
 from fastgate.kernels.cuda.foreign import to_host as to_host
 from fastgate.kernels.cuda.foreign import view as view
 from fastgate.kernels.cuda.kinds import cell as cell
-from fastgate.kernels.cuda.rows import Schedule as Schedule
 from fastgate.kernels.cuda.missing import missing as missing
+from fastgate.kernels.cuda.rows import Schedule as Schedule
 from fastgate.kernels.cuda.rows import put as put
 from fastgate.kernels.cuda.rows import take as take
 from fastgate.kernels.cuda.streams import on_stream as on_stream

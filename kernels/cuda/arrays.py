@@ -19,9 +19,9 @@ _local = local()
 class DeviceArray(NDArrayOperatorsMixin):
     """An array in the memory of the GPU, C-contiguous.
 
-    Other libraries take it without a copy: by ``__cuda_array_interface__`` (CuPy, Numba, ``torch.as_tensor``), or by
-    DLPack (``torch.from_dlpack``, JAX). NumPy takes a copy: ``numpy.asarray(array)``. There are ``+ - * /`` with numbers
-    and with arrays of the same shape and dtype, ``array[...] = value``, and pieces along the first axis.
+    Other libraries take it without a copy, by ``__cuda_array_interface__`` (CuPy, Numba, ``torch.as_tensor``) or by
+    DLPack (``torch.from_dlpack``, JAX). NumPy takes a copy: ``numpy.asarray(array)``. There are ``+ - * /`` with
+    numbers and with arrays of the same shape and dtype, ``array[...] = value``, and pieces along the first axis.
 
     Attributes
     ----------
@@ -97,6 +97,12 @@ class DeviceArray(NDArrayOperatorsMixin):
         out = empty(self.shape, self.dtype)
         out[...] = self
         return out
+
+    def sum_of_squares(self, unit=1.0):
+        """Of the entries over `unit`, in float64."""
+        sums = empty((-(-self.size // elementwise.SUMMED),), np.dtype(np.float64))
+        streams.over(elementwise.sum_squares, sums.size, self.flat, sums.flat, self.size, np.float64(unit))
+        return float(sums.copy_to_host().sum())
 
     def reshape(self, *shape):
         """The same memory with other axes; one length may be -1."""

@@ -8,6 +8,17 @@ import numpy as np
 from numba import cuda
 
 from fastgate.kernels.cuda import streams
+from fastgate.kernels.jit import equation
+
+@equation
+def _smaller(x, y):
+    return x if x <= y or x != x else y
+
+
+@equation
+def _larger(x, y):
+    return x if x >= y or x != x else y
+
 
 OF_ONE = {np.sqrt: math.sqrt, np.negative: operator.neg, np.absolute: abs}
 OF_TWO = {
@@ -15,8 +26,8 @@ OF_TWO = {
     np.subtract: operator.sub,
     np.multiply: operator.mul,
     np.divide: operator.truediv,
-    np.minimum: min,
-    np.maximum: max,
+    np.minimum: _smaller,
+    np.maximum: _larger,
 }
 
 
@@ -66,6 +77,19 @@ def _of_two(function, is_first_a_number, is_second_a_number):
     if is_first_a_number:
         return kernel_of_first_number
     return kernel_of_number if is_second_a_number else kernel
+
+
+SUMMED = 1 << 10  # entries that one thread adds up
+
+
+@cuda.jit
+def sum_squares(x, out, size, unit):
+    """x (N), the number unit -> out (N/SUMMED), the sums of (x / unit)**2 over so many entries each"""
+    for i in range(cuda.grid(1), out.shape[0], cuda.gridsize(1)):
+        out[i] = 0
+        for j in range(i * SUMMED, min(size, (i + 1) * SUMMED)):
+            value = np.float64(x[j]) / unit
+            out[i] += value * value
 
 
 @cuda.jit
