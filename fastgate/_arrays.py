@@ -104,8 +104,8 @@ def as_positive(name: str, value: Any) -> float:
 
 
 def as_array(name: str, value: Any, expected: str = "an array of numbers") -> Array:
-    """Whatever NumPy can make an array of: foreign arrays by DLPack or the array protocol, those of a GPU by a copy; none
-    with a mask.
+    """Whatever NumPy can make an array of: foreign arrays by DLPack or the array protocol, those of a GPU by a copy;
+    none with a mask.
     """
     if type(value) is np.ndarray:
         return value

@@ -9,7 +9,17 @@ from weakref import ref
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import DTYPES, Array, as_array, as_number, as_positive, as_size, beside, empty_beside, zeros_beside
+from fastgate._arrays import (
+    DTYPES,
+    Array,
+    as_array,
+    as_number,
+    as_positive,
+    as_size,
+    beside,
+    empty_beside,
+    zeros_beside,
+)
 from fastgate._params import NamedArrays, Params
 
 Rate = float | Callable[[int], float]

@@ -45,6 +45,11 @@ def _as_shapes(shapes: Any) -> Shapes:
     return own
 
 
+def on_host(params: Mapping[str, Array]) -> dict[str, Array]:
+    """As ndarrays: themselves, or copies of what lies on a GPU."""
+    return {name: np.asarray(array) for name, array in params.items()}
+
+
 class NamedArrays(Mapping[str, Array]):
     """Name -> array, all of them views of the vector `flat`; both can be written, by assignment too."""
 

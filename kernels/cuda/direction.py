@@ -107,7 +107,8 @@ class Backward(_Direction):
         separate(own, recurrent, gradients[1])
         if self.cell.reset:
             operand = self.scratch("operand", T, B, H)
-            streams.over(_reset_states, operand.size, trace.saved.flat, trace.h.flat, operand.flat, self.cell.saved)
+            read, sizes = (trace.saved.flat, trace.h.flat, self.schedule.lengths.flat), (self.cell.saved, T, B, H)
+            streams.over(_reset_states, operand.size, *read, operand.flat, *sizes, self.reverse)
             last, own = gradients[1].shape[0] - H, self._weights(da, operand, H)
             separate(own, recurrent[-1:], gradients[1][last:])
         sums = self.scratch("sums", H, R, 1)
@@ -139,7 +140,10 @@ def _turn_round(x, out, T, each):
 
 
 @cuda.jit
-def _reset_states(saved, h, out, S):
-    """saved (T,B,H,S), r first  h (T+1,B,H) -> out (T,B,H), r * h"""
-    for i in range(cuda.grid(1), out.shape[0], cuda.gridsize(1)):
-        out[i] = saved[i * S] * h[i]
+def _reset_states(saved, h, lengths, out, S, T, B, H, reverse):
+    """saved (T,B,H,S), r first  h (T+1,B,H)  lengths (B) -> out (T,B,H), r * h where it was computed"""
+    for i in range(cuda.grid(1), T * B * H, cuda.gridsize(1)):
+        s, n = i // (B * H), i // H % B
+        out[i] = 0
+        if (T - 1 - s if reverse else s) < lengths[n]:
+            out[i] = saved[i * S] * h[i]

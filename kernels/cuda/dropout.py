@@ -28,4 +28,6 @@ def _scale(rows, size, width, blocks, table, count, B, T, first, batch_first, la
             random = philox(np.uint64(block), np.uint64(first + sequence), np.uint64(time), layer, key0, key1)
             for j in range(min(4, width - 4 * block)):
                 at = row * width + 4 * block + j
-                rows[at] = rows[at] * scale if random[j] >= threshold else rows[at] * 0
+                rows[at] *= scale
+                if random[j] < threshold:
+                    rows[at] = 0

@@ -10,6 +10,7 @@ from numba import cuda
 from fastgate.kernels.cuda import streams
 from fastgate.kernels.jit import equation
 
+
 @equation
 def _smaller(x, y):
     return x if x <= y or x != x else y
