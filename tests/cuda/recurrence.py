@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 import fastgate as fg
+from fastgate.kernels.cuda.blocks import grid_of
 from fastgate.kernels.cuda.cells import cell
-from fastgate.kernels.cuda.persistent import grid_of
 
 LAYERS = {
     "lstm": fg.LSTM,
@@ -97,7 +97,7 @@ class Recurrence:
         arrays = (xw.astype(dtype), self.W, b_q.astype(dtype), self.mask(), self.h, self.c, self.operand, self.saved)
         y_row, y_time, y_start = T * (D * H + 1), D * H + 1, 1
         rest = (self.found_y, y_row, y_time, y_start, error, self.reverse, T, B)
-        machine(program, grid_of(H, block, parts, D), (*arrays, *rest))
+        machine(program, grid_of(H, B, block, parts, D), (*arrays, *rest))
         return error[0]
 
     def mask(self):
@@ -114,7 +114,8 @@ class Recurrence:
         error = np.zeros(1, np.int32)
         program = make(self.name, H, block, dtype=self.dtype, masked=self.active is not None, **options)
         arrays = (self.mask(), self.h, self.c, self.saved, self.da, self.dh, self.dc, error)
-        machine(program, grid_of(H, block, parts, D), (self.W, dy, T * D * H, D * H, 0, *arrays, self.reverse, T, B))
+        W_T = np.ascontiguousarray(np.moveaxis(self.W, 3, 1))
+        machine(program, grid_of(H, B, block, parts, D), (W_T, dy, T * D * H, D * H, 0, *arrays, self.reverse, T, B))
         return error[0]
 
     def forward_errors(self):
