@@ -6,10 +6,13 @@ publishes its own units' new state; see `exchange.py`. Blocks must all run at on
 All arrays are flat, C-contiguous and on the device; s counts steps in the order of computing, t is the time, and D is
 the number of directions:
 
-    xw (D,T,B,H,G)  W (D,H,G,H)  b_q (D,H)  active (T,B) uint8     in: what the input gives, by time; weights; mask
-    h (D,T+1,B,H)   c (D,T+1,B,H), or (D,B,H) in inference  in: the start, by step; out: the rest, `UNSET` before
-    operand (D,T,B,H)   what the second phase of a cell multiplies, `UNSET` before
-    saved (D,T,B,H,S)   y: [row * y_row + t * y_time + y_start + d * H + unit]    error (1,) int32, 0 before
+    xw (D,T,B,H,G)  W (D,H,G,H)  b_q (D,H)  lengths (B)     in: what the input gives, by time; a row runs where t < length
+    h (D,T+1,B,H)   c (D,T+1,B,H), or (D,B,H) in inference  in: the start; out: the rest, by step, h `UNSET` before
+    operand (D,T,B,H)                                       out: what the second phase multiplies, `UNSET` before
+    saved (D,T,B,H,S)                                       out: by step, what `Cell` says
+    y[t * y_t + b * y_b + y_at + d * H + unit]              out: by time, zero where a row does not run
+    error (1)                                               out: 1 if a wait was in vain
+    reverse                                                 bit d: whether direction d begins at the end
 """
 
 from functools import cache
@@ -19,18 +22,15 @@ from numba import cuda, int32
 from numba.np.numpy_support import from_dtype
 
 from fastgate.kernels.cuda.blocks import make_fetch_of_rows, make_phase, program_of
-from fastgate.kernels.cuda.cells import cell as cell_of
 from fastgate.kernels.cuda.exchange import LIMIT, Exchanged
 from fastgate.kernels.cuda.prims import load16, store16, width
 
 
 @cache
-def make_forward(name, H, block, *, dtype="float32", precision="highest", masked=False, keeps=True, limit=LIMIT):
-    """The `Program` of the cell `name`; it keeps what backward needs, or does not."""
-    cell = cell_of(name, dtype)
+def make_forward(cell, H, block, *, dtype="float32", precision="highest", keeps=True, limit=LIMIT):
+    """The `Program` of a `Cell`; it keeps what backward needs, or does not."""
     G, S, MEMORY, TWO = cell.gates, cell.saved, cell.memory, cell.reset is not None
-    U, ROWS, MASKED, KEEPS, LIMIT = block.units, block.rows, masked, keeps, limit
-    HAS_BIAS = name == "gru"
+    U, ROWS, KEEPS, LIMIT = block.units, block.rows, keeps, limit
     SAVED, LOADS_WHOLE, SAVES_WHOLE = max(S, 1), width(dtype) == G, width(dtype) == S
     SIZE_OF_W = H * G * H
     NUMBER, ZERO = from_dtype(np.dtype(dtype)), np.dtype(dtype).type(0)
@@ -48,7 +48,7 @@ def make_forward(name, H, block, *, dtype="float32", precision="highest", masked
     load_two, prepare_two, receive_two, multiply_two, sum_up_two, publish_operand, *_ = two.functions
     advance, reset = cell.forward, cell.reset or cell.forward
 
-    def forward(xw, W, b_q, active, h, c, operand, saved, y, y_row, y_time, y_start, error, reverse, T, B):
+    def forward(xw, W, b_q, lengths, h, c, operand, saved, y, y_t, y_b, y_at, error, reverse, T, B):
         shared = cuda.shared.array(0, NUMBER)
         direction, thread, first = cuda.blockIdx.z, cuda.threadIdx.x, cuda.blockIdx.x * U
         unit, b = first + thread % U, thread // U
@@ -67,7 +67,7 @@ def make_forward(name, H, block, *, dtype="float32", precision="highest", masked
             prepare_two(shared)
         x, u = cuda.local.array(G, NUMBER), cuda.local.array(G, NUMBER)
         kept, out = cuda.local.array(SAVED, NUMBER), cuda.local.array(1, NUMBER)
-        bias = b_q[direction * H + unit] if HAS_BIAS and unit < H else ZERO
+        bias = b_q[direction * H + unit] if unit < H else ZERO
         patience = int32(LIMIT)
 
         for s in range(T):
@@ -75,7 +75,7 @@ def make_forward(name, H, block, *, dtype="float32", precision="highest", masked
             for n in range(begin, end, ROWS):
                 rows = min(ROWS, end - n)
                 mine = b < rows and unit < H
-                runs = mine and (not MASKED or active[t * B + n + b] != 0)
+                runs = mine and t < lengths[n + b]
                 now = ((direction * (T + 1) + s) * B + n + b) * H + unit  # in h, and in c where it is kept
                 then = now + B * H
                 of_c = now if KEEPS else (direction * B + n + b) * H + unit
@@ -112,7 +112,7 @@ def make_forward(name, H, block, *, dtype="float32", precision="highest", masked
                     h_new, c_new = advance(x, u, bias, h_prev, c_prev, kept)
                     out[0] = h_new if runs else h_prev
                     publish(shared, h, then, out, b, unit, s + 1)
-                    y[(n + b) * y_row + t * y_time + y_start + direction * H + unit] = h_new if runs else ZERO
+                    y[t * y_t + (n + b) * y_b + y_at + direction * H + unit] = h_new if runs else ZERO
                     if MEMORY:
                         c[then if KEEPS else of_c] = c_new if runs else c_prev
                     if KEEPS and S:

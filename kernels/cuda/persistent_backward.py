@@ -15,17 +15,15 @@ from numba import cuda, int32
 from numba.np.numpy_support import from_dtype
 
 from fastgate.kernels.cuda.blocks import make_fetch_of_columns, make_phase, program_of
-from fastgate.kernels.cuda.cells import cell as cell_of
 from fastgate.kernels.cuda.exchange import LIMIT, Exchanged
 from fastgate.kernels.cuda.prims import load16, width
 
 
 @cache
-def make_backward(name, H, block, *, dtype="float32", precision="highest", masked=False, limit=LIMIT):
+def make_backward(cell, H, block, *, dtype="float32", precision="highest", limit=LIMIT):
     """The `Program` that undoes that of `make_forward`."""
-    cell = cell_of(name, dtype)
     G, S, R, MEMORY, TWO = cell.gates, cell.saved, cell.gradients, cell.memory, cell.reset is not None
-    U, ROWS, MASKED, LIMIT = block.units, block.rows, masked, limit
+    U, ROWS, LIMIT = block.units, block.rows, limit
     SAVED, LOADS_WHOLE = max(S, 1), width(dtype) == S
     SIZE_OF_W = H * G * H
     NUMBER, ZERO = from_dtype(np.dtype(dtype)), np.dtype(dtype).type(0)
@@ -46,7 +44,7 @@ def make_backward(name, H, block, *, dtype="float32", precision="highest", maske
     load_two, prepare_two, receive_two, multiply_two, sum_up_two, publish_candidate, *_ = two.functions
     retreat, reset_back = cell.backward, cell.reset_backward or cell.backward
 
-    def backward(W_T, dy, y_row, y_time, y_start, active, h, c, saved, da, dh, dc, error, reverse, T, B):
+    def backward(W_T, dy, dy_t, dy_b, dy_at, lengths, h, c, saved, da, dh, dc, error, reverse, T, B):
         shared = cuda.shared.array(0, NUMBER)
         direction, thread, first = cuda.blockIdx.z, cuda.threadIdx.x, cuda.blockIdx.x * U
         unit, b = first + thread % U, thread // U
@@ -72,7 +70,7 @@ def make_backward(name, H, block, *, dtype="float32", precision="highest", maske
                 rows = min(ROWS, end - n)
                 mine = b < rows and unit < H
                 works = mine and s >= 0
-                runs = works and (not MASKED or active[t * B + n + b] != 0)
+                runs = works and t < lengths[n + b]
                 of_state = (direction * B + n + b) * H + unit
                 before = ((direction * (T + 1) + s) * B + n + b) * H + unit  # in h and c
                 of_step = (all_steps + s * B + n + b) * H + unit
@@ -89,7 +87,7 @@ def make_backward(name, H, block, *, dtype="float32", precision="highest", maske
                         for e in range(S):
                             kept[e] = saved[of_step * S + e]
                 if runs:
-                    dy_own = dy[(n + b) * y_row + t * y_time + y_start + direction * H + unit]
+                    dy_own = dy[t * dy_t + (n + b) * dy_b + dy_at + direction * H + unit]
 
                 if s < T - 1:
                     first_row = all_steps + (s + 1) * B + n
