@@ -6,7 +6,7 @@ publishes its own units' new state; see `exchange.py`. Blocks must all run at on
 All arrays are flat, C-contiguous and on the device; s counts steps in the order of computing, t is the time, and D is
 the number of directions:
 
-    xw (D,T,B,H,G)  W (D,H,G,H)  b_q (D,H)  lengths (B)     in: what the input gives, by time; a row runs where t < length
+    xw (D,T,B,H,G)  W (D,H,G,H)  b_q (D,H)  lengths (B)     in: what the input gives, by time; a row runs at t < length
     h (D,T+1,B,H)   c (D,T+1,B,H), or (D,B,H) in inference  in: the start; out: the rest, by step, h `UNSET` before
     operand (D,T,B,H)                                       out: what the second phase multiplies, `UNSET` before
     saved (D,T,B,H,S)                                       out: by step, what `Cell` says
