@@ -6,8 +6,10 @@ import numpy as np
 from numba import cuda
 from numba.np.numpy_support import from_dtype
 
-from fastgate.kernels.cuda.exchange import make_gather
+from fastgate.kernels.cuda.clustered import make_cluster_exchange
+from fastgate.kernels.cuda.exchange import make_memory_exchange
 from fastgate.kernels.cuda.inner_products import LANES, make_product
+from fastgate.kernels.cuda.launch import Program
 from fastgate.kernels.cuda.prims import load16, width
 from fastgate.kernels.jit import equation
 
@@ -18,24 +20,28 @@ class Block(NamedTuple):
     units: int
     rows: int
     warps: int
+    cluster: int = 1  # of so many blocks, which have all units; or 1, and all blocks of the grid have them
+    streams: bool = False  # W, in every step: it does not fit into registers
 
     @property
     def threads(self):
         return self.warps * LANES
 
 
+def grid_of(H, B, block, parts, directions):
+    """Blocks for H units, in each part of the batch (of `block.rows` sequences, in clusters), for each direction."""
+    if block.cluster > 1:
+        return block.cluster, -(-B // block.rows), directions
+    return -(-H // block.units), parts, directions
+
+
 class Phase(NamedTuple):
     """One product of a step: what is waited for, multiplied, and summed up."""
 
     registers: int
-    kind: Any
-    load: Any  # W, first unit, registers
-    clear: Any  # shared
-    gather: Any  # shared, source, first row, rows, waits, patience, error -> patience
-    multiply: Any  # registers, shared, rows
-    sum: Any  # shared, row, unit, u, j
-    operand: Any  # shared, row, column
+    kind: Any  # of number in them
     shared: int  # numbers of shared memory, from `start` on
+    functions: tuple[Any, ...]  # see the return statement of `make_phase`
 
 
 def make_fetch_of_rows(H, gates, phase, block, dtype):
@@ -63,10 +69,11 @@ def make_fetch_of_rows(H, gates, phase, block, dtype):
 
 
 def make_fetch_of_columns(H, gates, phase, block, dtype):
-    """For backward: column `unit` of W (H,G,H), for 16 bytes of the (unit, gate of this phase) that are its rows."""
+    """For backward: the row `unit` of W transposed, (H,H,G), 16 bytes of the (unit, gate of this phase) from k on."""
     WIDTH, ZERO = width(dtype), np.dtype(dtype).type(0)
     G, GATES, FIRST, K = gates, len(phase), phase[0], H * len(phase)
     ALL = GATES == G
+    ALIGNED = ALL and K % WIDTH == 0
 
     def of(columns):
         WITHIN = H % block.units == 0 and columns == K
@@ -74,45 +81,45 @@ def make_fetch_of_columns(H, gates, phase, block, dtype):
         @equation
         def fetch(W, first, row, k, v, j):
             unit = first + row
-            for e in range(WIDTH):
-                of_w = k + e if ALL else (k + e) // GATES * G + FIRST + (k + e) % GATES
-                v[j + e] = W[of_w * H + unit] if WITHIN or (unit < H and k + e < K) else ZERO
+            if ALIGNED and (WITHIN or (unit < H and k < K)):
+                load16(v, j, W, unit * K + k)
+            else:
+                for e in range(WIDTH):
+                    at = k + e if ALL else (k + e) // GATES * G + FIRST + (k + e) % GATES
+                    v[j + e] = W[unit * H * G + at] if unit < H and k + e < K else ZERO
 
         return fetch
 
     return of
 
 
-def make_phase(make_fetch, block, N, source, start, dtype, precision):
-    """`source` = (row, kept, of): what lies in a row of what is exchanged, as `make_gather` has it."""
-    row, kept, of = source
-    K = row // of * len(kept)
-    product = make_product(make_fetch, K, N, block.rows, block.warps, dtype, precision)
-    PITCH, COLUMNS, SUMS_PITCH = product.pitch, product.columns, product.sums_pitch
+def make_phase(make_fetch, block, N, exchanged, start, dtype, precision):
+    """With its part of shared memory from `start` on: operands, then sums."""
+    K = exchanged.columns
+    product = make_product(make_fetch, K, N, block, dtype, precision)
+    PITCH, SUMS_PITCH, PADDING = product.pitch, product.sums_pitch, product.columns - K
     GATES, WARPS, ROWS, THREADS = N // block.units, block.warps, block.rows, block.threads
-    START, SUMS = start, start + block.rows * product.pitch
-    PADDING = COLUMNS - K
+    if block.cluster > 1:
+        exchange = make_cluster_exchange(exchanged, start, PITCH, block)
+    else:
+        exchange = make_memory_exchange(exchanged, start, PITCH, block, dtype)
+    SLOTS, START = exchange.slots, start
+    SUMS = start + SLOTS * ROWS * PITCH
     NUMBER, ZERO = from_dtype(np.dtype(dtype)), np.dtype(dtype).type(0)
     WHOLE = width(dtype) == GATES
-    gather_rows = make_gather(row, kept, of, PITCH, ROWS, THREADS, dtype)
-    product_of = product.multiply
+    product_of, prepare_exchange = product.multiply, exchange.prepare
 
     @equation
-    def clear(shared):
-        for i in range(cuda.threadIdx.x, ROWS * PADDING, THREADS):
-            shared[START + i // PADDING * PITCH + K + i % PADDING] = ZERO
+    def prepare(shared):
+        if PADDING:
+            for i in range(cuda.threadIdx.x, SLOTS * ROWS * PADDING, THREADS):
+                shared[START + i // PADDING * PITCH + K + i % PADDING] = ZERO
+        prepare_exchange()
 
     @equation
-    def nothing(shared):
-        pass
-
-    @equation
-    def gather(shared, source, first, rows, waits, patience, error):
-        return gather_rows(shared, START, source, first, rows, waits, patience, error)
-
-    @equation
-    def multiply(w, shared, rows):
-        product_of(w, shared, START, SUMS, rows)
+    def multiply(w, W, first, shared, slot, rows):
+        product_of(w, W, first, shared, START + slot % SLOTS * (ROWS * PITCH), SUMS, rows)
+        cuda.syncthreads()
 
     @equation
     def sum_up(shared, b, unit, u, j):
@@ -131,9 +138,23 @@ def make_phase(make_fetch, block, N, source, start, dtype, precision):
                 u[j + g] += v[g]
 
     @equation
-    def operand(shared, b, column):
-        return shared[START + b * PITCH + column]
+    def operand(shared, b, column, slot):
+        return shared[START + (slot % SLOTS * ROWS + b) * PITCH + column]
 
-    size = ROWS * PITCH + WARPS * ROWS * SUMS_PITCH
-    clear = clear if PADDING else nothing
-    return Phase(product.registers, product.kind, product.load, clear, gather, multiply, sum_up, operand, size)
+    functions = (
+        product.load,  # W, first unit, registers
+        prepare,  # shared
+        exchange.receive,  # shared, source, first row, rows, slot, waits, patience, error -> patience
+        multiply,  # registers, W, first unit, shared, slot, rows
+        sum_up,  # shared, row, unit, u, j
+        exchange.publish,  # shared, target, i, values, row, unit, slot
+        exchange.leave,
+        operand,  # shared, row, column, slot
+    )
+    return Phase(product.registers, product.kind, SLOTS * ROWS * PITCH + WARPS * ROWS * SUMS_PITCH, functions)
+
+
+def program_of(function, block, one, two, dtype):
+    """The kernel of one phase, or of two that are not the same."""
+    numbers = one.shared + (two.shared if two is not one else 0)
+    return Program(function, block.threads, shared=numbers * np.dtype(dtype).itemsize, cluster=block.cluster)

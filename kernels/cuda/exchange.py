@@ -5,6 +5,8 @@ it is another. No barrier, no flag, no order of writes is needed, and no place i
 it ends without the number, `error` says so, and nobody waits any more.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import cuda, int32
 from numba.np.numpy_support import from_dtype
@@ -30,20 +32,80 @@ def make_place(kept):
     return place_of
 
 
-def make_gather(row, kept, of, pitch, most_rows, threads, dtype):
-    """A function by which a block copies rows of `row` numbers that others publish into its shared memory.
+class Exchanged(NamedTuple):
+    """What one phase of a step needs of another: a row of `row` numbers, `of` for each unit, some of them `kept`.
 
-    Of every `of` numbers (those of one unit) only `kept` are waited for and copied, and lie next to each other there.
+    `written` are those numbers of a unit, from the first to behind the last, that are there when they are published.
     """
-    WIDTH = width(dtype) if row % width(dtype) == 0 else 1
-    poll = poll16 if WIDTH > 1 else poll1
-    STRIDE = threads * WIDTH
-    IN_FLIGHT = max(1, min(MOST_IN_FLIGHT, -(-most_rows * row // STRIDE)))
-    REGISTERS, FURTHER = IN_FLIGHT * WIDTH, IN_FLIGHT * STRIDE
-    ROW, OF, KEPT, PITCH = row, of, len(kept), pitch
+
+    row: int
+    of: int = 1
+    kept: tuple[int, ...] = (0,)
+    written: tuple[int, int] = (0, 1)
+
+    @property
+    def columns(self):
+        """Of the operand: what is kept of a row, side by side."""
+        return self.row // self.of * len(self.kept)
+
+
+class Exchange(NamedTuple):
+    """How an operand comes to where a block multiplies it: rows in shared memory, `pitch` from one to the next.
+
+    Every step has a `slot`, since what comes for the next one must not meet what is still in use.
+    """
+
+    slots: int  # operands that shared memory has room for
+    prepare: Any  # () before all, by all threads
+    receive: Any  # shared, source, first row, rows, slot, waits, patience, error -> patience; all threads then see it
+    publish: Any  # shared, target, i, values, b, unit, slot
+    leave: Any  # () after all
+
+
+@equation
+def nothing():
+    pass
+
+
+def make_memory_exchange(exchanged, start, pitch, block, dtype):
+    """Through memory, between all blocks of a grid."""
+    gather = make_gather(exchanged, start, pitch, block, dtype)
+    FIRST, END = exchanged.written
+    COUNT = END - FIRST
+    WHOLE = width(dtype) == COUNT
+    NAN = np.dtype(dtype).type(np.nan)
+
+    @equation
+    def receive(shared, source, first, rows, slot, waits, patience, error):
+        patience = gather(shared, source, first, rows, waits, patience, error)
+        cuda.syncthreads()
+        return patience
+
+    @equation
+    def publish(shared, target, i, values, b, unit, slot):
+        for e in range(FIRST, END):
+            if values[e] != values[e]:  # a NaN that came in may be `UNSET`
+                values[e] = NAN
+        if WHOLE:
+            publish16(target, i + FIRST, values, FIRST)
+        else:
+            for e in range(FIRST, END):
+                publish1(target, i + e, values, e)
+
+    return Exchange(1, nothing, receive, publish, nothing)
+
+
+def make_gather(exchanged, start, pitch, block, dtype):
+    """A function by which a block copies rows that others publish into its shared memory."""
+    ROW, OF, KEPT, START, PITCH = exchanged.row, exchanged.of, len(exchanged.kept), start, pitch
     ALL = KEPT == OF
+    WIDTH = width(dtype) if ROW % width(dtype) == 0 else 1
+    poll = poll16 if WIDTH > 1 else poll1
+    STRIDE = block.threads * WIDTH
+    IN_FLIGHT = max(1, min(MOST_IN_FLIGHT, -(-block.rows * ROW // STRIDE)))
+    REGISTERS, FURTHER = IN_FLIGHT * WIDTH, IN_FLIGHT * STRIDE
     NUMBER = from_dtype(np.dtype(dtype))
-    place_of = make_place(tuple(kept))
+    place_of = make_place(exchanged.kept)
 
     @equation
     def is_missing(v, j, i):
@@ -54,8 +116,8 @@ def make_gather(row, kept, of, pitch, most_rows, threads, dtype):
         return missing
 
     @equation
-    def put(shared, start, i, v, j):
-        at = start + i // ROW * PITCH
+    def put(shared, i, v, j):
+        at = START + i // ROW * PITCH
         column = i % ROW
         if ALL and WIDTH > 1:
             store16(shared, at + column, v, j)
@@ -66,8 +128,8 @@ def make_gather(row, kept, of, pitch, most_rows, threads, dtype):
                     shared[at + (column + e) // OF * KEPT + place] = v[j + e]
 
     @equation
-    def gather(shared, start, source, first, rows, waits, patience, error):
-        """source[first : first + rows] (ROWS,ROW) -> shared, from `start` on; returns what is left of patience"""
+    def gather(shared, source, first, rows, waits, patience, error):
+        """source[first : first + rows] (rows,ROW) -> shared; returns what is left of patience"""
         v = cuda.local.array(REGISTERS, NUMBER)
         count = rows * ROW
         base = first * ROW
@@ -86,28 +148,7 @@ def make_gather(row, kept, of, pitch, most_rows, threads, dtype):
                             break
                         left -= int32(1)
                         poll(v, d * WIDTH, source, base + i)
-                    put(shared, start, i, v, d * WIDTH)
+                    put(shared, i, v, d * WIDTH)
         return patience
 
     return gather
-
-
-def make_publish(count, dtype):
-    """A function that publishes `count` numbers, none of which is `UNSET` even where a NaN came in."""
-    COUNT = count
-    WHOLE = count == width(dtype)
-    NAN = np.dtype(dtype).type(np.nan)
-
-    @equation
-    def publish(target, i, values, j):
-        """values (COUNT,) from j on -> target, from i on"""
-        for e in range(COUNT):
-            if values[j + e] != values[j + e]:
-                values[j + e] = NAN
-        if WHOLE:
-            publish16(target, i, values, j)
-        else:
-            for e in range(COUNT):
-                publish1(target, i + e, values, j + e)
-
-    return publish

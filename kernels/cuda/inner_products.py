@@ -35,7 +35,7 @@ class Product(NamedTuple):
     pitch: int  # from one row of the operand to the next
     sums_pitch: int  # from the sums of one sequence to those of the next
     load: Any  # W, first unit, registers
-    multiply: Any  # registers, shared, where the operand starts, where the sums start, rows
+    multiply: Any  # registers, W, first unit, shared, where the operand starts, where the sums start, rows
 
 
 def pitch_of(columns):
@@ -93,17 +93,49 @@ def in_parts(count, most, make):
     return both
 
 
-def make_fma_product(make_fetch, K, N, most_rows, warps, dtype):
-    """By fused multiply-adds of `dtype`. N is a power of two times 1, 3 or 5."""
-    M = max(m for m in range(1, MOST_ROWS_OF_A_THREAD + 1) if N % m == 0 and LANES % (N // m) == 0)
-    K_LANES = LANES // (N // M)
-    WIDTH, K_GROUPS = width(dtype), K_LANES * warps
-    VECTORS = -(-K // (K_GROUPS * WIDTH))
-    COLUMNS = VECTORS * K_GROUPS * WIDTH
-    PITCH, SUMS_PITCH, MOST_ROWS = pitch_of(COLUMNS), sums_pitch_of(N), most_rows
+class Share(NamedTuple):
+    """Which rows and columns a thread has of a block's N rows of W, for products by fused multiply-adds."""
+
+    M: int  # rows
+    K_LANES: int  # lanes that share them
+    K_GROUPS: int  # threads that do
+    VECTORS: int  # of 16 bytes, `K_GROUPS` of them apart from one to the next
+    COLUMNS: int
+
+    @classmethod
+    def of(cls, K, N, warps, dtype):
+        """N is a power of two times 1, 3 or 5."""
+        M = max(m for m in range(1, MOST_ROWS_OF_A_THREAD + 1) if N % m == 0 and LANES % (N // m) == 0)
+        K_LANES = LANES // (N // M)
+        at_once = K_LANES * warps * width(dtype)
+        VECTORS = -(-K // at_once)
+        return cls(M, K_LANES, K_LANES * warps, VECTORS, VECTORS * at_once)
+
+
+def make_store_sums(share, N, rows):
+    """A function that adds up the threads' M sums within each warp, and writes those of one sequence."""
+    M, K_LANES, ROWS, SUMS_PITCH = share.M, share.K_LANES, rows, sums_pitch_of(N)
+    reduce, KEPT, DIFFERENT = make_reduce(M, K_LANES)
+
+    @equation
+    def store_sums(a, shared, sums, b):
+        lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+        offset = reduce(a, lane)
+        if lane % K_LANES < DIFFERENT:
+            at = sums + (warp * ROWS + b) * SUMS_PITCH + lane // K_LANES * M + offset
+            for m in range(KEPT):
+                shared[at + m] = a[m]
+
+    return store_sums
+
+
+def make_fma_product(make_fetch, K, N, block, dtype):
+    """By fused multiply-adds, W in registers: sequence after sequence."""
+    share, WIDTH = Share.of(K, N, block.warps, dtype), width(dtype)
+    M, K_LANES, K_GROUPS, VECTORS, COLUMNS = share
+    PITCH = pitch_of(COLUMNS)
     NUMBER, ZERO = from_dtype(np.dtype(dtype)), np.dtype(dtype).type(0)
-    reduce, SHARE, DIFFERENT = make_reduce(M, K_LANES)
-    fetch = make_fetch(COLUMNS)
+    fetch, store_sums = make_fetch(COLUMNS), make_store_sums(share, N, block.rows)
 
     def load_some(begin, end):
         @equation
@@ -116,10 +148,8 @@ def make_fma_product(make_fetch, K, N, most_rows, warps, dtype):
 
         return load
 
-    load = in_parts(VECTORS, max(1, MOST_UNROLLED // (M * WIDTH)), load_some)
-
     @equation
-    def multiply(w, shared, start, sums, rows):
+    def multiply(w, W, first, shared, start, sums, rows):
         lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
         group = warp * K_LANES + lane % K_LANES
         v, a = cuda.local.array(WIDTH, NUMBER), cuda.local.array(M, NUMBER)
@@ -131,13 +161,48 @@ def make_fma_product(make_fetch, K, N, most_rows, warps, dtype):
                 for e in range(WIDTH):
                     for m in range(M):
                         a[m] = fma(w[(j * M + m) * WIDTH + e], v[e], a[m])
-            share = reduce(a, lane)
-            if lane % K_LANES < DIFFERENT:
-                at = sums + (warp * MOST_ROWS + b) * SUMS_PITCH + lane // K_LANES * M + share
-                for m in range(SHARE):
-                    shared[at + m] = a[m]
+            store_sums(a, shared, sums, b)
 
-    return Product(VECTORS * M * WIDTH, NUMBER, COLUMNS, PITCH, SUMS_PITCH, load, multiply)
+    load = in_parts(VECTORS, max(1, MOST_UNROLLED // (M * WIDTH)), load_some)
+    return Product(VECTORS * M * WIDTH, NUMBER, COLUMNS, PITCH, sums_pitch_of(N), load, multiply)
+
+
+def make_streamed_product(make_fetch, K, N, block, dtype):
+    """By fused multiply-adds, W read anew for every step, once for all sequences at a time: where it is too large."""
+    share, WIDTH, ROWS = Share.of(K, N, block.warps, dtype), width(dtype), block.rows
+    M, K_LANES, K_GROUPS, VECTORS, COLUMNS = share
+    PITCH, ALL, PART = pitch_of(COLUMNS), ROWS * M, M * WIDTH
+    NUMBER, ZERO = from_dtype(np.dtype(dtype)), np.dtype(dtype).type(0)
+    fetch, store_sums = make_fetch(COLUMNS), make_store_sums(share, N, ROWS)
+
+    @equation
+    def load(W, first, w):
+        pass
+
+    @equation
+    def multiply(w, W, first, shared, start, sums, rows):
+        lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+        group = warp * K_LANES + lane % K_LANES
+        v, a = cuda.local.array(WIDTH, NUMBER), cuda.local.array(M, NUMBER)
+        total, part = cuda.local.array(ALL, NUMBER), cuda.local.array(PART, NUMBER)
+        for n in range(ALL):
+            total[n] = ZERO
+        for j in range(VECTORS):
+            k = (j * K_GROUPS + group) * WIDTH
+            for m in range(M):
+                fetch(W, first, lane // K_LANES * M + m, k, part, m * WIDTH)
+            for b in range(ROWS):
+                load16(v, 0, shared, start + b * PITCH + k)
+                for e in range(WIDTH):
+                    for m in range(M):
+                        total[b * M + m] = fma(part[m * WIDTH + e], v[e], total[b * M + m])
+        for b in range(ROWS):
+            if b < rows:
+                for m in range(M):
+                    a[m] = total[b * M + m]
+                store_sums(a, shared, sums, b)
+
+    return Product(1, NUMBER, COLUMNS, PITCH, sums_pitch_of(N), load, multiply)
 
 
 # -------------------------------------------------------------------------------------------------------- tensor cores
@@ -201,14 +266,14 @@ def make_products_of_words(mma, pairs):
     return all_of_them if rest else last
 
 
-def make_mma_product(make_fetch, K, N, most_rows, warps, precision):
-    """By tensor cores, sums in float32. N is a multiple of 8, `most_rows` one of 16; or 8, at half the speed."""
+def make_mma_product(make_fetch, K, N, block, precision):
+    """By tensor cores, sums in float32. N is a multiple of 8, a block's rows are one of 16; or 8, at half the speed."""
     WORDS, to_words, mma, pairs = PRECISIONS[precision]
     TILES = N // 8
-    GROUPS = -(-K // (16 * warps))  # of 16 columns, for each warp
-    COLUMNS = GROUPS * 16 * warps
-    PITCH, SUMS_PITCH, MOST_ROWS = pitch_of(COLUMNS), sums_pitch_of(N), most_rows
-    HALVES = 1 if most_rows == 8 else 2
+    GROUPS = -(-K // (16 * block.warps))  # of 16 columns, for each warp
+    COLUMNS = GROUPS * 16 * block.warps
+    PITCH, SUMS_PITCH, ROWS = pitch_of(COLUMNS), sums_pitch_of(N), block.rows
+    HALVES = 1 if block.rows == 8 else 2
     OPERAND_WORDS, D = 2 * WORDS, 4 * TILES
     ZERO = np.float32(0)
     multiply_words = make_products_of_words(mma, pairs)
@@ -244,7 +309,7 @@ def make_mma_product(make_fetch, K, N, most_rows, warps, precision):
     multiply_groups = in_parts(GROUPS, GROUPS_UNROLLED, multiply_some)
 
     @equation
-    def multiply(w, shared, start, sums, rows):
+    def multiply(w, W, first, shared, start, sums, rows):
         lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
         d = cuda.local.array(D, float32)
         for b in range(lane // 4, rows + lane // 4, 8 * HALVES):
@@ -252,7 +317,7 @@ def make_mma_product(make_fetch, K, N, most_rows, warps, precision):
                 d[n] = ZERO
             multiply_groups(w, shared, start + b * PITCH + warp * GROUPS * 16 + lane % 4 * 4, d)
             for n in range(TILES):
-                at = sums + (warp * MOST_ROWS + b) * SUMS_PITCH + n * 8 + lane % 4 * 2
+                at = sums + (warp * ROWS + b) * SUMS_PITCH + n * 8 + lane % 4 * 2
                 for half in range(HALVES):
                     for e in range(2):
                         shared[at + half * 8 * SUMS_PITCH + e] = d[4 * n + 2 * half + e]
@@ -260,10 +325,11 @@ def make_mma_product(make_fetch, K, N, most_rows, warps, precision):
     return Product(GROUPS * TILES * WORDS, int32, COLUMNS, PITCH, SUMS_PITCH, load, multiply)
 
 
-def make_product(make_fetch, K, N, most_rows, warps, dtype, precision):
+def make_product(make_fetch, K, N, block, dtype, precision):
     """`make_fetch(columns)` is a function (W, first, row, k, v, j) by which 16 bytes of the block's row `row`, from
     column k on, come into v, from j on.
     """
-    if precision == "highest":
-        return make_fma_product(make_fetch, K, N, most_rows, warps, dtype)
-    return make_mma_product(make_fetch, K, N, most_rows, warps, precision)
+    if precision != "highest":
+        return make_mma_product(make_fetch, K, N, block, precision)
+    make = make_streamed_product if block.streams else make_fma_product
+    return make(make_fetch, K, N, block, dtype)

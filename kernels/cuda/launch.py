@@ -16,12 +16,12 @@ class Program:
         In a block.
     shared
         Bytes of dynamic shared memory of a block.
-    cooperative
-        Whether all blocks must run at the same time: where they do not fit, the launch is an error.
+    cluster
+        How many blocks work together. If 1, all of the grid do: where they do not fit at once, the launch is an error.
     """
 
-    def __init__(self, function, threads, *, shared=0, cooperative=True):
-        self.function, self.threads, self.shared, self.cooperative = function, threads, shared, cooperative
+    def __init__(self, function, threads, *, shared=0, cluster=1):
+        self.function, self.threads, self.shared, self.cluster = function, threads, shared, cluster
         self._dispatcher = None
         self._ready = set()
 
@@ -44,7 +44,7 @@ class Program:
         kernel = self.dispatcher.compile(kinds)
         if kernel in self._ready:
             return
-        kernel.cooperative = self.cooperative
+        kernel.cooperative = self.cluster == 1
         _allow_shared_memory(kernel, self.shared)
         self._ready.add(kernel)
 

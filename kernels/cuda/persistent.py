@@ -6,10 +6,13 @@ publishes its own units' new state; see `exchange.py`. Blocks must all run at on
 All arrays are flat, C-contiguous and on the device; s counts steps in the order of computing, t is the time, and D is
 the number of directions:
 
-    xw (D,T,B,H,G)  W (D,H,G,H)  b_q (D,H)  active (T,B) uint8     in: what the input gives, by time; weights; mask
-    h (D,T+1,B,H)   c (D,T+1,B,H), or (D,B,H) in inference  in: the start, by step; out: the rest, `UNSET` before
-    operand (D,T,B,H)   what the second phase of a cell multiplies, `UNSET` before
-    saved (D,T,B,H,S)   y: [row * y_row + t * y_time + y_start + d * H + unit]    error (1,) int32, 0 before
+    xw (D,T,B,H,G)  W (D,H,G,H)  b_q (D,H)  lengths (B)     in: what the input gives, by time; a row runs at t < length
+    h (D,T+1,B,H)   c (D,T+1,B,H), or (D,B,H) in inference  in: the start; out: the rest, by step, h `UNSET` before
+    operand (D,T,B,H)                                       out: what the second phase multiplies, `UNSET` before
+    saved (D,T,B,H,S)                                       out: by step, what `Cell` says
+    y[t * y_t + b * y_b + y_at + d * H + unit]              out: by time, zero where a row does not run
+    error (1)                                               out: 1 if a wait was in vain
+    reverse                                                 bit d: whether direction d begins at the end
 """
 
 from functools import cache
@@ -18,51 +21,34 @@ import numpy as np
 from numba import cuda, int32
 from numba.np.numpy_support import from_dtype
 
-from fastgate.kernels.cuda.blocks import make_fetch_of_rows, make_phase
-from fastgate.kernels.cuda.cells import cell as cell_of
-from fastgate.kernels.cuda.exchange import LIMIT, make_publish
-from fastgate.kernels.cuda.launch import Program
+from fastgate.kernels.cuda.blocks import make_fetch_of_rows, make_phase, program_of
+from fastgate.kernels.cuda.exchange import LIMIT, Exchanged
 from fastgate.kernels.cuda.prims import load16, store16, width
 
 
-def grid_of(H, block, parts, directions):
-    """Blocks for H units, in each of so many parts of the batch, for each direction."""
-    return -(-H // block.units), parts, directions
-
-
 @cache
-def make_forward(name, H, block, *, dtype="float32", precision="highest", masked=False, keeps=True, limit=LIMIT):
-    """The `Program` of the cell `name`; it keeps what backward needs, or does not."""
-    cell = cell_of(name, dtype)
+def make_forward(cell, H, block, *, dtype="float32", precision="highest", keeps=True, limit=LIMIT):
+    """The `Program` of a `Cell`; it keeps what backward needs, or does not."""
     G, S, MEMORY, TWO = cell.gates, cell.saved, cell.memory, cell.reset is not None
-    U, ROWS, MASKED, KEEPS, LIMIT = block.units, block.rows, masked, keeps, limit
-    HAS_BIAS = name == "gru"
+    U, ROWS, KEEPS, LIMIT = block.units, block.rows, keeps, limit
     SAVED, LOADS_WHOLE, SAVES_WHOLE = max(S, 1), width(dtype) == G, width(dtype) == S
-    UNITS_OF_W = H * G * H
+    SIZE_OF_W = H * G * H
     NUMBER, ZERO = from_dtype(np.dtype(dtype)), np.dtype(dtype).type(0)
     assert block.threads >= U * ROWS
 
     def phase_of(gates, start):
         fetch = make_fetch_of_rows(H, G, gates, block, dtype)
-        return make_phase(fetch, block, U * len(gates), (H, (0,), 1), start, dtype, precision)
+        return make_phase(fetch, block, U * len(gates), Exchanged(H), start, dtype, precision)
 
     first_gates, *other_gates = cell.phases
     one = phase_of(first_gates, 0)
     two = phase_of(other_gates[0], one.shared) if TWO else one
-    REGISTERS, KIND, GATES_BEFORE = one.registers, one.kind, len(first_gates)
-    REGISTERS_TWO, KIND_TWO = two.registers if TWO else 1, two.kind
-    load, clear, gather, multiply, sum_up, state_of = (
-        one.load,
-        one.clear,
-        one.gather,
-        one.multiply,
-        one.sum,
-        one.operand,
-    )
-    load_two, clear_two, gather_two, multiply_two, sum_up_two = two.load, two.clear, two.gather, two.multiply, two.sum
-    advance, reset, publish = cell.forward, cell.reset or cell.forward, make_publish(1, dtype)
+    REGISTERS, REGISTERS_TWO, KIND, GATES_BEFORE = one.registers, two.registers, one.kind, len(first_gates)
+    load, prepare, receive, multiply, sum_up, publish, leave, operand_of = one.functions
+    load_two, prepare_two, receive_two, multiply_two, sum_up_two, publish_operand, *_ = two.functions
+    advance, reset = cell.forward, cell.reset or cell.forward
 
-    def forward(xw, W, b_q, active, h, c, operand, saved, y, y_row, y_time, y_start, error, reverse, T, B):
+    def forward(xw, W, b_q, lengths, h, c, operand, saved, y, y_t, y_b, y_at, error, reverse, T, B):
         shared = cuda.shared.array(0, NUMBER)
         direction, thread, first = cuda.blockIdx.z, cuda.threadIdx.x, cuda.blockIdx.x * U
         unit, b = first + thread % U, thread // U
@@ -70,18 +56,18 @@ def make_forward(name, H, block, *, dtype="float32", precision="highest", masked
         begin, end = cuda.blockIdx.y * part, min(B, (cuda.blockIdx.y + 1) * part)
         backwards = reverse >> direction & 1
         all_steps = direction * T * B
-        W = W[direction * UNITS_OF_W :]
+        W = W[direction * SIZE_OF_W :]
 
         w = cuda.local.array(REGISTERS, KIND)
         load(W, first, w)
-        clear(shared)
+        prepare(shared)
         if TWO:
-            w_two = cuda.local.array(REGISTERS_TWO, KIND_TWO)
+            w_two = cuda.local.array(REGISTERS_TWO, KIND)
             load_two(W, first, w_two)
-            clear_two(shared)
+            prepare_two(shared)
         x, u = cuda.local.array(G, NUMBER), cuda.local.array(G, NUMBER)
         kept, out = cuda.local.array(SAVED, NUMBER), cuda.local.array(1, NUMBER)
-        bias = b_q[direction * H + unit] if HAS_BIAS and unit < H else ZERO
+        bias = b_q[direction * H + unit] if unit < H else ZERO
         patience = int32(LIMIT)
 
         for s in range(T):
@@ -89,7 +75,7 @@ def make_forward(name, H, block, *, dtype="float32", precision="highest", masked
             for n in range(begin, end, ROWS):
                 rows = min(ROWS, end - n)
                 mine = b < rows and unit < H
-                runs = mine and (not MASKED or active[t * B + n + b] != 0)
+                runs = mine and t < lengths[n + b]
                 now = ((direction * (T + 1) + s) * B + n + b) * H + unit  # in h, and in c where it is kept
                 then = now + B * H
                 of_c = now if KEEPS else (direction * B + n + b) * H + unit
@@ -105,12 +91,10 @@ def make_forward(name, H, block, *, dtype="float32", precision="highest", masked
                         c_prev = c[of_c]
 
                 first_row = (direction * (T + 1) + s) * B + n
-                patience = gather(shared, h, first_row, rows, s > 0, patience, error)
-                cuda.syncthreads()
-                multiply(w, shared, rows)
+                patience = receive(shared, h, first_row, rows, s, s > 0, patience, error)
                 if mine:
-                    h_prev = state_of(shared, b, unit)
-                cuda.syncthreads()
+                    h_prev = operand_of(shared, b, unit, s)
+                multiply(w, W, first, shared, s, rows)
                 if mine:
                     sum_up(shared, b, unit - first, u, 0)
 
@@ -118,19 +102,17 @@ def make_forward(name, H, block, *, dtype="float32", precision="highest", masked
                     at = (all_steps + s * B + n + b) * H + unit
                     if mine:
                         out[0] = reset(x, u, h_prev, kept)
-                        publish(operand, at, out, 0)
-                    patience = gather_two(shared, operand, all_steps + s * B + n, rows, True, patience, error)
-                    cuda.syncthreads()
-                    multiply_two(w_two, shared, rows)
-                    cuda.syncthreads()
+                        publish_operand(shared, operand, at, out, b, unit, s)
+                    patience = receive_two(shared, operand, all_steps + s * B + n, rows, s, True, patience, error)
+                    multiply_two(w_two, W, first, shared, s, rows)
                     if mine:
                         sum_up_two(shared, b, unit - first, u, GATES_BEFORE)
 
                 if mine:
                     h_new, c_new = advance(x, u, bias, h_prev, c_prev, kept)
                     out[0] = h_new if runs else h_prev
-                    publish(h, then, out, 0)
-                    y[(n + b) * y_row + t * y_time + y_start + direction * H + unit] = h_new if runs else ZERO
+                    publish(shared, h, then, out, b, unit, s + 1)
+                    y[t * y_t + (n + b) * y_b + y_at + direction * H + unit] = h_new if runs else ZERO
                     if MEMORY:
                         c[then if KEEPS else of_c] = c_new if runs else c_prev
                     if KEEPS and S:
@@ -140,5 +122,6 @@ def make_forward(name, H, block, *, dtype="float32", precision="highest", masked
                         else:
                             for e in range(S):
                                 saved[at + e] = kept[e]
+        leave()
 
-    return Program(forward, block.threads, shared=(one.shared + (two.shared if TWO else 0)) * np.dtype(dtype).itemsize)
+    return program_of(forward, block, one, two, dtype)

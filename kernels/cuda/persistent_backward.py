@@ -2,6 +2,7 @@
 
 What blocks exchange is da, by which a step's states are multiplied backward. Further arrays:
 
+    W_T (D,H,H,G)                                   in: W transposed, rows (unit, gate) of W being its columns
     dy      as y                                    in: the gradient of what each step gave
     da (D,T,B,H,R)                                  out, by step; `UNSET` before
     dh, dc (D,B,H)                                  in: gradients of the last states; out: of the first ones
@@ -13,41 +14,37 @@ import numpy as np
 from numba import cuda, int32
 from numba.np.numpy_support import from_dtype
 
-from fastgate.kernels.cuda.blocks import make_fetch_of_columns, make_phase
-from fastgate.kernels.cuda.cells import cell as cell_of
-from fastgate.kernels.cuda.exchange import LIMIT, make_publish
-from fastgate.kernels.cuda.launch import Program
+from fastgate.kernels.cuda.blocks import make_fetch_of_columns, make_phase, program_of
+from fastgate.kernels.cuda.exchange import LIMIT, Exchanged
 from fastgate.kernels.cuda.prims import load16, width
 
 
 @cache
-def make_backward(name, H, block, *, dtype="float32", precision="highest", masked=False, limit=LIMIT):
+def make_backward(cell, H, block, *, dtype="float32", precision="highest", limit=LIMIT):
     """The `Program` that undoes that of `make_forward`."""
-    cell = cell_of(name, dtype)
     G, S, R, MEMORY, TWO = cell.gates, cell.saved, cell.gradients, cell.memory, cell.reset is not None
-    U, ROWS, MASKED, LIMIT = block.units, block.rows, masked, limit
+    U, ROWS, LIMIT = block.units, block.rows, limit
     SAVED, LOADS_WHOLE = max(S, 1), width(dtype) == S
-    UNITS_OF_W = H * G * H
+    SIZE_OF_W = H * G * H
     NUMBER, ZERO = from_dtype(np.dtype(dtype)), np.dtype(dtype).type(0)
     assert block.threads >= U * ROWS
 
     def phase_of(gates, start):
         fetch = make_fetch_of_columns(H, G, gates, block, dtype)
-        kept = tuple(cell.recurrent[gate] for gate in gates)
-        return make_phase(fetch, block, U, (H * R, kept, R), start, dtype, precision)
+        # Of two phases the second needs the candidate's gradient alone, and gives those of the gates.
+        written = (0, R) if not TWO else (0, R - 1) if len(gates) > 1 else (R - 1, R)
+        exchanged = Exchanged(H * R, R, tuple(cell.recurrent[gate] for gate in gates), written)
+        return make_phase(fetch, block, U, exchanged, start, dtype, precision)
 
     first_gates, *other_gates = cell.phases
     one = phase_of(first_gates, 0)
     two = phase_of(other_gates[0], one.shared) if TWO else one
-    REGISTERS, KIND = one.registers, one.kind
-    REGISTERS_TWO, KIND_TWO = two.registers if TWO else 1, two.kind
-    load, clear, gather, multiply, sum_up = one.load, one.clear, one.gather, one.multiply, one.sum
-    load_two, clear_two, gather_two, multiply_two, sum_up_two = two.load, two.clear, two.gather, two.multiply, two.sum
+    REGISTERS, REGISTERS_TWO, KIND = one.registers, two.registers, one.kind
+    load, prepare, receive, multiply, sum_up, publish, leave, _ = one.functions
+    load_two, prepare_two, receive_two, multiply_two, sum_up_two, publish_candidate, *_ = two.functions
     retreat, reset_back = cell.backward, cell.reset_backward or cell.backward
-    PUBLISHED_FIRST = R - 1 if TWO else 0  # the candidate's, before those of the gates
-    publish, publish_gates = make_publish(R - PUBLISHED_FIRST, dtype), make_publish(max(PUBLISHED_FIRST, 1), dtype)
 
-    def backward(W, dy, y_row, y_time, y_start, active, h, c, saved, da, dh, dc, error, reverse, T, B):
+    def backward(W_T, dy, dy_t, dy_b, dy_at, lengths, h, c, saved, da, dh, dc, error, reverse, T, B):
         shared = cuda.shared.array(0, NUMBER)
         direction, thread, first = cuda.blockIdx.z, cuda.threadIdx.x, cuda.blockIdx.x * U
         unit, b = first + thread % U, thread // U
@@ -55,15 +52,15 @@ def make_backward(name, H, block, *, dtype="float32", precision="highest", maske
         begin, end = cuda.blockIdx.y * part, min(B, (cuda.blockIdx.y + 1) * part)
         backwards = reverse >> direction & 1
         all_steps = direction * T * B
-        W = W[direction * UNITS_OF_W :]
+        W_T = W_T[direction * SIZE_OF_W :]
 
         w = cuda.local.array(REGISTERS, KIND)
-        load(W, first, w)
-        clear(shared)
+        load(W_T, first, w)
+        prepare(shared)
         if TWO:
-            w_two = cuda.local.array(REGISTERS_TWO, KIND_TWO)
-            load_two(W, first, w_two)
-            clear_two(shared)
+            w_two = cuda.local.array(REGISTERS_TWO, KIND)
+            load_two(W_T, first, w_two)
+            prepare_two(shared)
         kept, out, u = cuda.local.array(SAVED, NUMBER), cuda.local.array(R, NUMBER), cuda.local.array(1, NUMBER)
         patience = int32(LIMIT)
 
@@ -73,7 +70,7 @@ def make_backward(name, H, block, *, dtype="float32", precision="highest", maske
                 rows = min(ROWS, end - n)
                 mine = b < rows and unit < H
                 works = mine and s >= 0
-                runs = works and (not MASKED or active[t * B + n + b] != 0)
+                runs = works and t < lengths[n + b]
                 of_state = (direction * B + n + b) * H + unit
                 before = ((direction * (T + 1) + s) * B + n + b) * H + unit  # in h and c
                 of_step = (all_steps + s * B + n + b) * H + unit
@@ -90,13 +87,12 @@ def make_backward(name, H, block, *, dtype="float32", precision="highest", maske
                         for e in range(S):
                             kept[e] = saved[of_step * S + e]
                 if runs:
-                    dy_own = dy[(n + b) * y_row + t * y_time + y_start + direction * H + unit]
+                    dy_own = dy[t * dy_t + (n + b) * dy_b + dy_at + direction * H + unit]
 
                 if s < T - 1:
-                    patience = gather(shared, da, all_steps + (s + 1) * B + n, rows, True, patience, error)
-                    cuda.syncthreads()
-                    multiply(w, shared, rows)
-                    cuda.syncthreads()
+                    first_row = all_steps + (s + 1) * B + n
+                    patience = receive(shared, da, first_row, rows, s + 1, True, patience, error)
+                    multiply(w, W_T, first, shared, s + 1, rows)
                     if mine:
                         sum_up(shared, b, unit - first, u, 0)
                         dh_own += u[0]
@@ -107,16 +103,14 @@ def make_backward(name, H, block, *, dtype="float32", precision="highest", maske
                         dh_prev, dc_prev = dh_own, dc_own
                         for e in range(R):
                             out[e] = ZERO
-                    publish(da, of_step * R + PUBLISHED_FIRST, out, PUBLISHED_FIRST)
+                    publish_candidate(shared, da, of_step * R, out, b, unit, s)
                     dh_own = dh_prev
                     if MEMORY:
                         dc[of_state] = dc_prev
 
                 if TWO and s >= 0:
-                    patience = gather_two(shared, da, all_steps + s * B + n, rows, True, patience, error)
-                    cuda.syncthreads()
-                    multiply_two(w_two, shared, rows)
-                    cuda.syncthreads()
+                    patience = receive_two(shared, da, all_steps + s * B + n, rows, s, True, patience, error)
+                    multiply_two(w_two, W_T, first, shared, s, rows)
                     if works:
                         sum_up_two(shared, b, unit - first, u, 0)
                         dh_prev = reset_back(kept, h_prev, u[0], out)
@@ -124,8 +118,9 @@ def make_backward(name, H, block, *, dtype="float32", precision="highest", maske
                             dh_own += dh_prev
                         else:
                             out[0] = out[1] = ZERO
-                        publish_gates(da, of_step * R, out, 0)
+                        publish(shared, da, of_step * R, out, b, unit, s)
                 if mine:
                     dh[of_state] = dh_own
+        leave()
 
-    return Program(backward, block.threads, shared=(one.shared + (two.shared if TWO else 0)) * np.dtype(dtype).itemsize)
+    return program_of(backward, block, one, two, dtype)

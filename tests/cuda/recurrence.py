@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 import fastgate as fg
+from fastgate.kernels.cuda.blocks import grid_of
 from fastgate.kernels.cuda.cells import cell
-from fastgate.kernels.cuda.persistent import grid_of
 
 LAYERS = {
     "lstm": fg.LSTM,
@@ -46,7 +46,7 @@ class Recurrence:
         with self.layer.params.edit() as params:
             for values in params.values():
                 values[:] = (1.5 * values).astype(dtype)
-        self.active = None if lengths is None else (np.arange(T)[:, None] < np.array(lengths)).astype(np.uint8)
+        self.lengths = np.array([T] * B if lengths is None else lengths, np.int32)
         self._compute(lengths)
 
     def states(self, pair):
@@ -93,15 +93,12 @@ class Recurrence:
         self.operand = unwritten((D, T, B, H), dtype)
         self.found_y = np.full((B, T, D * H + 1), np.nan, dtype)
         error = np.zeros(1, np.int32)
-        program = make(self.name, H, block, dtype=dtype, masked=self.active is not None, keeps=keeps, **options)
-        arrays = (xw.astype(dtype), self.W, b_q.astype(dtype), self.mask(), self.h, self.c, self.operand, self.saved)
-        y_row, y_time, y_start = T * (D * H + 1), D * H + 1, 1
-        rest = (self.found_y, y_row, y_time, y_start, error, self.reverse, T, B)
-        machine(program, grid_of(H, block, parts, D), (*arrays, *rest))
+        program = make(self.cell, H, block, dtype=dtype, keeps=keeps, **options)
+        arrays = (xw.astype(dtype), self.W, b_q.astype(dtype), self.lengths, self.h, self.c, self.operand, self.saved)
+        y_t, y_b, y_at = D * H + 1, T * (D * H + 1), 1
+        rest = (self.found_y, y_t, y_b, y_at, error, self.reverse, T, B)
+        machine(program, grid_of(H, B, block, parts, D), (*arrays, *rest))
         return error[0]
-
-    def mask(self):
-        return np.zeros(1, np.uint8) if self.active is None else self.active
 
     def run_backward(self, make, block, machine, *, parts=1, **options):
         T, B, H, _, D = self.sizes
@@ -109,12 +106,12 @@ class Recurrence:
         self.dh, self.dc = self.dlast.copy()
         dy = np.full((B, T, D * H), np.nan, self.dtype)
         dy[:] = np.moveaxis(self.dy, 0, 1)
-        if self.active is not None:
-            dy[self.active.T == 0] = np.nan
+        dy[np.arange(T) >= self.lengths[:, None]] = np.nan
         error = np.zeros(1, np.int32)
-        program = make(self.name, H, block, dtype=self.dtype, masked=self.active is not None, **options)
-        arrays = (self.mask(), self.h, self.c, self.saved, self.da, self.dh, self.dc, error)
-        machine(program, grid_of(H, block, parts, D), (self.W, dy, T * D * H, D * H, 0, *arrays, self.reverse, T, B))
+        program = make(self.cell, H, block, dtype=self.dtype, **options)
+        arrays = (self.lengths, self.h, self.c, self.saved, self.da, self.dh, self.dc, error)
+        W_T = np.ascontiguousarray(np.moveaxis(self.W, 3, 1))
+        machine(program, grid_of(H, B, block, parts, D), (W_T, dy, D * H, T * D * H, 0, *arrays, self.reverse, T, B))
         return error[0]
 
     def forward_errors(self):
@@ -139,7 +136,7 @@ class Recurrence:
             dx += np.einsum("tbug,ugi->tbi", by_time, W_ih)
             operand = np.broadcast_to(self.h[d, :-1, :, None], (T, B, self.cell.gates, H)).copy()
             if self.cell.reset:
-                operand[:, :, 2] = self.operand[d] if self.active is None else self.saved[d, ..., 0] * self.h[d, :-1]
+                operand[:, :, 2] = self.saved[d, ..., 0] * self.h[d, :-1]
             of_u = da[..., list(self.cell.recurrent)]
             suffix = "_l0" + "_reverse" * d
             found = {

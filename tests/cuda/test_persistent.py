@@ -21,7 +21,7 @@ def on(seed):
 
     def machine(program, grid, arguments):
         flat = [argument.reshape(-1) if isinstance(argument, np.ndarray) else argument for argument in arguments]
-        launch(program.function, grid, program.threads, flat, shared=program.shared, seed=seed)
+        launch(program.function, grid, program.threads, flat, shared=program.shared, seed=seed, cluster=program.cluster)
 
     return machine
 
@@ -59,6 +59,22 @@ def test_tensor_cores(precision):
 @pytest.mark.parametrize("name", ["gru", "gru_reset_before", "rnn_tanh"])
 def test_tensor_cores_in_every_cell(name):
     check(Recurrence(name, Sizes(T=2, B=18, H=12)), Block(units=8, rows=16, warps=4), precision="high")
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru_reset_before"])
+def test_clusters(name):
+    """Of two blocks, for three parts of the batch."""
+    case = Recurrence(name, Sizes(T=3, B=5, H=7, D=2), lengths=[3, 0, 2, 1, 3], reverse=0b10)
+    check(case, SMALL._replace(cluster=2))
+
+
+def test_clusters_with_tensor_cores():
+    check(Recurrence("lstm", Sizes(T=3, B=9, H=16)), FOR_TENSOR_CORES._replace(cluster=2), precision="high")
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru_reset_before"])
+def test_streamed_weights(name):
+    check(Recurrence(name, Sizes(T=3, B=5, H=12)), SMALL._replace(streams=True))
 
 
 def test_inference_keeps_nothing():

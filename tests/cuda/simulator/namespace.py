@@ -1,5 +1,7 @@
 """What a kernel finds in place of `numba.cuda` and of the primitives that many threads run together."""
 
+from collections import ChainMap
+
 import numpy as np
 from greenlet import getcurrent
 from numba.core import types
@@ -131,7 +133,7 @@ def product_of_warp(kind):
     return mma
 
 
-MEANINGS = prims.MEANINGS | {
+OF_THREADS = {
     prims.poll1: looks_again(prims.MEANINGS.get(prims.poll1, prims.poll1)),
     prims.poll16: looks_again(prims.MEANINGS.get(prims.poll16, prims.poll16)),
     prims.cluster_arrive: cluster_arrive,
@@ -142,3 +144,4 @@ MEANINGS = prims.MEANINGS | {
     tensor.mma_bfloat16: product_of_warp("bfloat16"),
     tensor.mma_float16: product_of_warp("float16"),
 }
+MEANINGS = ChainMap(OF_THREADS, prims.MEANINGS)  # the latter grows with the kernels that are made
