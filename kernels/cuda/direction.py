@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from numba import cuda
 
-from fastgate.kernels.cuda import arrays, steps, streams
+from fastgate.kernels.cuda import arrays, recurrence, streams
 from fastgate.kernels.cuda.products import COLUMN_PARTS, product, sum_rows
 from fastgate.kernels.cuda.weights import separate
 
@@ -48,14 +48,14 @@ class Forward(_Direction):
         """x (T,B,I)  states start (N,B,H) -> y (T,B,D*H)  end"""
         c_steps = 1 if self.cell.memory else 0
         h, c = self.scratch("h", self.T + 1, self.B, self.H), self.scratch("c", c_steps, self.B, self.H)
-        self._run(weights, x, y, start, end, h, c, self.scratch("saved", 1, self.B, self.H, self.cell.saved), 0)
+        self._run(weights, x, y, start, end, h, c, self.scratch("saved", 1, self.B, self.H, self.cell.saved), False)
 
     def record(self, weights, x, y, start, end, dropout=None):
         """x (T,B,I)  states start (N,B,H) -> y (T,B,D*H)  end, and a trace"""
         c_steps = self.T + 1 if self.cell.memory else 0
         h, c = (arrays.empty((count, self.B, self.H), self.dtype) for count in (self.T + 1, c_steps))
         saved = arrays.empty((self.T, self.B, self.H, self.cell.saved), self.dtype)
-        self._run(weights, x, y, start, end, h, c, saved, 1)
+        self._run(weights, x, y, start, end, h, c, saved, True)
         return Trace(h, c, saved)
 
     def _run(self, weights, x, y, start, end, h, c, saved, keeps):
@@ -68,10 +68,9 @@ class Forward(_Direction):
         states = (h, c) if self.cell.memory else (h,)
         for state, own in zip(states, start, strict=True):
             state[0][...] = own[self.state]
-        operand = self.scratch("operand", B, H if self.cell.reset else 0)
-        steps.forward(
-            self.cell, H, xw.flat, weights.W_hh.flat, weights.b_q.flat, self.schedule.lengths.flat, h.flat, c.flat,
-            saved.flat, keeps, y.flat, self.strides(y), self.reverse, T, B, operand.flat,
+        recurrence.forward(
+            self.cell, self.precision, xw, weights.W_hh, weights.b_q, self.schedule.lengths, h, c, saved, y,
+            self.strides(y), self.reverse, keeps=keeps,
         )  # fmt: skip
         for state, own in zip(states, end, strict=True):
             own[self.state][...] = state[len(state) - 1]
@@ -89,9 +88,9 @@ class Backward(_Direction):
         moving = (dh, dc) if self.cell.memory else (dh,)
         for state, own in zip(moving, d_end, strict=True):
             state[...] = own[self.state]
-        steps.backward(
-            self.cell, H, weights.W_hh.flat, dy.flat, self.strides(dy), self.schedule.lengths.flat, trace.h.flat,
-            trace.c.flat, trace.saved.flat, da.flat, dh.flat, dc.flat, self.reverse, T, B,
+        recurrence.backward(
+            self.cell, self.precision, weights.W_hh, weights.W_T, dy, self.strides(dy), self.schedule.lengths, *trace,
+            da, dh, dc, self.reverse,
         )  # fmt: skip
         for state, own in zip(moving, d_start, strict=True):
             own[self.state][...] = state

@@ -4,29 +4,29 @@ from contextlib import contextmanager
 from threading import local
 
 from numba import cuda
-from numba.core import config
 
-SIMULATED = bool(config.ENABLE_CUDASIM)
+from fastgate.kernels.cuda.prims import SIMULATED
+
 THREADS = 1 if SIMULATED else 256  # of a block; the simulator takes a thread of Python for each
 MOST_BLOCKS = 1 if SIMULATED else 1 << 12  # beyond, a thread takes several entries
 
-_here = local()
+local_state = local()
 
 
 def stream():
     """What this thread's kernels and copies are queued on; 0: the default one, which all others wait for."""
-    return getattr(_here, "stream", 0)
+    return getattr(local_state, "stream", 0)
 
 
 @contextmanager
 def on_stream(own):
     """Inside, this thread's work is queued there."""
     before = stream()
-    _here.stream = own
+    local_state.stream = own
     try:
         yield
     finally:
-        _here.stream = before
+        local_state.stream = before
 
 
 def over(kernel, count, *arguments):
@@ -37,9 +37,16 @@ def over(kernel, count, *arguments):
 
 
 def synchronize():
-    """Wait until the stream is done: what the host reads is there then."""
+    """Wait until the stream is done, so that the host can read; raise if a kernel has waited in vain meanwhile."""
     own = stream()
     if own:
         own.synchronize()
     else:
         cuda.synchronize()
+    error = getattr(local_state, "error", None)
+    if error is not None and error.flat.copy_to_host()[0]:
+        del local_state.error
+        raise RuntimeError(
+            "a kernel on the GPU did not make progress: its blocks wait for one another, and some do not run, perhaps"
+            " because another program holds the GPU; what was computed since is not valid"
+        )

@@ -67,6 +67,7 @@ def download(device, host):
             _arrived(*before)
         before = own, piece, host[first:last]
     _arrived(*before)
+    streams.synchronize()
 
 
 def _arrived(own, piece, target):

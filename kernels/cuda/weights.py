@@ -18,6 +18,7 @@ class Weights(NamedTuple):
 class BackwardWeights(NamedTuple):
     W_ih: Any  # (H,R,I), zero where a gradient is none of the input's
     W_hh: Any  # (H,G,H)
+    W_T: Any  # (H,H,G), the last axis of W_hh first
 
 
 class Extras(NamedTuple):
@@ -38,7 +39,10 @@ def pack_weights(cell, W_ih, W_hh, b_ih, b_hh, extras=None, slices=1):
 def pack_backward_weights(cell, W_ih, W_hh, extras=None):
     """W_ih (G*H,I)  W_hh (G*H,H)"""
     rest = cell.gradients - len(cell.gates)
-    return BackwardWeights(interleave(W_ih, cell.gates + (-1,) * rest), interleave(W_hh, cell.gates))
+    own, columns = interleave(W_hh, cell.gates), W_hh.shape[1]
+    W_T = arrays.empty((columns, len(own), len(cell.gates)), W_hh.dtype)
+    streams.over(_transpose, own.size, own.flat, W_T.flat, own.size // columns, columns)
+    return BackwardWeights(interleave(W_ih, cell.gates + (-1,) * rest), own, W_T)
 
 
 def interleave(W, gates):
@@ -53,6 +57,13 @@ def separate(gradient, places, out):
     """gradient (H,R,K), of whose R those at `places` are gates -> out (G*H,K)"""
     R, K = gradient.shape[1:]
     streams.over(_separate(places, R), out.size, gradient.flat, out.flat, len(gradient), K)
+
+
+@cuda.jit
+def _transpose(x, out, rows, columns):
+    """x (M,N) -> out (N,M)"""
+    for i in range(cuda.grid(1), rows * columns, cuda.gridsize(1)):
+        out[i] = x[i % rows * columns + i // rows]
 
 
 @cuda.jit
