@@ -5,6 +5,10 @@ from fastgate.kernels.cuda.arrays import empty as empty
 from fastgate.kernels.cuda.arrays import from_host as from_host
 from fastgate.kernels.cuda.arrays import scratch as scratch
 from fastgate.kernels.cuda.arrays import zeros as zeros
+from fastgate.kernels.cuda.device import device_name as device_name
+from fastgate.kernels.cuda.device import elapsed as elapsed
+from fastgate.kernels.cuda.device import floor as floor
+from fastgate.kernels.cuda.device_step import make_step as make_step
 from fastgate.kernels.cuda.direction import Backward as Backward
 from fastgate.kernels.cuda.direction import Forward as Forward
 from fastgate.kernels.cuda.direction import Trace as Trace

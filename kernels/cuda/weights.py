@@ -14,6 +14,10 @@ class Weights(NamedTuple):
     bias: Any  # (H,G), both of them added
     b_q: Any  # (H) that of the candidate which is not, zero where a cell has none
 
+    def in_order(self):
+        """As `device_step.py` reads them."""
+        return self.W_ih, self.W_hh, self.bias, self.b_q
+
 
 class BackwardWeights(NamedTuple):
     W_ih: Any  # (H,R,I), zero where a gradient is none of the input's
