@@ -156,5 +156,11 @@ def make_phase(make_fetch, block, N, exchanged, start, dtype, precision):
 
 def program_of(function, block, one, two, dtype):
     """The kernel of one phase, or of two that are not the same."""
-    numbers = one.shared + (two.shared if two is not one else 0)
-    return Program(function, block.threads, shared=numbers * np.dtype(dtype).itemsize, cluster=block.cluster)
+    phases = {one, two}
+    return Program(
+        function,
+        block.threads,
+        shared=sum(phase.shared for phase in phases) * np.dtype(dtype).itemsize,
+        cluster=block.cluster,
+        words=sum(phase.registers * phase.kind.bitwidth // 32 for phase in phases),
+    )

@@ -18,10 +18,12 @@ class Program:
         Bytes of dynamic shared memory of a block.
     cluster
         How many blocks work together. If 1, all of the grid do: where they do not fit at once, the launch is an error.
+    words
+        Of 4 bytes, that a thread keeps in registers all the time.
     """
 
-    def __init__(self, function, threads, *, shared=0, cluster=1):
-        self.function, self.threads, self.shared, self.cluster = function, threads, shared, cluster
+    def __init__(self, function, threads, *, shared=0, cluster=1, words=0):
+        self.function, self.threads, self.shared, self.cluster, self.words = function, threads, shared, cluster, words
         self._dispatcher = None
         self._ready = set()
 

@@ -15,6 +15,11 @@ class Hopper:
     compute_capability = (9, 0)
 
 
+def pretend(monkeypatch):
+    """That there is one."""
+    monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", Hopper)
+
+
 class Compiled(NamedTuple):
     ptx: str
     registers: int

@@ -1,6 +1,6 @@
 """A kernel, and all of ours that it calls, as plain Python: with other things behind `cuda` and the primitives."""
 
-from types import CellType, FunctionType
+from types import CellType, CodeType, FunctionType
 
 from numba import cuda
 
@@ -29,9 +29,8 @@ class _Binder:
     def copied(self, function):
         if function not in self.done:
             cells = tuple(CellType() for _ in function.__closure__ or ())
-            names = {
-                name: function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__
-            }
+            used = names_in(function.__code__) & function.__globals__.keys()
+            names = {name: function.__globals__[name] for name in used}
             copy = FunctionType(function.__code__, names, function.__name__, function.__defaults__, cells)
             self.done[function] = copy
             names |= {name: self.bound(value) for name, value in names.items()}
@@ -40,3 +39,9 @@ class _Binder:
             for cell, old in zip(cells, function.__closure__ or (), strict=True):
                 cell.cell_contents = self.bound(old.cell_contents)
         return self.done[function]
+
+
+def names_in(code):
+    """Also those in comprehensions."""
+    inner = [names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    return {*code.co_names}.union(*inner)

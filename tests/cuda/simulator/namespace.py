@@ -68,14 +68,24 @@ def of_warp(place, value=None):
 # ------------------------------------------------------------------------------------ primitives that know their thread
 
 
-def looks_again(read):
-    """Others may run before the memory is read."""
+def poll1(registers, j, array, i):
+    getcurrent().wait(None)  # others may run before the memory is read
+    registers[j] = array[i]
 
-    def poll(registers, j, array, i):
-        getcurrent().wait(None)
-        read(registers, j, array, i)
 
-    return poll
+def publish1(array, i, registers, j):
+    getcurrent().wait(None)
+    array[i] = registers[j]
+
+
+def one_by_one(move):
+    """Of 16 bytes each number is whole, but not all of them together: others may run in between."""
+
+    def moved(to, first_to, source, first_source):
+        for e in range(prims.width(source.dtype)):
+            move(to, first_to + e, source, first_source + e)
+
+    return moved
 
 
 def cluster_arrive():
@@ -134,8 +144,10 @@ def product_of_warp(kind):
 
 
 OF_THREADS = {
-    prims.poll1: looks_again(prims.MEANINGS.get(prims.poll1, prims.poll1)),
-    prims.poll16: looks_again(prims.MEANINGS.get(prims.poll16, prims.poll16)),
+    prims.poll1: poll1,
+    prims.poll16: one_by_one(poll1),
+    prims.publish1: publish1,
+    prims.publish16: one_by_one(publish1),
     prims.cluster_arrive: cluster_arrive,
     prims.cluster_wait: cluster_wait,
     prims.cluster_rank: cluster_rank,
