@@ -48,9 +48,7 @@ def run(options: Namespace, works: list[str], cells: list[str]) -> int:
         raise UserError(str(_errors.no_device("cuda", missing)))
     setting = {"device": cuda.device_name(), "fastgate": fastgate.__version__, **_info.describe()}
     say(f"fastgate {fastgate.__version__} beside PyTorch and its cuDNN on {setting['device']}")
-    say(
-        "microseconds of a time step: medians of rounds in turn, by CUDA events; floor: the model of kernels/cuda/plan.py\n"
-    )
+    say("microseconds of a time step, by CUDA events: medians of rounds in turn; floor: the model of plan.py\n")
     rows: list[dict[str, Any]] = []
     for cell in cells:
         for work in works:
