@@ -11,6 +11,7 @@ from fastgate._kernels import cpu
 from fastgate._segments import Segments, read_steps
 from fastgate._tape import State
 
+RUNS_IN_STRETCHES = False  # as `_device_border` does
 LARGEST_REMEMBERED = 1 << 20  # bytes of zeros
 
 

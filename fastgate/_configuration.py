@@ -156,7 +156,7 @@ class Configured(Frozen):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # The very dtype object: an unpickled one is merely equal.
-        super().__setstate__({"precision": "highest"} | state | {"dtype": as_dtype(state["dtype"])})
+        super().__setstate__(state | {"dtype": as_dtype(state["dtype"])})
         self._make_transient()
 
     def __repr__(self) -> str:

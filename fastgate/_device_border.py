@@ -71,6 +71,44 @@ def read_batch(
     return rows, batch, not (stays and schedule.is_identity and array.dtype == layer.dtype)
 
 
+RUNS_IN_STRETCHES = True
+STRETCH = 1 << 25  # bytes of x: with fewer, launches would take longer than is gained
+
+
+def in_stretches(layer: Any, x: Any, state: Any, out: Any) -> tuple[Any, State] | None:
+    """y and the final states of a long run from NumPy to NumPy, stretch of time by stretch: while one is computed, the
+    next is copied to the device and the one before back. None where that cannot be, or is not worth it.
+    """
+    if type(x) is not np.ndarray or x.ndim != 3 or x.shape[-1] != layer.input_size:
+        return None  # or an error, which whole runs raise
+    if layer.bidirectional or out is not None:
+        return None
+    _, B, T = _border.sizes_of(layer, x.shape)
+    steps = max(1, STRETCH // max(1, B * layer.input_size * layer.dtype.itemsize))
+    if 2 * steps > T:
+        return None
+    cuda, by_batch = on("cuda"), layer.batch_first
+    y = np.empty((*x.shape[:2], layer._layout.output_size), layer.dtype)
+    to_device, kernels, back = cuda.of_copies()
+    before: tuple[Any, Any] | None = None
+    for first in range(0, T, steps):
+        part = (slice(None), slice(first, first + steps)) if by_batch else slice(first, first + steps)
+        with cuda.on_stream(to_device):
+            own = cuda.from_host(as_floating("x", x[part], layer.dtype))
+        with cuda.on_stream(kernels):
+            found, state = layer(own, state)
+        with cuda.on_stream(back):
+            if before is not None:
+                y[before[0]] = before[1].copy_to_host()
+        before = part, found
+    assert before is not None
+    with cuda.on_stream(back):
+        y[before[0]] = before[1].copy_to_host()
+        parts = state if isinstance(state, tuple) else (state,)
+        ends = [part.copy_to_host() for part in parts]
+    return y, (ends[0], ends[1]) if len(ends) == 2 else ends[0]
+
+
 def _rows_inside(layer: Configured, name: str, array: Any, schedule: Any, valid: Array | None, stays: bool) -> Any:
     """(B,T,F), (T,B,F) or (T,F), NumPy's or Numba's -> (T,B,F) as all kernels take it"""
     cuda = on("cuda")

@@ -65,6 +65,10 @@ class Recurrent(Steps, Tangents):
             If an argument has the wrong type, shape or range; the message names it.
         """
         border = self._border
+        if border.RUNS_IN_STRETCHES and lengths is mask is reset is None:
+            found: tuple[Array, State] | None = border.in_stretches(self, x, state, out)
+            if found is not None:
+                return found
         own, batch, _ = border.read_batch(self, self._cell, x, lengths, mask, reset)
         start = border.read_states(self, "state", state, batch.zeros, unbatched=batch.is_unbatched)
         y = None if out is None else border.check_output(self, out, batch, own, start)

@@ -23,6 +23,7 @@ from fastgate.kernels.cuda.missing import missing as missing
 from fastgate.kernels.cuda.rows import Schedule as Schedule
 from fastgate.kernels.cuda.rows import put as put
 from fastgate.kernels.cuda.rows import take as take
+from fastgate.kernels.cuda.streams import of_copies as of_copies
 from fastgate.kernels.cuda.streams import on_stream as on_stream
 from fastgate.kernels.cuda.weights import Extras as Extras
 from fastgate.kernels.cuda.weights import pack_backward_weights as pack_backward_weights

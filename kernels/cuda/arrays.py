@@ -71,8 +71,7 @@ class DeviceArray(NDArrayOperatorsMixin):
     @property
     def __cuda_array_interface__(self):
         """Version 3; who takes it waits for the stream that wrote it."""
-        stream = getattr(getattr(self.stream, "handle", None), "value", None) or 1  # 1: the default stream
-        data, kind = (self.address, False), self.dtype.str
+        data, kind, stream = (self.address, False), self.dtype.str, streams.address_of(self.stream)
         return {"shape": self.shape, "typestr": kind, "data": data, "strides": None, "stream": stream, "version": 3}
 
     def __dlpack_device__(self):
@@ -82,7 +81,7 @@ class DeviceArray(NDArrayOperatorsMixin):
         if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
             raise BufferError("a DeviceArray is given away where it is and without a copy")
         if stream != -1:
-            transfers.let_wait(stream, self.stream)
+            transfers.let_wait(streams.external(stream), self.stream)
         return dlpack.capsule(self, *self.__dlpack_device__())
 
     def __array__(self, dtype=None, copy=None):
@@ -94,6 +93,7 @@ class DeviceArray(NDArrayOperatorsMixin):
     def copy_to_host(self):
         """A NumPy array with the same entries."""
         out = np.empty(self.shape, self.dtype)
+        transfers.wait_for(self.stream)
         transfers.download(self.flat, out.reshape(-1))
         return out
 

@@ -1,7 +1,6 @@
 """Arrays of other libraries that lie on the device: seen where they are, in the order of their streams and ours."""
 
 import ctypes
-from functools import lru_cache
 
 import numpy as np
 from numba import cuda
@@ -9,8 +8,6 @@ from numba import cuda
 from fastgate.kernels.cuda import dlpack, elementwise, streams, transfers
 from fastgate.kernels.cuda.arrays import DeviceArray, empty
 from fastgate.kernels.cuda.streams import SIMULATED
-
-DEFAULT_STREAM = 1  # as both protocols call it
 
 
 def is_on_device(value):
@@ -26,27 +23,19 @@ def stream_of(value):
     if isinstance(value, DeviceArray):
         return value.stream
     number = getattr(value, "__cuda_array_interface__", {}).get("stream")
-    return _external(number) if number and number > DEFAULT_STREAM and not SIMULATED else 0
-
-
-@lru_cache
-def _external(number):
-    return cuda.external_stream(number)
+    return streams.external(number)
 
 
 def view(value):
     """An array of Numba's, of any strides: this thread's stream waits for whoever writes there."""
     if isinstance(value, DeviceArray):
-        if value.stream is not streams.stream():
-            transfers.let_wait(address_of(streams.stream()), value.stream)
+        transfers.wait_for(value.stream)
         return value.flat.reshape(value.shape)
     if hasattr(value, "__dlpack__"):
-        taken = value.__dlpack__(stream=address_of(streams.stream()))
+        taken = value.__dlpack__(stream=streams.address_of(streams.stream()))
         return _array(*dlpack.describe(taken), taken)
     interface = value.__cuda_array_interface__
-    own = stream_of(value)
-    if own is not streams.stream():
-        transfers.let_wait(address_of(streams.stream()), own)
+    transfers.wait_for(stream_of(value))
     dtype = np.dtype(interface["typestr"])
     return _array(interface["data"][0], tuple(interface["shape"]), interface.get("strides"), dtype, value)
 
@@ -76,11 +65,6 @@ def to_host(value):
     found = view(value)
     streams.synchronize()
     return np.array(found.copy_to_host())
-
-
-def address_of(stream):
-    """As both protocols name a stream."""
-    return getattr(getattr(stream, "handle", None), "value", None) or DEFAULT_STREAM
 
 
 def _fake(array):

@@ -1,6 +1,7 @@
 """Where and how kernels run: on which stream, in how many threads, and how their Python text is compiled."""
 
 from contextlib import contextmanager
+from functools import lru_cache
 from threading import local
 
 from numba import cuda
@@ -27,6 +28,27 @@ def on_stream(own):
         yield
     finally:
         local_state.stream = before
+
+
+DEFAULT = 1  # as the protocols by which arrays are shared call it
+
+
+def address_of(own):
+    """As these protocols name a stream."""
+    return getattr(getattr(own, "handle", None), "value", None) or DEFAULT
+
+
+@lru_cache
+def external(address):
+    """The other way; one object for each."""
+    return 0 if SIMULATED or address is None or address <= DEFAULT else cuda.external_stream(address)
+
+
+def of_copies():
+    """Three streams of this thread: for copies to the device, for kernels, and for copies back."""
+    if not hasattr(local_state, "of_copies"):
+        local_state.of_copies = cuda.stream(), cuda.stream(), cuda.stream()
+    return local_state.of_copies
 
 
 def over(kernel, count, *arguments):

@@ -75,11 +75,15 @@ def _arrived(own, piece, target):
     target[...] = piece
 
 
+def wait_for(other):
+    """What this thread queues from now on waits for what is on another stream."""
+    let_wait(streams.stream(), other)
+
+
 def let_wait(theirs, ours):
-    """What is queued on their stream, an address or None for the default one, from now on waits for ours."""
-    is_default = theirs in (None, 1)
-    if SIMULATED or (is_default and not ours):  # in order by themselves
+    """What is queued on their stream from now on waits for what is on ours; 0 is the default one."""
+    if SIMULATED or theirs is ours:  # in order by itself
         return
     event = cuda.event(timing=False)
     event.record(ours)
-    event.wait(cuda.default_stream() if is_default else cuda.external_stream(theirs))
+    event.wait(theirs or cuda.default_stream())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fastgate as fg
+from fastgate import _device_border, _stack
 from fastgate.cuda import DeviceArray
 from fastgate.kernels import cuda
 from fastgate.kernels.cuda import dlpack, transfers
@@ -153,3 +154,20 @@ def test_large_copies_go_piece_by_piece(entries, monkeypatch):
     array = cuda.from_host(host)
     np.testing.assert_array_equal(array.copy_to_host(), host)
     monkeypatch.delattr(transfers._here, "pinned", raising=False)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_long_runs_go_stretch_by_stretch(batch_first, monkeypatch):
+    layer = fg.LSTM(2, 3, num_layers=2, seed=0, batch_first=batch_first, dtype="float64", device="cuda")
+    x = rng.standard_normal((2, 7, 2) if batch_first else (7, 2, 2))
+    state = rng.standard_normal((2, 2, 2, 3))
+    y, (h, c) = layer(x, tuple(state))
+    monkeypatch.setattr(_device_border, "STRETCH", 100)  # three steps
+    calls = []
+    run = _stack.forward
+    monkeypatch.setattr(_stack, "forward", lambda *args: calls.append(args) or run(*args))
+    own, (own_h, own_c) = layer(x, tuple(state))
+    assert len(calls) == 3
+    for part, expected in ((own, y), (own_h, h), (own_c, c)):
+        assert type(part) is np.ndarray
+        np.testing.assert_array_equal(part, expected)
