@@ -11,7 +11,7 @@ import numpy as np
 from numba import cuda, int32
 from numba.np.numpy_support import from_dtype
 
-from fastgate.kernels.cuda.prims import is_unset, poll1, poll16, publish1, publish16, store16, width
+from fastgate.kernels.cuda.prims import cluster_rank, is_unset, poll1, poll16, publish1, publish16, store16, width
 from fastgate.kernels.jit import equation
 
 LIMIT = 1 << 22  # reads of one number, each at least half a microsecond: some seconds
@@ -97,8 +97,8 @@ def make_memory_exchange(exchanged, start, pitch, block, dtype):
 
 def make_gather(exchanged, start, pitch, block, dtype):
     """A function by which a block copies rows that others publish into its shared memory."""
-    ROW, OF, KEPT, START, PITCH = exchanged.row, exchanged.of, len(exchanged.kept), start, pitch
-    ALL = KEPT == OF
+    TOGETHER, OF, KEPT, START, PITCH = block.together, exchanged.of, len(exchanged.kept), start, pitch
+    WHOLE_ROW, ROW, ALL = exchanged.row, exchanged.row // block.together, KEPT == OF
     WIDTH = width(dtype) if ROW % width(dtype) == 0 else 1
     poll = poll16 if WIDTH > 1 else poll1
     STRIDE = block.threads * WIDTH
@@ -106,6 +106,12 @@ def make_gather(exchanged, start, pitch, block, dtype):
     REGISTERS, FURTHER = IN_FLIGHT * WIDTH, IN_FLIGHT * STRIDE
     NUMBER = from_dtype(np.dtype(dtype))
     place_of = make_place(exchanged.kept)
+
+    @equation
+    def place_in(first, i):
+        if TOGETHER == 1:
+            return first * ROW + i
+        return (first + i // ROW) * WHOLE_ROW + cluster_rank() * ROW + i % ROW
 
     @equation
     def is_missing(v, j, i):
@@ -129,14 +135,13 @@ def make_gather(exchanged, start, pitch, block, dtype):
 
     @equation
     def gather(shared, source, first, rows, waits, patience, error):
-        """source[first : first + rows] (rows,ROW) -> shared; returns what is left of patience"""
+        """source[first : first + rows], this block's columns -> shared; returns what is left of patience"""
         v = cuda.local.array(REGISTERS, NUMBER)
         count = rows * ROW
-        base = first * ROW
         for i0 in range(cuda.threadIdx.x * WIDTH, count, FURTHER):
             for d in range(IN_FLIGHT):
                 if i0 + d * STRIDE < count:
-                    poll(v, d * WIDTH, source, base + i0 + d * STRIDE)
+                    poll(v, d * WIDTH, source, place_in(first, i0 + d * STRIDE))
             for d in range(IN_FLIGHT):
                 i = i0 + d * STRIDE
                 if i < count:
@@ -147,7 +152,7 @@ def make_gather(exchanged, start, pitch, block, dtype):
                             patience = int32(0)
                             break
                         left -= int32(1)
-                        poll(v, d * WIDTH, source, base + i)
+                        poll(v, d * WIDTH, source, place_in(first, i))
                     put(shared, i, v, d * WIDTH)
         return patience
 

@@ -25,6 +25,7 @@ from fastgate.kernels.jit import equation
 
 LANES = 32
 MOST_ROWS_OF_A_THREAD = 8
+FEWEST_TILES = 3  # of 8 rows of W for a warp, so that it has several products under way
 MOST_UNROLLED = 64  # numbers of W: more of them in one loop exceed what LLVM unrolls
 
 
@@ -33,7 +34,8 @@ class Product(NamedTuple):
     kind: Any  # of number in them
     columns: int  # of the operand, those beyond K being zeros
     pitch: int  # from one row of the operand to the next
-    sums_pitch: int  # from the sums of one sequence to those of the next
+    sums: int  # for each row of W, those of some columns each
+    sums_pitch: int  # from those of one sequence to those of the next
     load: Any  # W, first unit, registers
     multiply: Any  # registers, W, first unit, shared, where the operand starts, where the sums start, rows
 
@@ -164,7 +166,7 @@ def make_fma_product(make_fetch, K, N, block, dtype):
             store_sums(a, shared, sums, b)
 
     load = in_parts(VECTORS, max(1, MOST_UNROLLED // (M * WIDTH)), load_some)
-    return Product(VECTORS * M * WIDTH, NUMBER, COLUMNS, PITCH, sums_pitch_of(N), load, multiply)
+    return Product(VECTORS * M * WIDTH, NUMBER, COLUMNS, PITCH, block.warps, sums_pitch_of(N), load, multiply)
 
 
 def make_streamed_product(make_fetch, K, N, block, dtype):
@@ -202,7 +204,7 @@ def make_streamed_product(make_fetch, K, N, block, dtype):
                     a[m] = total[b * M + m]
                 store_sums(a, shared, sums, b)
 
-    return Product(1, NUMBER, COLUMNS, PITCH, sums_pitch_of(N), load, multiply)
+    return Product(1, NUMBER, COLUMNS, PITCH, block.warps, sums_pitch_of(N), load, multiply)
 
 
 # -------------------------------------------------------------------------------------------------------- tensor cores
@@ -269,9 +271,11 @@ def make_products_of_words(mma, pairs):
 def make_mma_product(make_fetch, K, N, block, precision):
     """By tensor cores, sums in float32. N is a multiple of 8, a block's rows are one of 16; or 8, at half the speed."""
     WORDS, to_words, mma, pairs = PRECISIONS[precision]
-    TILES = N // 8
-    GROUPS = -(-K // (16 * block.warps))  # of 16 columns, for each warp
-    COLUMNS = GROUPS * 16 * block.warps
+    # Warps share the rows of W as long as each has some, and then the columns.
+    N_WARPS = max(n for n in (1, 2, 4, 8) if n == 1 or not (block.warps % n or N % (8 * n) or 8 * n * FEWEST_TILES > N))
+    K_WARPS, TILES = block.warps // N_WARPS, N // 8 // N_WARPS
+    GROUPS = -(-K // (16 * K_WARPS))  # of 16 columns, for each warp
+    COLUMNS = GROUPS * 16 * K_WARPS
     PITCH, SUMS_PITCH, ROWS = pitch_of(COLUMNS), sums_pitch_of(N), block.rows
     HALVES = 1 if block.rows == 8 else 2
     OPERAND_WORDS, D = 2 * WORDS, 4 * TILES
@@ -284,10 +288,11 @@ def make_mma_product(make_fetch, K, N, block, precision):
         @equation
         def load(W, first, w):
             lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+            row, k = warp % N_WARPS * TILES * 8 + lane // 4, warp // N_WARPS * GROUPS * 16 + lane % 4 * 4
             v = cuda.local.array(4, float32)
             for p in range(begin, end):
                 for n in range(TILES):
-                    fetch(W, first, n * 8 + lane // 4, (warp * GROUPS + p) * 16 + lane % 4 * 4, v, 0)
+                    fetch(W, first, row + n * 8, k + p * 16, v, 0)
                     to_words(v, w, (p * TILES + n) * WORDS)
 
         return load
@@ -315,14 +320,15 @@ def make_mma_product(make_fetch, K, N, block, precision):
         for b in range(lane // 4, rows + lane // 4, 8 * HALVES):
             for n in range(D):
                 d[n] = ZERO
-            multiply_groups(w, shared, start + b * PITCH + warp * GROUPS * 16 + lane % 4 * 4, d)
+            multiply_groups(w, shared, start + b * PITCH + warp // N_WARPS * GROUPS * 16 + lane % 4 * 4, d)
             for n in range(TILES):
-                at = sums + (warp * ROWS + b) * SUMS_PITCH + n * 8 + lane % 4 * 2
+                row = (warp % N_WARPS * TILES + n) * 8 + lane % 4 * 2
+                at = sums + (warp // N_WARPS * ROWS + b) * SUMS_PITCH + row
                 for half in range(HALVES):
                     for e in range(2):
                         shared[at + half * 8 * SUMS_PITCH + e] = d[4 * n + 2 * half + e]
 
-    return Product(GROUPS * TILES * WORDS, int32, COLUMNS, PITCH, SUMS_PITCH, load, multiply)
+    return Product(GROUPS * TILES * WORDS, int32, COLUMNS, PITCH, K_WARPS, SUMS_PITCH, load, multiply)
 
 
 def make_product(make_fetch, K, N, block, dtype, precision):

@@ -1,6 +1,6 @@
-"""The persistent kernels, compiled for GPUs that are not there: what they need fits, and they do what they are meant to.
+"""The persistent kernels, compiled for GPUs that are not there: what they need fits, and they do what they should.
 
-Where numba-cuda and the tools of the CUDA toolkit are installed: `pip install -e ".[cuda]" -r tests/cuda/requirements.txt`.
+Where numba-cuda and tools of the CUDA toolkit are: `pip install -e ".[cuda]" -r tests/cuda/requirements.txt`.
 """
 
 import offline
