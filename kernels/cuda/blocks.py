@@ -8,9 +8,11 @@ from numba.np.numpy_support import from_dtype
 
 from fastgate.kernels.cuda.clustered import Sums, make_cluster_exchange, make_sums_of_cluster
 from fastgate.kernels.cuda.exchange import make_memory_exchange, nothing
-from fastgate.kernels.cuda.inner_products import LANES, make_product
+from fastgate.kernels.cuda.inner_products import LANES, make_fma_product
 from fastgate.kernels.cuda.launch import Program
 from fastgate.kernels.cuda.prims import cluster_rank, load16, width
+from fastgate.kernels.cuda.streaming import make_streamed_product
+from fastgate.kernels.cuda.tensor_products import make_mma_product
 from fastgate.kernels.jit import equation
 
 
@@ -62,7 +64,7 @@ def make_fetch_of_rows(H, gates, phase, block, dtype):
                 load16(v, j, W, at)
             else:
                 for e in range(WIDTH):
-                    v[j + e] = W[at + e] if unit < H and k + e < H else ZERO
+                    v[j + e] = W[at + e] if not ALIGNED and unit < H and k + e < H else ZERO
 
         return fetch
 
@@ -87,7 +89,7 @@ def make_fetch_of_columns(H, gates, phase, block, dtype):
             else:
                 for e in range(WIDTH):
                     at = k + e if ALL else (k + e) // GATES * G + FIRST + (k + e) % GATES
-                    v[j + e] = W[unit * H * G + at] if unit < H and k + e < K else ZERO
+                    v[j + e] = W[unit * H * G + at] if not ALIGNED and unit < H and k + e < K else ZERO
 
         return fetch
 
@@ -97,6 +99,16 @@ def make_fetch_of_columns(H, gates, phase, block, dtype):
 @equation
 def wait_for_block(shared, turn, rows):
     cuda.syncthreads()
+
+
+def make_product(make_fetch, K, N, block, dtype, precision):
+    """`make_fetch(columns)` is a function (W, first, row, k, v, j) by which 16 bytes of the block's row `row`, from
+    column k on, come into v, from j on.
+    """
+    if precision != "highest":
+        return make_mma_product(make_fetch, K, N, block, precision)
+    make = make_streamed_product if block.streams else make_fma_product
+    return make(make_fetch, K, N, block, dtype)
 
 
 def make_fetch_of_part(make_fetch, K, together, dtype):

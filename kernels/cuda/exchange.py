@@ -15,7 +15,7 @@ from fastgate.kernels.cuda.prims import cluster_rank, is_unset, poll1, poll16, p
 from fastgate.kernels.jit import equation
 
 LIMIT = 1 << 22  # reads of one number, each at least half a microsecond: some seconds
-MOST_IN_FLIGHT = 8  # 16-byte loads of one thread
+MOST_IN_FLIGHT = 4  # loads of one thread; with 8 registers run out where W takes 128 of them
 
 
 def make_place(kept):
@@ -117,7 +117,7 @@ def make_gather(exchanged, start, pitch, block, dtype):
     def is_missing(v, j, i):
         missing = False
         for e in range(WIDTH):
-            if is_unset(v[j + e]) and (ALL or place_of((i + e) % OF) >= 0):
+            if is_unset(v[j + e]) and (ALL or place_of(e if OF == WIDTH else (i + e) % OF) >= 0):
                 missing = True
         return missing
 
@@ -129,7 +129,7 @@ def make_gather(exchanged, start, pitch, block, dtype):
             store16(shared, at + column, v, j)
         else:
             for e in range(WIDTH):
-                place = place_of((column + e) % OF)
+                place = place_of(e if OF == WIDTH else (column + e) % OF)
                 if place >= 0:
                     shared[at + (column + e) // OF * KEPT + place] = v[j + e]
 
