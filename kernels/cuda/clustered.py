@@ -1,15 +1,40 @@
-"""The exchange within a cluster: its blocks write into one another's shared memory, and meet once for each operand.
+"""What blocks of a cluster can do: write into one another's shared memory, and meet.
 
-Where a layer is so small that one cluster holds all of W, this takes the place of the exchange through memory, in the
-same kernels. Nothing is polled; clusters, each with its part of the batch, know nothing of one another and need not
+Where a layer is so small that one cluster holds all of W, its operands are exchanged so, instead of through memory, in
+the same kernels. Nothing is polled; clusters, each with its part of the batch, know nothing of one another and need not
 even run at the same time.
+
+Where it is not, a cluster can share out the columns of W, so that each of its blocks receives only a part of every
+operand; they then exchange sums.
 """
 
+from typing import Any, NamedTuple
+
+import numpy as np
 from numba import cuda
 
 from fastgate.kernels.cuda.exchange import Exchange
-from fastgate.kernels.cuda.prims import cluster_arrive, cluster_wait, in_clusters, store_remote
+from fastgate.kernels.cuda.inner_products import sums_pitch_of
+from fastgate.kernels.cuda.prims import cluster_arrive, cluster_rank, cluster_wait, in_clusters, store_remote
 from fastgate.kernels.jit import equation
+
+
+@equation
+def meet():
+    cluster_arrive()
+    cluster_wait()
+
+
+def make_prepare(size):
+    """What a kernel of clusters begins with: nobody writes into a block that has not begun."""
+    state_size = in_clusters(size)
+
+    @equation
+    def prepare():
+        state_size()
+        meet()
+
+    return prepare
 
 
 def make_cluster_exchange(exchanged, start, pitch, block):
@@ -18,17 +43,7 @@ def make_cluster_exchange(exchanged, start, pitch, block):
     CLUSTER, KEPT = block.cluster, len(exchanged.kept)
     FIRST, END = exchanged.written
     kept_of = make_kept(exchanged.kept)
-    state_size = in_clusters(CLUSTER)
-
-    @equation
-    def meet():
-        cluster_arrive()
-        cluster_wait()
-
-    @equation
-    def prepare():
-        state_size()
-        meet()  # nobody writes into a block that has not begun
+    prepare = make_prepare(CLUSTER)
 
     @equation
     def receive(shared, source, first, rows, slot, waits, patience, error):
@@ -62,3 +77,42 @@ def make_kept(kept):
         return last if place == END else kept_of_others(place)
 
     return kept_of
+
+
+class Sums(NamedTuple):
+    """Where those of a block's rows lie in the end: `count` for each, which add up."""
+
+    start: int
+    count: int
+    pitch: int
+    of_turn: int  # from those of one turn to those of the next
+    bring_together: Any  # shared, turn, rows
+    begin_and_end: Any
+    size: int = 0  # numbers of shared memory, besides those that are there already
+
+
+def make_sums_of_cluster(product, own, N, start, block, dtype):
+    """Every block adds up its `own` sums, of its columns for the rows of all, and gives each block those of its N rows.
+
+    Two turns never lie in the same place, since one block may be there while another still reads.
+    """
+    TOGETHER, ROWS, THREADS = block.together, block.rows, block.threads
+    OWN, OWN_COUNT, OWN_PITCH, ALL = own, product.sums, product.sums_pitch, N * block.together
+    START, PITCH = start, sums_pitch_of(N)
+    OF_TURN = TOGETHER * ROWS * PITCH
+    ZERO = np.dtype(dtype).type(0)
+
+    @equation
+    def bring_together(shared, turn, rows):
+        cuda.syncthreads()
+        mine = START + turn % 2 * OF_TURN + cluster_rank() * ROWS * PITCH
+        for i in range(cuda.threadIdx.x, rows * ALL, THREADS):
+            b, row = i // ALL, i % ALL
+            total = ZERO
+            for part in range(OWN_COUNT):
+                total += shared[OWN + (part * ROWS + b) * OWN_PITCH + row]
+            store_remote(shared, mine + b * PITCH + row % N, row // N, total)
+        meet()
+
+    prepare = make_prepare(TOGETHER)
+    return Sums(START, TOGETHER, PITCH, OF_TURN, bring_together, prepare, 2 * OF_TURN)

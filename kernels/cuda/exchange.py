@@ -11,11 +11,11 @@ import numpy as np
 from numba import cuda, int32
 from numba.np.numpy_support import from_dtype
 
-from fastgate.kernels.cuda.prims import is_unset, poll1, poll16, publish1, publish16, store16, width
+from fastgate.kernels.cuda.prims import cluster_rank, is_unset, poll1, poll16, publish1, publish16, store16, width
 from fastgate.kernels.jit import equation
 
 LIMIT = 1 << 22  # reads of one number, each at least half a microsecond: some seconds
-MOST_IN_FLIGHT = 8  # 16-byte loads of one thread
+MOST_IN_FLIGHT = 4  # loads of one thread; with 8 registers run out where W takes 128 of them
 
 
 def make_place(kept):
@@ -97,8 +97,8 @@ def make_memory_exchange(exchanged, start, pitch, block, dtype):
 
 def make_gather(exchanged, start, pitch, block, dtype):
     """A function by which a block copies rows that others publish into its shared memory."""
-    ROW, OF, KEPT, START, PITCH = exchanged.row, exchanged.of, len(exchanged.kept), start, pitch
-    ALL = KEPT == OF
+    TOGETHER, OF, KEPT, START, PITCH = block.together, exchanged.of, len(exchanged.kept), start, pitch
+    WHOLE_ROW, ROW, ALL = exchanged.row, exchanged.row // block.together, KEPT == OF
     WIDTH = width(dtype) if ROW % width(dtype) == 0 else 1
     poll = poll16 if WIDTH > 1 else poll1
     STRIDE = block.threads * WIDTH
@@ -108,10 +108,16 @@ def make_gather(exchanged, start, pitch, block, dtype):
     place_of = make_place(exchanged.kept)
 
     @equation
+    def place_in(first, i):
+        if TOGETHER == 1:
+            return first * ROW + i
+        return (first + i // ROW) * WHOLE_ROW + cluster_rank() * ROW + i % ROW
+
+    @equation
     def is_missing(v, j, i):
         missing = False
         for e in range(WIDTH):
-            if is_unset(v[j + e]) and (ALL or place_of((i + e) % OF) >= 0):
+            if is_unset(v[j + e]) and (ALL or place_of(e if OF == WIDTH else (i + e) % OF) >= 0):
                 missing = True
         return missing
 
@@ -123,20 +129,19 @@ def make_gather(exchanged, start, pitch, block, dtype):
             store16(shared, at + column, v, j)
         else:
             for e in range(WIDTH):
-                place = place_of((column + e) % OF)
+                place = place_of(e if OF == WIDTH else (column + e) % OF)
                 if place >= 0:
                     shared[at + (column + e) // OF * KEPT + place] = v[j + e]
 
     @equation
     def gather(shared, source, first, rows, waits, patience, error):
-        """source[first : first + rows] (rows,ROW) -> shared; returns what is left of patience"""
+        """source[first : first + rows], this block's columns -> shared; returns what is left of patience"""
         v = cuda.local.array(REGISTERS, NUMBER)
         count = rows * ROW
-        base = first * ROW
         for i0 in range(cuda.threadIdx.x * WIDTH, count, FURTHER):
             for d in range(IN_FLIGHT):
                 if i0 + d * STRIDE < count:
-                    poll(v, d * WIDTH, source, base + i0 + d * STRIDE)
+                    poll(v, d * WIDTH, source, place_in(first, i0 + d * STRIDE))
             for d in range(IN_FLIGHT):
                 i = i0 + d * STRIDE
                 if i < count:
@@ -147,7 +152,7 @@ def make_gather(exchanged, start, pitch, block, dtype):
                             patience = int32(0)
                             break
                         left -= int32(1)
-                        poll(v, d * WIDTH, source, base + i)
+                        poll(v, d * WIDTH, source, place_in(first, i))
                     put(shared, i, v, d * WIDTH)
         return patience
 

@@ -17,13 +17,16 @@ class Program:
     shared
         Bytes of dynamic shared memory of a block.
     cluster
-        How many blocks work together. If 1, all of the grid do: where they do not fit at once, the launch is an error.
+        How many blocks write into one another's shared memory.
+    cooperative
+        Whether all blocks of the grid wait for one another: where they do not fit at once, the launch is an error.
     words
         Of 4 bytes, that a thread keeps in registers all the time.
     """
 
-    def __init__(self, function, threads, *, shared=0, cluster=1, words=0):
-        self.function, self.threads, self.shared, self.cluster, self.words = function, threads, shared, cluster, words
+    def __init__(self, function, threads, *, shared=0, cluster=1, cooperative=True, words=0):
+        self.function, self.threads, self.shared, self.words = function, threads, shared, words
+        self.cluster, self.cooperative = cluster, cooperative
         self._dispatcher = None
         self._ready = set()
 
@@ -46,7 +49,7 @@ class Program:
         kernel = self.dispatcher.compile(kinds)
         if kernel in self._ready:
             return
-        kernel.cooperative = self.cluster == 1
+        kernel.cooperative = self.cooperative
         _allow_shared_memory(kernel, self.shared)
         self._ready.add(kernel)
 

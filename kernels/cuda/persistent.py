@@ -44,7 +44,7 @@ def make_forward(cell, H, block, *, dtype="float32", precision="highest", keeps=
     one = phase_of(first_gates, 0)
     two = phase_of(other_gates[0], one.shared) if TWO else one
     REGISTERS, REGISTERS_TWO, KIND, GATES_BEFORE = one.registers, two.registers, one.kind, len(first_gates)
-    load, prepare, receive, multiply, sum_up, publish, leave, operand_of = one.functions
+    load, prepare, receive, multiply, sum_up, publish, leave = one.functions
     load_two, prepare_two, receive_two, multiply_two, sum_up_two, publish_operand, *_ = two.functions
     advance, reset = cell.forward, cell.reset or cell.forward
 
@@ -68,12 +68,13 @@ def make_forward(cell, H, block, *, dtype="float32", precision="highest", keeps=
         x, u = cuda.local.array(G, NUMBER), cuda.local.array(G, NUMBER)
         kept, out = cuda.local.array(SAVED, NUMBER), cuda.local.array(1, NUMBER)
         bias = b_q[direction * H + unit] if unit < H else ZERO
-        patience = int32(LIMIT)
+        patience, turn = int32(LIMIT), 0
 
         for s in range(T):
             t = T - 1 - s if backwards else s
             for n in range(begin, end, ROWS):
                 rows = min(ROWS, end - n)
+                turn += 1
                 mine = b < rows and unit < H
                 runs = mine and t < lengths[n + b]
                 now = ((direction * (T + 1) + s) * B + n + b) * H + unit  # in h, and in c where it is kept
@@ -87,16 +88,15 @@ def make_forward(cell, H, block, *, dtype="float32", precision="highest", keeps=
                     else:
                         for g in range(G):
                             x[g] = xw[at + g]
+                    h_prev = h[now]  # of this very thread, or from the start
                     if MEMORY:
                         c_prev = c[of_c]
 
                 first_row = (direction * (T + 1) + s) * B + n
                 patience = receive(shared, h, first_row, rows, s, s > 0, patience, error)
+                multiply(w, W, first, shared, s, turn, rows)
                 if mine:
-                    h_prev = operand_of(shared, b, unit, s)
-                multiply(w, W, first, shared, s, rows)
-                if mine:
-                    sum_up(shared, b, unit - first, u, 0)
+                    sum_up(shared, b, unit - first, u, 0, turn)
 
                 if TWO:
                     at = (all_steps + s * B + n + b) * H + unit
@@ -104,9 +104,9 @@ def make_forward(cell, H, block, *, dtype="float32", precision="highest", keeps=
                         out[0] = reset(x, u, h_prev, kept)
                         publish_operand(shared, operand, at, out, b, unit, s)
                     patience = receive_two(shared, operand, all_steps + s * B + n, rows, s, True, patience, error)
-                    multiply_two(w_two, W, first, shared, s, rows)
+                    multiply_two(w_two, W, first, shared, s, turn, rows)
                     if mine:
-                        sum_up_two(shared, b, unit - first, u, GATES_BEFORE)
+                        sum_up_two(shared, b, unit - first, u, GATES_BEFORE, turn)
 
                 if mine:
                     h_new, c_new = advance(x, u, bias, h_prev, c_prev, kept)

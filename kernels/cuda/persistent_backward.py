@@ -40,7 +40,7 @@ def make_backward(cell, H, block, *, dtype="float32", precision="highest", limit
     one = phase_of(first_gates, 0)
     two = phase_of(other_gates[0], one.shared) if TWO else one
     REGISTERS, REGISTERS_TWO, KIND = one.registers, two.registers, one.kind
-    load, prepare, receive, multiply, sum_up, publish, leave, _ = one.functions
+    load, prepare, receive, multiply, sum_up, publish, leave = one.functions
     load_two, prepare_two, receive_two, multiply_two, sum_up_two, publish_candidate, *_ = two.functions
     retreat, reset_back = cell.backward, cell.reset_backward or cell.backward
 
@@ -62,12 +62,13 @@ def make_backward(cell, H, block, *, dtype="float32", precision="highest", limit
             load_two(W_T, first, w_two)
             prepare_two(shared)
         kept, out, u = cuda.local.array(SAVED, NUMBER), cuda.local.array(R, NUMBER), cuda.local.array(1, NUMBER)
-        patience = int32(LIMIT)
+        patience, turn = int32(LIMIT), 0
 
         for s in range(T - 1, -2, -1):
             t = T - 1 - s if backwards else s
             for n in range(begin, end, ROWS):
                 rows = min(ROWS, end - n)
+                turn += 1
                 mine = b < rows and unit < H
                 works = mine and s >= 0
                 runs = works and t < lengths[n + b]
@@ -92,9 +93,9 @@ def make_backward(cell, H, block, *, dtype="float32", precision="highest", limit
                 if s < T - 1:
                     first_row = all_steps + (s + 1) * B + n
                     patience = receive(shared, da, first_row, rows, s + 1, True, patience, error)
-                    multiply(w, W_T, first, shared, s + 1, rows)
+                    multiply(w, W_T, first, shared, s + 1, turn, rows)
                     if mine:
-                        sum_up(shared, b, unit - first, u, 0)
+                        sum_up(shared, b, unit - first, u, 0, turn)
                         dh_own += u[0]
 
                 if works:
@@ -110,9 +111,9 @@ def make_backward(cell, H, block, *, dtype="float32", precision="highest", limit
 
                 if TWO and s >= 0:
                     patience = receive_two(shared, da, all_steps + s * B + n, rows, s, True, patience, error)
-                    multiply_two(w_two, W_T, first, shared, s, rows)
+                    multiply_two(w_two, W_T, first, shared, s, turn, rows)
                     if works:
-                        sum_up_two(shared, b, unit - first, u, 0)
+                        sum_up_two(shared, b, unit - first, u, 0, turn)
                         dh_prev = reset_back(kept, h_prev, u[0], out)
                         if runs:
                             dh_own += dh_prev

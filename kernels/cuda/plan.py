@@ -38,7 +38,7 @@ WARPS = 8
 class Choice(NamedTuple):
     """Of one direction of time."""
 
-    kind: str  # "cluster", "persistent", "streamed", or "steps"
+    kind: str  # "cluster", "persistent", "shared columns", "streamed", or "steps"
     microseconds: float  # of a step, as the model has it
     block: Any = None
     grid: Any = None
@@ -80,13 +80,15 @@ def _best(cell, H, B, directions, dtype, precision, device, make, backward):
 
 
 def _kind(block):
+    if block.together > 1:
+        return "shared columns"
     return "cluster" if block.cluster > 1 else "streamed" if block.streams else "persistent"
 
 
 def _candidates(H, B, directions, precision, device):
     """Blocks, and in how many parts the batch is."""
     tensor = precision != "highest"
-    rows_of_all = (8, 16) if tensor else (1, 2, 4, 8, 16, 32)
+    rows_of_all = (8, 16, 32) if tensor else (1, 2, 4, 8, 16, 32)
     units_of_all = (8, 16, 32) if tensor else (1, 2, 4, 8, 16, 32, 64)
     for units, rows in combinations(units_of_all, rows_of_all):
         if units * rows > WARPS * 32 or (rows >= 2 * B and rows > rows_of_all[0]):
@@ -100,6 +102,11 @@ def _candidates(H, B, directions, precision, device):
                 yield Block(units, rows, WARPS), parts
                 if not tensor:
                     yield Block(units, rows, WARPS, streams=True), parts
+        for together in (2, 4, 8) if device.has_clusters else ():
+            of_grid = -(-H // (units * together)) * together * directions
+            parts = min(B, device.multiprocessors // together * together // of_grid)
+            if parts and H % (4 * together) == 0:
+                yield Block(units, rows, WARPS, together=together), parts
 
 
 def _fits(cell, H, block, dtype, backward):
@@ -125,17 +132,11 @@ def _time(cell, H, B, directions, dtype, precision, device, block, parts, backwa
     tiles = -(-rows // block.rows)
     padded = tiles * block.rows * (2 if precision != "highest" and block.rows == 8 else 1)
     done = rows if precision == "highest" else padded
-    time = done * N * K / rate + rows * H * gates * size / FROM_L2 + tiles * phases * PER_TILE
+    time = done * N * K / rate + rows * H * gates * size / FROM_L2 / block.together + tiles * phases * PER_TILE
+    if block.together > 1:
+        sums = rows * N * size * (block.together - 1)
+        time += sums / FROM_CLUSTER + tiles * phases * MEET
     if block.streams:
         of_w = N * K * size
         time += tiles * of_w / (FROM_L2 if cell.gates * H * H * size * directions < L2 else FROM_DRAM)
     return time + phases * (HAND_OVER + UNIT_BY_UNIT)
-
-
-def table(cells, sizes, batches, **options):
-    """Rows of (cell, H, B, forward, backward): what the plan is, for a whole range of sizes."""
-    return [
-        (name, H, B, plan.forward.reason, plan.backward.reason)
-        for (name, cell), H, B in combinations(cells.items(), sizes, batches)
-        for plan in [plan_for(cell, H, B, **options)]
-    ]

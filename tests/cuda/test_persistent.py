@@ -72,6 +72,15 @@ def test_clusters_with_tensor_cores():
     check(Recurrence("lstm", Sizes(T=3, B=9, H=16)), FOR_TENSOR_CORES._replace(cluster=2), precision="high")
 
 
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru_reset_before"])
+def test_columns_shared_in_clusters(name):
+    check(Recurrence(name, Sizes(T=3, B=5, H=16, D=2), reverse=0b10), SMALL._replace(together=2), parts=2)
+
+
+def test_columns_shared_in_clusters_with_tensor_cores():
+    check(Recurrence("lstm", Sizes(T=2, B=9, H=32)), FOR_TENSOR_CORES._replace(together=2), precision="medium")
+
+
 @pytest.mark.parametrize("name", ["lstm", "gru_reset_before"])
 def test_streamed_weights(name):
     check(Recurrence(name, Sizes(T=3, B=5, H=12)), SMALL._replace(streams=True))

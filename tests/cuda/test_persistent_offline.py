@@ -1,6 +1,6 @@
-"""The persistent kernels, compiled for GPUs that are not there: what they need fits, and they do what they are meant to.
+"""The persistent kernels, compiled for GPUs that are not there: what they need fits, and they do what they should.
 
-Where numba-cuda and the tools of the CUDA toolkit are installed: `pip install -e ".[cuda]" -r tests/cuda/requirements.txt`.
+Where numba-cuda and tools of the CUDA toolkit are: `pip install -e ".[cuda]" -r tests/cuda/requirements.txt`.
 """
 
 import offline
@@ -24,7 +24,7 @@ BACKWARD_ON_TENSOR_CORES = Block(8, 8, 8)
 
 # Cell, H, block, options, architecture; instructions of which there must be some, and exactly how many of them.
 FORWARD = {
-    "lstm": ("lstm", 1024, RESIDENT, {}, HOPPER, {"LDG.E.128.STRONG.GPU": 16, "HMMA": 0, "BAR.SYNC": 2}),
+    "lstm": ("lstm", 1024, RESIDENT, {}, HOPPER, {"LDG.E.128.STRONG.GPU": 8, "HMMA": 0, "BAR.SYNC": 2}),
     "lstm on Ampere": ("lstm", 512, Block(4, 8, 8), {}, AMPERE, {"HMMA": 0, "BAR.SYNC": 2}),
     "gru": ("gru", 512, RESIDENT, {}, HOPPER, {"HMMA": 0}),
     "gru_reset_before, an odd H": ("gru_reset_before", 250, Block(2, 8, 8), {}, HOPPER, {"HMMA": 0, "BAR.SYNC": 4}),
@@ -36,13 +36,20 @@ FORWARD = {
     "TF32": ("lstm", 1024, FOR_TENSOR_CORES, {"precision": "medium"}, AMPERE, {"HMMA.1688.F32.TF32": 64}),
     "float16": ("gru", 1024, FOR_TENSOR_CORES, {"precision": "float16"}, HOPPER, {"HMMA.16816.F32": 24}),
     "a cluster": ("lstm", 128, Block(32, 8, 8, cluster=4), {}, HOPPER, {"LDG.E.128.STRONG.GPU": 0, "UCGABAR": None}),
+    "columns shared": (
+        *("lstm", 1024, Block(8, 32, 8, together=8), {"precision": "high"}, HOPPER),
+        {"HMMA.16816.F32.BF16": 96, "UCGABAR": None},
+    ),
     "streamed": ("lstm", 2048, Block(16, 8, 8, streams=True), {}, HOPPER, {"HMMA": 0}),
 }  # fmt: skip
 BACKWARD = {
-    "lstm": ("lstm", 1024, RESIDENT, {}, HOPPER, {"LDG.E.128.STRONG.GPU": 16, "STG.E.128.STRONG.GPU": 1, "HMMA": 0}),
+    "lstm": ("lstm", 1024, RESIDENT, {}, HOPPER, {"LDG.E.128.STRONG.GPU": 8, "STG.E.128.STRONG.GPU": 1, "HMMA": 0}),
     "gru_reset_before": ("gru_reset_before", 512, RESIDENT, {}, HOPPER, {"HMMA": 0, "BAR.SYNC": 4}),
     "gru": ("gru", 1024, RESIDENT, {}, HOPPER, {"HMMA": 0}),
     "TF32": ("lstm", 1024, BACKWARD_ON_TENSOR_CORES, {"precision": "medium"}, AMPERE, {"HMMA.1688.F32.TF32": 64}),
+    "columns shared": (
+        *("lstm", 1024, Block(8, 32, 8, together=8), {"precision": "high"}, HOPPER), {"HMMA.16816.F32.BF16": 96},
+    ),
     "bfloat16 three times": (
         *("lstm", 512, BACKWARD_ON_TENSOR_CORES, {"precision": "high"}, HOPPER), {"HMMA.16816.F32.BF16": 48},
     ),
