@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ def border_of(device: str) -> Any:
 class Configured(Frozen):
     """Everything about a layer but its calls, for which see `Recurrent`."""
 
+    _not_kept: ClassVar[dict[str, Any]] = {"device": "cpu"}  # a file can be read anywhere; see `to`
     _gates: str  # their names in the order of the parameters
     _cell: Any
     _kernels: Any  # those of its device
@@ -136,10 +137,6 @@ class Configured(Frozen):
             If there is no such device, or an option that it does not have; the message names it.
         """
         return self if as_choice("device", device, DEVICES) == self.device else self.replace(device=device)
-
-    def config(self) -> dict[str, Any]:
-        """As of every layer; the device is not kept, so that a file can be read anywhere: see `to`."""
-        return super().config() | {"device": "cpu"}
 
     def _cell_of(self, dropout_key: int | None) -> Any:
         """The cell, or that of recurrent dropout, whose kernels are compiled on first use."""

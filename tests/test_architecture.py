@@ -29,6 +29,7 @@ KERNELS_MAY_IMPORT = {
         "ctypes",
         "functools",
         "hashlib",
+        "inspect",
         "itertools",
         "math",
         "operator",
