@@ -31,6 +31,7 @@ class Batch(NamedTuple):
     segments: Segments | None
     stays: bool  # whether results stay on the device, where x was
     leading: tuple[int, int]  # axes of the user's arrays
+    stream: Any  # on which everything of this run is queued
 
     def users_shape(self, features: int) -> tuple[int, ...]:
         """That of the user's array of so many features."""
@@ -47,6 +48,8 @@ def read_batch(
 ) -> tuple[Any, Batch, bool]:
     """x inside; the batch; whether this x is a copy."""
     cuda = on("cuda")
+    parameters: Any = layer.params.flat
+    cuda.wait_for(parameters.stream)
     stays = cuda.is_on_device(x)
     array = cuda.view(x) if stays else as_real("x", x)
     _border.check_input(layer, tuple(array.shape))
@@ -67,6 +70,7 @@ def read_batch(
         segments,
         stays,
         (B, T) if batch_first else (T, B),
+        cuda.stream(),
     )
     return rows, batch, not (stays and schedule.is_identity and array.dtype == layer.dtype)
 
@@ -203,6 +207,7 @@ def write_output(batch: Batch, y: Any, out: Any = None, *, is_locked: bool = Fal
 def read_output_gradient(layer: Configured, dy: Any, batch: Batch) -> Any:
     """As y lies inside, zeros where there is none."""
     cuda = on("cuda")
+    cuda.wait_for(batch.stream)
     if dy is None:
         return cuda.zeros(batch.y_shape, layer.dtype)
     stays = cuda.is_on_device(dy)

@@ -9,11 +9,13 @@ back::
     y, state = layer(torch_tensor)  # on the GPU
     y = torch.from_dlpack(y)
 
-Kernels run on the stream that an array names as its own in ``__cuda_array_interface__``, else on the default one, which
-waits for other libraries' streams by DLPack's rules. All of it also runs, slowly, in Numba's simulator, without a GPU:
-with the environment variable ``NUMBA_ENABLE_CUDASIM=1``.
+Work is queued on the default stream, or on that of `on_stream`. It waits for the streams of whatever arrays it is
+given, and who takes its results waits for it, as both protocols have it. Without a GPU all of it also runs, slowly, in
+Numba's simulator: with the environment variable ``NUMBA_ENABLE_CUDASIM=1``.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -90,6 +92,19 @@ def device_step(layer: Any) -> tuple[Any, Any]:
     sizes = own.input_size, own.hidden_size, own.num_layers
     step = _kernels.make_step(own._cell.of(own.dtype), *sizes, own.dtype.name)
     return step, _kernels.from_host(np.concatenate(parts)).flat
+
+
+@contextmanager
+def on_stream(stream: Any) -> Iterator[None]:
+    """Inside the ``with``, what this thread computes on the GPU is queued on a stream.
+
+    Parameters
+    ----------
+    stream : stream of Numba's, or the address of one
+        As ``torch.cuda.current_stream().cuda_stream`` or ``cupy.cuda.get_current_stream().ptr``.
+    """
+    with _kernels.on_stream(_kernels.external(stream) if isinstance(stream, int) else stream):
+        yield
 
 
 def missing() -> str | None:

@@ -15,7 +15,6 @@ from fastgate.kernels.cuda.direction import Trace as Trace
 from fastgate.kernels.cuda.dropout import dropout as dropout
 from fastgate.kernels.cuda.foreign import contiguous as contiguous
 from fastgate.kernels.cuda.foreign import is_on_device as is_on_device
-from fastgate.kernels.cuda.foreign import stream_of as stream_of
 from fastgate.kernels.cuda.foreign import to_host as to_host
 from fastgate.kernels.cuda.foreign import view as view
 from fastgate.kernels.cuda.kinds import cell as cell
@@ -23,8 +22,11 @@ from fastgate.kernels.cuda.missing import missing as missing
 from fastgate.kernels.cuda.rows import Schedule as Schedule
 from fastgate.kernels.cuda.rows import put as put
 from fastgate.kernels.cuda.rows import take as take
+from fastgate.kernels.cuda.streams import external as external
 from fastgate.kernels.cuda.streams import of_copies as of_copies
 from fastgate.kernels.cuda.streams import on_stream as on_stream
+from fastgate.kernels.cuda.streams import stream as stream
+from fastgate.kernels.cuda.transfers import wait_for as wait_for
 from fastgate.kernels.cuda.weights import Extras as Extras
 from fastgate.kernels.cuda.weights import pack_backward_weights as pack_backward_weights
 from fastgate.kernels.cuda.weights import pack_weights as pack_weights

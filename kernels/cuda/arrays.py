@@ -31,8 +31,9 @@ class DeviceArray(NDArrayOperatorsMixin):
 
     __slots__ = ("dtype", "flat", "shape", "stream")
 
-    def __init__(self, flat, shape):
-        self.flat, self.shape, self.dtype, self.stream = flat, tuple(shape), flat.dtype, streams.stream()
+    def __init__(self, flat, shape, stream=None):
+        self.flat, self.shape, self.dtype = flat, tuple(shape), flat.dtype
+        self.stream = streams.stream() if stream is None else stream  # where it is written
 
     @staticmethod
     def of(shape, dtype):
@@ -117,7 +118,7 @@ class DeviceArray(NDArrayOperatorsMixin):
             own = tuple(self.size // max(1, rest) if length == -1 else length for length in own)
         if prod(own) != self.size:
             raise ValueError(f"cannot reshape an array of shape {self.shape} into {tuple(own)}")
-        return DeviceArray(self.flat, own)
+        return DeviceArray(self.flat, own, self.stream)
 
     def __len__(self):
         return self.shape[0]
@@ -133,10 +134,10 @@ class DeviceArray(NDArrayOperatorsMixin):
             first, last, step = key.indices(self.shape[0])
             if step == 1:
                 last = max(first, last)
-                return DeviceArray(self.flat[first * each : last * each], (last - first, *self.shape[1:]))
+                return DeviceArray(self.flat[first * each : last * each], (last - first, *self.shape[1:]), self.stream)
         elif isinstance(key, (int, np.integer)) and not isinstance(key, bool):
             first = range(self.shape[0])[key]
-            return DeviceArray(self.flat[first * each : (first + 1) * each], self.shape[1:])
+            return DeviceArray(self.flat[first * each : (first + 1) * each], self.shape[1:], self.stream)
         raise TypeError("a DeviceArray gives pieces along its first axis; numpy.asarray(array) can be indexed by more")
 
     def __iter__(self):

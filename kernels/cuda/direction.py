@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from numba import cuda
 
-from fastgate.kernels.cuda import arrays, recurrence, streams
+from fastgate.kernels.cuda import arrays, recurrence, streams, transfers
 from fastgate.kernels.cuda.products import COLUMN_PARTS, product, sum_rows
 from fastgate.kernels.cuda.weights import separate
 
@@ -60,6 +60,7 @@ class Forward(_Direction):
 
     def _run(self, weights, x, y, start, end, h, c, saved, keeps):
         T, B, H, rows, columns = self.T, self.B, self.H, self.T * self.B, self.H * self.cell.gates
+        transfers.wait_for(weights.W_hh.stream)  # they may have been packed by another thread
         xw = self.scratch("xw", T, B, H, self.cell.gates)
         product(
             x.flat, weights.W_ih.flat, xw.flat, rows, columns, self.I,
@@ -84,6 +85,7 @@ class Backward(_Direction):
         -> dx (T,B,I)  d_start  gradients: W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (1,G*H)
         """
         T, B, H, R, rows = self.T, self.B, self.H, self.cell.gradients, self.T * self.B
+        transfers.wait_for(weights.W_hh.stream)
         da, dh, dc = self.scratch("da", T, B, H, R), self.scratch("dh", B, H), self.scratch("dc", B, H)
         moving = (dh, dc) if self.cell.memory else (dh,)
         for state, own in zip(moving, d_end, strict=True):

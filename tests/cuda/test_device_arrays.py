@@ -6,10 +6,11 @@ import pickle
 
 import numpy as np
 import pytest
+from numba import cuda as numba_cuda
 
 import fastgate as fg
 from fastgate import _device_border, _stack
-from fastgate.cuda import DeviceArray
+from fastgate.cuda import DeviceArray, array, on_stream
 from fastgate.kernels import cuda
 from fastgate.kernels.cuda import dlpack, transfers
 from fastgate.kernels.cuda.streams import SIMULATED
@@ -171,3 +172,21 @@ def test_long_runs_go_stretch_by_stretch(batch_first, monkeypatch):
     for part, expected in ((own, y), (own_h, h), (own_c, c)):
         assert type(part) is np.ndarray
         np.testing.assert_array_equal(part, expected)
+
+
+def test_streams_of_the_user():
+    layer = fg.GRU(2, 3, seed=0, dtype="float64", device="cuda")
+    x = rng.standard_normal((2, 4, 2))
+    y, h, tape = layer.forward(x)
+    expected = layer.backward(tape, y, h)
+    own = numba_cuda.stream()
+    with on_stream(own):
+        found_y, found_h, found_tape = layer.forward(array(x))
+        assert found_y.stream is own
+    assert found_y[1:].stream is own
+    found = layer.backward(found_tape, found_y, found_h)  # on the default one, which waits
+    assert found.x.stream == 0
+    np.testing.assert_array_equal(np.asarray(found_y), y)
+    np.testing.assert_array_equal(np.asarray(found.x), expected.x)
+    with on_stream(1):  # the default one has this address
+        assert array(x).stream == 0
