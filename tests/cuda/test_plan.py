@@ -12,7 +12,7 @@ H200, A100 = Device(), Device(108, 163 * 1024, has_clusters=False)
 @pytest.mark.parametrize("precision", ["highest", "high"])
 @pytest.mark.parametrize("name", ["lstm", "gru_reset_before", "rnn_tanh"])
 def test_what_is_chosen_fits(name, precision, device):
-    for H in (1, 20, 100, 256, 777, 1024, 2048):
+    for H in (1, 100, 777, 2048):
         for B, directions in ((1, 1), (3, 2), (64, 2), (500, 1)):
             options = {"directions": directions, "precision": precision, "device": device}
             for choice in plan_for(cell(name, "float32"), H, B, **options):
