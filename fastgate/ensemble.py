@@ -73,6 +73,7 @@ class Ensemble:
         for number, layer in enumerate(self.layers):
             if not isinstance(layer, Recurrent):
                 raise _errors.wrong_type(f"layers[{number}]", "an LSTM, GRU or RNN", type(layer).__name__)
+            layer._check_on_cpu(f"layers[{number}]")
             if layer in self.layers[:number]:
                 raise _errors.wrong_value(f"layers[{number}]", "a layer of its own", "one that was there before")
             if (own := layer.config() | {"seed": 0}) != (first := self.layers[0].config() | {"seed": 0}):
