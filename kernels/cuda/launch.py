@@ -61,3 +61,12 @@ def _allow_shared_memory(kernel, size):
     function = kernel._codelibrary.get_cufunc()
     attribute = binding.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
     driver.cuKernelSetAttribute(attribute, size, function.handle, function.device.id)
+
+
+def current_device():
+    """Of the current device: multiprocessors, bytes of shared memory of a block, whether it has clusters."""
+    if SIMULATED or not cuda.is_available():
+        return None
+    device = cuda.get_current_device()
+    shared = device.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+    return device.MULTIPROCESSOR_COUNT, shared, device.compute_capability >= (9, 0)

@@ -10,7 +10,7 @@ from itertools import product as combinations
 from typing import Any, NamedTuple
 
 from fastgate.kernels.cuda.blocks import Block, grid_of
-from fastgate.kernels.cuda.launch import Program
+from fastgate.kernels.cuda.launch import Program, current_device
 from fastgate.kernels.cuda.persistent import make_forward
 from fastgate.kernels.cuda.persistent_backward import make_backward
 from fastgate.kernels.cuda.prims import width
@@ -21,6 +21,12 @@ class Device(NamedTuple):
     shared: int = 227 * 1024  # bytes of a block
     has_clusters: bool = True
 
+    @classmethod
+    def here(cls):
+        """The current one; an H200 where there is none."""
+        facts = current_device()
+        return cls() if facts is None else cls(*facts)
+
 
 # Per multiprocessor and microsecond: multiplications, by precision; bytes from memory common to all, or from a cluster.
 CLOCK = 1980.0
@@ -29,7 +35,7 @@ RATE_OF_16_BITS, RATE_OF_FLOAT64 = 0.62 * 2048 * CLOCK, 64 * CLOCK / 1.25
 FROM_L2, FROM_DRAM, FROM_CLUSTER = 45e3, 32e3, 25e3
 L2 = 45e6  # bytes
 HAND_OVER, MEET, UNIT_BY_UNIT, PER_TILE = 0.9, 0.25, 0.25, 0.15  # microseconds
-LAUNCH, PLAIN = 20.0, 0.1  # microseconds of a step's launches, and what of the rate its plain loops reach
+LAUNCH, PLAIN = 20.0, 0.02  # microseconds of a step's launches, and what of the rate its plain loops reach
 
 MOST_WORDS = 128  # of W in a thread's registers, of which it has 255
 WARPS = 8
@@ -59,21 +65,25 @@ class Plan(NamedTuple):
 
 
 @cache
-def plan_for(cell, H, B, *, directions=1, dtype="float32", precision="highest", keeps=True, device=Device()):  # noqa: B008
+def plan_for(cell, H, B, *, directions=1, dtype="float32", precision="highest", keeps=True, device=None):
     """The `Plan` of a `Cell` of H units for B sequences."""
-    size = (cell, H, B, directions, dtype, precision, device)
+    precision = "highest" if dtype == "float64" else precision
+    size = (cell, H, B, directions, dtype, precision, device or Device.here())
     return Plan(
-        _best(*size, lambda block: make_forward(cell, H, block, dtype=dtype, precision=precision, keeps=keeps), False),
-        _best(*size, lambda block: make_backward(cell, H, block, dtype=dtype, precision=precision), True),
+        _best(*size, lambda block, own: make_forward(cell, H, block, dtype=dtype, precision=own, keeps=keeps), False),
+        _best(*size, lambda block, own: make_backward(cell, H, block, dtype=dtype, precision=own), True),
     )
 
 
 def _best(cell, H, B, directions, dtype, precision, device, make, backward):
     best = Choice("steps", LAUNCH + B * H * H * cell.gates / (RATES["highest"] * PLAIN * device.multiprocessors))
-    for block, parts in _candidates(H, B, directions, precision, device):
+    ways = [(*way, precision) for way in _candidates(H, B, directions, precision, device)]
+    if precision != "highest":  # tensor cores have their operand in registers; beyond, exactness costs nothing
+        ways += [(*way, "highest") for way in _candidates(H, B, directions, "highest", device) if way[0].streams]
+    for block, parts, precision in ways:
         microseconds = _time(cell, H, B, directions, dtype, precision, device, block, parts, backward)
         if microseconds < best.microseconds and _fits(cell, H, block, dtype, backward):
-            program: Program = make(block)
+            program: Program = make(block, precision)
             if program.shared <= device.shared and program.words <= MOST_WORDS:
                 best = Choice(_kind(block), microseconds, block, grid_of(H, B, block, parts, directions), program)
     return best

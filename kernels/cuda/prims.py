@@ -68,19 +68,26 @@ def primitive(emit, returns=types.void):
     return decorate
 
 
-def _asm(builder, text, result, operands, *, effect):
+def _asm(builder, text, result, operands, *, effect, together=False):
     """Inline PTX: first the results, then the operands, constraints following from their types."""
     results = result.elements if isinstance(result, ir.LiteralStructType) else [result] * (result != VOID)
     constraints = [f"={CONSTRAINTS[str(kind)]}" for kind in results]
     constraints += [CONSTRAINTS[str(value.type)] for value in operands]
     constraints += ["~{memory}"] * effect
     kind = ir.FunctionType(result, [value.type for value in operands])
-    return builder.call(ir.InlineAsm(kind, text, ",".join(constraints), side_effect=effect), operands)
+    call = builder.call(ir.InlineAsm(kind, text, ",".join(constraints), side_effect=effect), operands)
+    if together:
+        call.attributes.add("convergent")  # LLVM must not move it to where only some of the threads come
+    return call
 
 
-def instruction(text, result=VOID, *, effect=False):
-    """What works on numbers alone."""
-    return lambda context, builder, kinds, values: _asm(builder, text, result, list(values), effect=effect)
+def instruction(text, result=VOID, *, effect=False, together=False):
+    """What works on numbers alone; `together` if all threads of a warp must come to it at once."""
+
+    def emit(context, builder, kinds, values):
+        return _asm(builder, text, result, list(values), effect=effect, together=together)
+
+    return emit
 
 
 def _pointer(context, builder, kind, array, index):
@@ -209,13 +216,13 @@ def of_many_threads(*_):
     raise NotImplementedError("what many threads do together: tests/cuda/simulator has its meaning")
 
 
-@primitive(instruction("barrier.cluster.arrive.release.aligned;", effect=True))
+@primitive(instruction("barrier.cluster.arrive.release;", effect=True, together=True))
 def cluster_arrive():
     """Say that this thread is here, and has written what it writes for others of its cluster."""
     of_many_threads()
 
 
-@primitive(instruction("barrier.cluster.wait.acquire.aligned;", effect=True))
+@primitive(instruction("barrier.cluster.wait.acquire;", effect=True, together=True))
 def cluster_wait():
     """Wait until all threads of the cluster have arrived."""
     of_many_threads()

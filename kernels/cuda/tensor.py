@@ -52,7 +52,8 @@ def round_bfloat16(x):
 
 def _mma(kind):
     text = f"mma.sync.aligned.{kind} {{$0,$1,$2,$3}},{{$4,$5,$6,$7}},{{$8,$9}},{{$10,$11,$12,$13}};"
-    return primitive(instruction(text, ir.LiteralStructType([FLOAT32] * 4)), types.UniTuple(types.float32, 4))
+    emit = instruction(text, ir.LiteralStructType([FLOAT32] * 4), together=True)
+    return primitive(emit, types.UniTuple(types.float32, 4))
 
 
 @_mma("m16n8k8.row.col.f32.tf32.tf32.f32")

@@ -128,7 +128,8 @@ def make_mma_product(make_fetch, K, N, block, precision):
     def multiply(w, W, first, shared, start, sums, rows):
         lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
         d = cuda.local.array(D, float32)
-        for b in range(lane // 4, rows + lane // 4, 8 * HALVES):
+        for b0 in range(0, rows, 8 * HALVES):
+            b = b0 + lane // 4
             for n in range(D):
                 d[n] = ZERO
             multiply_groups(w, shared, start + b * PITCH + warp // N_WARPS * GROUPS * 16 + lane % 4 * 4, d)

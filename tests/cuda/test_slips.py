@@ -18,7 +18,7 @@ SLIPS = {
         "exchange", "patience, error)\n        cuda.syncthreads()", "patience, error)", blocks, "make_memory_exchange",
     ),
     "no barrier after multiplying": (
-        "blocks", "SUMS, rows)\n        cuda.syncthreads()", "SUMS, rows)", persistent, "make_phase",
+        "blocks", "rows):\n    cuda.syncthreads()", "rows):\n    pass", persistent, "make_phase",
     ),
     "what is there is not waited for": (
         "exchange", "while waits and is_missing", "while False and is_missing", blocks, "make_memory_exchange",
@@ -32,11 +32,14 @@ SLIPS = {
     ),
     "the wrong slot": ("persistent", "then = now + B * H", "then = now + 2 * B * H", None, "make_forward"),
     "a sum without the first warp": (
-        "blocks", "for warp in range(WARPS)", "for warp in range(1, WARPS)", persistent, "make_phase",
+        "blocks", "for part in range(COUNT)", "for part in range(1, COUNT)", persistent, "make_phase",
     ),
     "rows that do not run": ("persistent", "h_new if runs else h_prev", "h_new", None, "make_forward"),
     "no barrier of the cluster": (
         "clustered", "        meet()\n        return", "        return", blocks, "make_cluster_exchange",
+    ),
+    "sums of two turns in one place": (
+        "clustered", "START + turn % 2 * OF_TURN", "START", blocks, "make_sums_of_cluster",
     ),
     "clusters write where others read": (
         "clustered", "(slot % 2 * ROWS + b)", "b", blocks, "make_cluster_exchange",
@@ -69,7 +72,7 @@ def test_slip_is_seen(slip, monkeypatch):
         forward = module.make_forward.__wrapped__
     else:
         backward = module.make_backward.__wrapped__
-    block = SMALL._replace(warps=2, cluster=2 if "cluster" in slip else 1)
+    block = SMALL._replace(warps=2, cluster=2 if "cluster" in slip else 1, together=2 if "turns" in slip else 1)
     cell = "gru" if "previous" in slip else "lstm"
     case = Recurrence(cell, Sizes(T=4, B=3, H=8), lengths=[4, 1, 3])
     assert any(is_red(case, forward, backward, block, seed) for seed in range(10))
