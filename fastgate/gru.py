@@ -30,7 +30,7 @@ class GRU(Recurrent):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, batch_first, dropout, bidirectional, dtype, device, seed, init
+    input_size, hidden_size, num_layers, batch_first, dropout, bidirectional, dtype, device, precision, seed, init
         As for `LSTM`.
     bias : bool or "single"
         As for `LSTM`. With ``reset_after=True`` a single bias leaves the one inside ``r * (...)`` a vector of its own,

@@ -15,7 +15,7 @@ class RNN(Recurrent):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, device, seed, init
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, device, precision, seed, init
         As for `LSTM`.
     nonlinearity : activation
         "tanh", "relu" or another one; see `LSTM`.

@@ -134,10 +134,12 @@ class DeviceArray(NDArrayOperatorsMixin):
             first, last, step = key.indices(self.shape[0])
             if step == 1:
                 last = max(first, last)
-                return DeviceArray(self.flat[first * each : last * each], (last - first, *self.shape[1:]), self.stream)
+                return DeviceArray(
+                    _piece(self.flat, first * each, last * each), (last - first, *self.shape[1:]), self.stream
+                )
         elif isinstance(key, (int, np.integer)) and not isinstance(key, bool):
             first = range(self.shape[0])[key]
-            return DeviceArray(self.flat[first * each : (first + 1) * each], self.shape[1:], self.stream)
+            return DeviceArray(_piece(self.flat, first * each, (first + 1) * each), self.shape[1:], self.stream)
         raise TypeError("a DeviceArray gives pieces along its first axis; numpy.asarray(array) can be indexed by more")
 
     def __iter__(self):
@@ -176,6 +178,11 @@ class DeviceArray(NDArrayOperatorsMixin):
         return f"DeviceArray(shape={self.shape}, dtype={self.dtype})"
 
 
+def _piece(flat, first, last):
+    """Numba cannot take an empty one of every array."""
+    return flat[first:last] if last > first else cuda.device_array(0, flat.dtype)
+
+
 def empty(shape, dtype):
     """An array that nothing has been written into."""
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
@@ -194,7 +201,7 @@ def scratch(purpose, shape, dtype):
     size = prod(shape)
     if key not in kept or kept[key].size < size:
         kept[key] = empty(1 << max(0, size - 1).bit_length(), dtype)
-    return DeviceArray(kept[key].flat[:size], shape)
+    return DeviceArray(_piece(kept[key].flat, 0, size), shape)
 
 
 def from_host(array):

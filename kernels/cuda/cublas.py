@@ -81,7 +81,7 @@ def _handle(stream):
         handle = ctypes.c_void_p()
         _check(library().cublasCreate_v2(ctypes.byref(handle)))
         _here.handle = handle
-    own = getattr(getattr(stream, "handle", None), "value", None)
+    own = 0 if SIMULATED or not stream else int(stream)
     _check(library().cublasSetStream_v2(_here.handle, ctypes.c_void_p(own)))
     return _here.handle
 

@@ -17,7 +17,7 @@ def device_name():
         return "Numba's simulator, on the CPU"
     found = cuda.get_current_device()
     name = found.name.decode() if isinstance(found.name, bytes) else found.name
-    major, minor = found.compute_capability
+    major, minor = found.compute_capability[:2]
     return f"{name}, compute capability {major}.{minor}, {found.MULTIPROCESSOR_COUNT} multiprocessors"
 
 

@@ -57,7 +57,7 @@ def test_no_step_of_what_needs_the_whole_sequence():
 @pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("work", ["inference", "training_step"])
 def test_bench(work, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(on_device, "FEWEST", 1)
+    monkeypatch.setattr(on_device, "MOST", 1)
     options = argparse.Namespace(shapes=["2,2,2,3"], seconds=0.0, json=tmp_path / "figures.json")
     assert on_device.run(options, [work], ["GRU"]) == 0
     said = capsys.readouterr().out
