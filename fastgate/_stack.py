@@ -79,6 +79,7 @@ def backward(
     for depth in reversed(range(layout.num_layers)):
         _drop(layer, dy, batch, tape.dropout_key, depth)
         dx = _new(layer, batch, (*batch.x_shape[:2], layout.input_size_of(depth)))
+        found = []
         for direction in range(layout.directions):
             place = Place(depth, direction)
             row, weights = layout.row(place), packed_backward(layer, tape.snapshot, place)
@@ -101,7 +102,9 @@ def backward(
                     cell, weights, own, _rows(x), _rows(dy), direction, last, first, _rows(dx), batch.schedule,
                     batch.slices, targets, extras, dropout.get(place),
                 )  # fmt: skip
-            layout.finish_gradients(gradients, place, targets[3])
+            found.append((place, targets[3]))
+        for place, b_hh in found:  # a device may compute both directions at once
+            layout.finish_gradients(gradients, place, b_hh)
         dy = dx
     return dy
 

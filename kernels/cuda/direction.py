@@ -18,9 +18,21 @@ class Trace(NamedTuple):
     h: Any
     c: Any
     saved: Any
+    whole: Any  # the arrays (D,...) that these are parts of
 
     def arrays(self):
-        return self
+        return self[:3]
+
+
+class _Run:
+    """One launch: of a direction by itself, or of the first and, when that has come too, the second."""
+
+    def __init__(self, directions, arrays):
+        self.directions, self.arrays, self.members = directions, arrays, []
+
+    @property
+    def is_complete(self):
+        return len(self.members) == self.directions
 
 
 class _Direction:
@@ -32,13 +44,29 @@ class _Direction:
         self.dtype, self.state = dtype, state
         self.T, self.B = schedule.steps, schedule.batch
 
-    def strides(self, y):
-        """Of y (T,B,D*H): from step to step, from sequence to sequence, and where this direction's columns begin."""
+    def strides(self, y, run):
+        """Of y (T,B,D*H): from step to step, from sequence to sequence, and where the columns of this run begin."""
         width = y.shape[2]
-        return y.shape[1] * width, width, self.reverse * self.H
+        return y.shape[1] * width, width, 0 if run.directions == 2 else self.reverse * self.H
+
+    def bits(self, run):
+        """Which directions of the run begin at the end."""
+        return 0b10 if run.directions == 2 else self.reverse
 
     def scratch(self, name, *shape):
         return arrays.scratch(name, shape, self.dtype)
+
+    def sizes(self, which, keeps):
+        return which, self.cell, self.H, self.B, self.dtype, self.precision, keeps
+
+    def join(self, which, is_together, make):
+        """This run, made or waiting for its second direction; and this one's number in it."""
+        if not is_together or not self.reverse:
+            run = _Run(1 + is_together, make(1 + is_together))
+        else:
+            run = getattr(streams.local_state, which)
+        setattr(streams.local_state, which, None if not is_together or self.reverse else run)
+        return run, len(run.members)
 
 
 class Forward(_Direction):
@@ -46,35 +74,45 @@ class Forward(_Direction):
 
     def __call__(self, weights, x, y, start, end):
         """x (T,B,I)  states start (N,B,H) -> y (T,B,D*H)  end"""
-        c_steps = 1 if self.cell.memory else 0
-        h, c = self.scratch("h", self.T + 1, self.B, self.H), self.scratch("c", c_steps, self.B, self.H)
-        self._run(weights, x, y, start, end, h, c, self.scratch("saved", 1, self.B, self.H, self.cell.saved), False)
+        self._run(weights, x, y, start, end, False)
 
     def record(self, weights, x, y, start, end, dropout=None):
         """x (T,B,I)  states start (N,B,H) -> y (T,B,D*H)  end, and a trace"""
-        c_steps = self.T + 1 if self.cell.memory else 0
-        h, c = (arrays.empty((count, self.B, self.H), self.dtype) for count in (self.T + 1, c_steps))
-        saved = arrays.empty((self.T, self.B, self.H, self.cell.saved), self.dtype)
-        self._run(weights, x, y, start, end, h, c, saved, True)
-        return Trace(h, c, saved)
+        return self._run(weights, x, y, start, end, True)
 
-    def _run(self, weights, x, y, start, end, h, c, saved, keeps):
-        T, B, H, rows, columns = self.T, self.B, self.H, self.T * self.B, self.H * self.cell.gates
+    def _make(self, directions, keeps):
+        """xw, h, c, saved, W and b_q for so many directions"""
+        D, T, B, H, G, S = directions, self.T, self.B, self.H, self.cell.gates, self.cell.saved
+        both = D if D > 1 else 0
+        steps_of_c = (T + 1 if keeps else 1) if self.cell.memory else 0
+        kept = ("h", D, T + 1, B, H), ("c", D, steps_of_c, B, H), ("saved", D, T if keeps else 1, B, H, S)
+        made = [arrays.empty(shape, self.dtype) if keeps else self.scratch(name, *shape) for name, *shape in kept]
+        return self.scratch("xw", D, T, B, H, G), *made, self.scratch("W", both, H, G, H), self.scratch("b_q", both, H)
+
+    def _run(self, weights, x, y, start, end, keeps):
+        T, B, H, G = self.T, self.B, self.H, self.cell.gates
+        is_together = y.shape[2] == 2 * H and recurrence.is_better_together(*self.sizes("forward", keeps))
+        run, d = self.join("forward", is_together, lambda directions: self._make(directions, keeps))
+        xw, h, c, saved, W, b_q = run.arrays
         transfers.wait_for(weights.W_hh.stream)  # they may have been packed by another thread
-        xw = self.scratch("xw", T, B, H, self.cell.gates)
         product(
-            x.flat, weights.W_ih.flat, xw.flat, rows, columns, self.I,
+            x.flat, weights.W_ih.flat, xw[d].flat, T * B, H * G, self.I,
             bias=weights.bias.flat, b_across=True, precision=self.precision,
         )  # fmt: skip
+        W, b_q = _placed(run, d, (W, b_q), (weights.W_hh, weights.b_q))
         states = (h, c) if self.cell.memory else (h,)
         for state, own in zip(states, start, strict=True):
-            state[0][...] = own[self.state]
-        recurrence.forward(
-            self.cell, self.precision, xw, weights.W_hh, weights.b_q, self.schedule.lengths, h, c, saved, y,
-            self.strides(y), self.reverse, keeps=keeps,
-        )  # fmt: skip
-        for state, own in zip(states, end, strict=True):
-            own[self.state][...] = state[len(state) - 1]
+            state[d][0][...] = own[self.state]
+        run.members.append((self, end))
+        if run.is_complete:
+            recurrence.forward(
+                self.cell, self.precision, xw, W, b_q, self.schedule.lengths, h, c, saved, y, self.strides(y, run),
+                self.bits(run), keeps=keeps,
+            )  # fmt: skip
+            for number, (member, its_end) in enumerate(run.members):
+                for state, own in zip(states, its_end, strict=True):
+                    own[member.state][...] = state[number][state.shape[1] - 1]
+        return Trace(h[d], c[d], saved[d], (h, c, saved))
 
 
 class Backward(_Direction):
@@ -83,17 +121,37 @@ class Backward(_Direction):
     def whole(self, weights, trace, x, dy, d_end, d_start, dx, gradients, extras=None, dropout=None):
         """x (T,B,I)  dy (T,B,D*H)  d_end (N,B,H)
         -> dx (T,B,I)  d_start  gradients: W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (1,G*H)
+
+        Of two directions that share a launch both are there after the second.
         """
-        T, B, H, R, rows = self.T, self.B, self.H, self.cell.gradients, self.T * self.B
+        is_together = len(trace.whole[0]) == 2 and recurrence.is_better_together(*self.sizes("backward", True))
+        run, d = self.join("backward", is_together, self._make)
+        da, dh, dc, W, W_T = run.arrays
         transfers.wait_for(weights.W_hh.stream)
-        da, dh, dc = self.scratch("da", T, B, H, R), self.scratch("dh", B, H), self.scratch("dc", B, H)
+        W, W_T = _placed(run, d, (W, W_T), (weights.W_hh, weights.W_T))
         moving = (dh, dc) if self.cell.memory else (dh,)
         for state, own in zip(moving, d_end, strict=True):
-            state[...] = own[self.state]
-        recurrence.backward(
-            self.cell, self.precision, weights.W_hh, weights.W_T, dy, self.strides(dy), self.schedule.lengths, *trace,
-            da, dh, dc, self.reverse,
-        )  # fmt: skip
+            state[d][...] = own[self.state]
+        run.members.append((self, weights, trace, x, d_start, dx, gradients))
+        if run.is_complete:
+            forward = trace.whole if run.directions == len(trace.whole[0]) else trace[:3]
+            recurrence.backward(
+                self.cell, self.precision, W, W_T, dy, self.strides(dy, run), self.schedule.lengths, *forward,
+                da, dh, dc, self.bits(run),
+            )  # fmt: skip
+            for number, (member, *rest) in enumerate(run.members):
+                member._finish(da[number], [state[number] for state in moving], *rest)
+
+    def _make(self, directions):
+        """da, dh, dc, W and W_T for so many directions"""
+        D, T, B, H, G = directions, self.T, self.B, self.H, self.cell.gates
+        own, both = (("da", T, B, H, self.cell.gradients), ("dh", B, H), ("dc", B, H)), D if D > 1 else 0
+        found = [self.scratch(name, D, *shape) for name, *shape in own]
+        return *found, self.scratch("W", both, H, G, H), self.scratch("W_T", both, H, H, G)
+
+    def _finish(self, da, moving, weights, trace, x, d_start, dx, gradients):
+        """What follows from da (T,B,H,R)."""
+        T, B, H, R, rows = self.T, self.B, self.H, self.cell.gradients, self.T * self.B
         for state, own in zip(moving, d_start, strict=True):
             own[self.state][...] = state
         da_by_time = self._by_time(da)
@@ -131,6 +189,15 @@ class Backward(_Direction):
         out, each = self.scratch("da by time", *da.shape), da.size // self.T
         streams.over(_turn_round, da.size, da.flat, out.flat, self.T, each)
         return out
+
+
+def _placed(run, d, targets, weights):
+    """Those of a direction among those of both, or by themselves."""
+    if run.directions == 1:
+        return [own.reshape(1, *own.shape) for own in weights]
+    for target, own in zip(targets, weights, strict=True):
+        target[d][...] = own
+    return targets
 
 
 @cuda.jit
