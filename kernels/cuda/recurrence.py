@@ -1,9 +1,9 @@
 """The recurrence of one direction, by the kernels that `plan.py` chooses, or step by step."""
 
 import numpy as np
-from fastgate.kernels.cuda.plan import plan_for
 
 from fastgate.kernels.cuda import arrays, elementwise, steps, streams
+from fastgate.kernels.cuda.plan import plan_for
 from fastgate.kernels.cuda.prims import SIMULATED, UNSET
 
 HAS_PLANS = not SIMULATED  # Numba's simulator knows neither warps nor blocks that run at the same time
