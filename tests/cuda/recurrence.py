@@ -1,6 +1,7 @@
 """A recurrence to compute on some machine, the arrays that kernels take, and what the CPU's layers say it gives."""
 
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,14 @@ class Sizes(NamedTuple):
     D: int = 1
 
 
+class Truth(NamedTuple):
+    y: Any
+    last: Any
+    dx: Any
+    first: Any  # gradients of the first states
+    params: Any  # gradients
+
+
 class Recurrence:
     """Random weights, inputs and gradients; results of a float64 layer on the CPU as the truth."""
 
@@ -47,18 +56,22 @@ class Recurrence:
             for values in params.values():
                 values[:] = (1.5 * values).astype(dtype)
         self.lengths = np.array([T] * B if lengths is None else lengths, np.int32)
-        self._compute(lengths)
 
-    def states(self, pair):
-        return tuple(pair.astype("float64")) if self.cell.memory else pair[0].astype("float64")
-
-    def _compute(self, lengths):
-        flip = slice(None, None, -1) if self.reverse and self.sizes.D == 1 else slice(None)
+    @cached_property
+    def truth(self):
+        """y, the last states, and gradients; dx and y by time."""
+        T, _, _, _, D = self.sizes
+        flip = slice(None, None, -1) if self.reverse and D == 1 else slice(None)
+        lengths = None if (self.lengths == T).all() else self.lengths
         assert lengths is None or flip == slice(None)
-        self.y, last, tape = self.layer.forward(self.x[flip], self.states(self.start), lengths=lengths)
-        self.grads = self.layer.backward(tape, self.dy[flip].astype("float64"), self.states(self.dlast))
-        self.y, self.dx = self.y[flip], self.grads.x[flip]
-        self.last = last if self.cell.memory else (last,)
+        start, end = (self._states(pair.astype("float64")) for pair in (self.start, self.dlast))
+        y, last, tape = self.layer.forward(self.x[flip], start, lengths=lengths)
+        grads = self.layer.backward(tape, self.dy[flip].astype("float64"), end)
+        first = grads.state if self.cell.memory else (grads.state,)
+        return Truth(y[flip], last if self.cell.memory else (last,), grads.x[flip], first, grads.params)
+
+    def _states(self, pair):
+        return tuple(pair) if self.cell.memory else pair[0]
 
     def weights(self, d):
         """W_ih, W_hh as (H,G,.), and biases (H,G): those of the input, of the product."""
@@ -116,18 +129,18 @@ class Recurrence:
 
     def forward_errors(self):
         """Of y, h and c: largest difference from the truth, whose values are near 1."""
-        found = [(self.found_y[..., 1:], np.moveaxis(self.y, 0, 1)), (self.h[:, -1], self.last[0])]
+        found = [(self.found_y[..., 1:], np.moveaxis(self.truth.y, 0, 1)), (self.h[:, -1], self.truth.last[0])]
         if self.cell.memory:
-            found.append((self.c[:, -1], self.last[1]))
+            found.append((self.c[:, -1], self.truth.last[1]))
         return [float(np.max(np.abs(a - b))) for a, b in found]
 
     def backward_errors(self):
         """Of dx, dW_ih, dW_hh, db and the first states' gradients: relative to the largest entry."""
         T, B, H, I, D = self.sizes
         dx = np.zeros((T, B, I))
-        pairs = [(self.dh, self.first_gradients()[0])]
+        pairs = [(self.dh, self.truth.first[0])]
         if self.cell.memory:
-            pairs.append((self.dc, self.first_gradients()[1]))
+            pairs.append((self.dc, self.truth.first[1]))
         for d in range(D):
             W_ih, *_ = self.weights(d)
             order = slice(None, None, -1) if self.reverse >> d & 1 else slice(None)
@@ -146,11 +159,8 @@ class Recurrence:
                 "bias_hh": of_u.sum((0, 1)).T,
             }
             for name, values in found.items():
-                if name + suffix in self.grads.params:
-                    truth = self.grads.params[name + suffix]
+                if name + suffix in self.truth.params:
+                    truth = self.truth.params[name + suffix]
                     pairs.append((values.reshape(truth.shape), truth))
-        pairs.append((dx, self.dx))
+        pairs.append((dx, self.truth.dx))
         return [float(np.max(np.abs(a - b)) / np.max(np.abs(b))) for a, b in pairs]
-
-    def first_gradients(self):
-        return self.grads.state if self.cell.memory else (self.grads.state,)

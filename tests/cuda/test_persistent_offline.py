@@ -3,6 +3,7 @@
 Where numba-cuda and tools of the CUDA toolkit are: `pip install -e ".[cuda]" -r tests/cuda/requirements.txt`.
 """
 
+import measure
 import offline
 import pytest
 from numba import float32, float64, int32, int64
@@ -10,6 +11,7 @@ from numba.core import config
 
 from fastgate.kernels.cuda.blocks import Block
 from fastgate.kernels.cuda.cells import cell
+from fastgate.kernels.cuda.launch import Program
 from fastgate.kernels.cuda.persistent import make_forward
 from fastgate.kernels.cuda.persistent_backward import make_backward
 
@@ -86,3 +88,11 @@ def test_what_is_compiled(which, name, tmp_path, monkeypatch):
     assert dtype == "float64" or ".f64" not in made.ptx
     found = {instruction: counted(made.instructions, instruction) for instruction in expected}
     assert all(found[key] == count if count is not None else found[key] > 0 for key, count in expected.items()), found
+
+
+def test_what_is_measured_compiles(tmp_path, monkeypatch):
+    """And hands over, in the simulator."""
+    offline.pretend(monkeypatch)
+    for function in (measure.hand_over, measure.read_together, measure.make_meetings(4)):
+        made = offline.compile_offline(Program(function, measure.THREADS), (float32[::1], int64), tmp_path)
+        assert made.spills == 0
