@@ -1,8 +1,8 @@
 """Arrays on NVIDIA GPUs, and steps of layers inside your own kernels there.
 
 Layers with ``device="cuda"`` take whatever lies on the GPU, of CuPy, PyTorch, JAX or Numba, and give a `DeviceArray`
-back, which these libraries take in turn; nothing is copied. For NumPy's arrays they give NumPy's, copied there and
-back::
+back, which these libraries take in turn; nothing goes through the host. For NumPy's arrays they give NumPy's, copied
+there and back::
 
     layer = fg.LSTM(64, 256, device="cuda")
     y, state = layer(x)  # NumPy in, NumPy out
