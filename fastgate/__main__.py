@@ -9,6 +9,7 @@ from typing import Any
 import fastgate
 from fastgate import _info, _warmup
 from fastgate._arrays import DTYPES
+from fastgate._kernels import DEVICES
 from fastgate._options import at_least, positive
 from fastgate._terminal import exit_code
 from fastgate.bench import program as bench
@@ -117,6 +118,7 @@ def _add_bench(commands: Any) -> None:
             default=[default],
             help="default: " + default,
         )
+    command.add_argument("--device", choices=DEVICES, default="cpu", help="cuda: on a GPU, beside PyTorch's cuDNN")
     command.add_argument("--threads", nargs="+", type=at_least(1), metavar="N", help="default: 1, and all")
     command.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=LIBRARIES, help="default: all installed")
     command.add_argument(

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
+from fastgate._kernels import on
 
 Array = npt.NDArray[Any]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -103,9 +104,13 @@ def as_positive(name: str, value: Any) -> float:
 
 
 def as_array(name: str, value: Any, expected: str = "an array of numbers") -> Array:
-    """Whatever NumPy can make an array of: foreign arrays by DLPack or the array protocol; none with a mask."""
+    """Whatever NumPy can make an array of: foreign arrays by DLPack or the array protocol, those of a GPU by a copy;
+    none with a mask.
+    """
     if type(value) is np.ndarray:
         return value
+    if hasattr(value, "__cuda_array_interface__"):
+        return on("cuda").to_host(value)  # type: ignore[no-any-return]
     parts = value if isinstance(value, (list, tuple)) else (value,)
     if any(isinstance(part, np.ma.MaskedArray) for part in parts):
         raise _errors.wrong_type(
@@ -143,6 +148,30 @@ def as_real(name: str, value: Any) -> Array:
     if array.dtype.kind not in "fiub":
         raise _errors.wrong_type(name, "an array of real numbers", f"dtype {array.dtype}")
     return array
+
+
+def address_of(array: Any) -> int:
+    """Where it begins, in the memory that it lies in."""
+    return int(array.__array_interface__["data"][0] if isinstance(array, np.ndarray) else array.address)
+
+
+def beside(like: Any, array: Any) -> Any:
+    """The array where the other lies: itself, or a copy."""
+    if type(array) is type(like):
+        return array
+    return np.array(array) if isinstance(like, np.ndarray) else on("cuda").from_host(array)
+
+
+def empty_beside(array: Any, shape: tuple[int, ...]) -> Any:
+    """Of its dtype, where it lies."""
+    return np.empty(shape, array.dtype) if isinstance(array, np.ndarray) else type(array).of(shape, array.dtype)
+
+
+def zeros_beside(array: Any, shape: tuple[int, ...]) -> Any:
+    """The same, of zeros."""
+    found = empty_beside(array, shape)
+    found[...] = 0
+    return found
 
 
 def is_ready(value: Any, dtype: np.dtype[Any]) -> bool:

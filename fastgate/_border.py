@@ -11,6 +11,7 @@ from fastgate._kernels import cpu
 from fastgate._segments import Segments, read_steps
 from fastgate._tape import State
 
+RUNS_IN_STRETCHES = False  # as `_device_border` does
 LARGEST_REMEMBERED = 1 << 20  # bytes of zeros
 
 
@@ -26,6 +27,11 @@ class Batch(NamedTuple):
     zeros: tuple[Array, ...]  # the states where none are given; nobody writes there
     segments: Segments | None = None  # into which resets cut the sequences
 
+    @property
+    def users_y_shape(self) -> tuple[int, ...]:
+        """That of y as the user has it."""
+        return users_shape(self, self.y_shape)
+
 
 def read_batch(
     layer: Configured, cell: Any, x: Any, lengths: Any, mask: Any, reset: Any = None
@@ -37,12 +43,9 @@ def read_batch(
             batch: Batch = known[3]
             return (x[None] if batch.is_unbatched else x), batch, False
     x = as_real("x", x)
-    if x.ndim not in (2, 3) or x.shape[-1] != layer.input_size:
-        order = "batch, time" if layer.batch_first else "time, batch"
-        raise _errors.wrong_shape("x", f"({order}, {layer.input_size}) or (time, {layer.input_size})", x.shape)
-    is_unbatched = x.ndim == 2
+    check_input(layer, x.shape)
+    is_unbatched, B, T = sizes_of(layer, x.shape)
     shape, batch_first = (1, *x.shape) if is_unbatched else x.shape, layer.batch_first or is_unbatched
-    B, T = shape[:2] if batch_first else (shape[1], shape[0])
     counts, times, valid, owners, segments = read_steps(lengths, mask, reset, x, layer.batch_first)
     own = as_floating("x", x, layer.dtype, valid)
     sequences, rows = (B, B * T) if counts is None else (counts.size, int(counts.sum()))
@@ -65,6 +68,20 @@ def read_batch(
     if counts is None and segments is None and batch.zeros[0].nbytes <= LARGEST_REMEMBERED:
         layer._local.batch = x.shape, cpu.team.get_threads(), cell, batch
     return own.reshape(shape), batch, not np.may_share_memory(own, x)
+
+
+def check_input(layer: Configured, shape: tuple[int, ...]) -> None:
+    """Raise unless this is the shape of an input."""
+    if len(shape) not in (2, 3) or shape[-1] != layer.input_size:
+        order = "batch, time" if layer.batch_first else "time, batch"
+        raise _errors.wrong_shape("x", f"({order}, {layer.input_size}) or (time, {layer.input_size})", shape)
+
+
+def sizes_of(layer: Configured, shape: tuple[int, ...]) -> tuple[bool, int, int]:
+    """Of an input: whether it is unbatched, B and T."""
+    if len(shape) == 2:
+        return True, 1, shape[0]
+    return (False, shape[0], shape[1]) if layer.batch_first else (False, shape[1], shape[0])
 
 
 def state_shapes(layer: Configured, B: int) -> list[tuple[int, int, int]]:
@@ -103,33 +120,46 @@ def _shares(layer: Configured, cell: Any, B: int, rows: int) -> tuple[int, int]:
 
 def read_states(layer: Configured, name: str, state: Any, zeros: tuple[Array, ...], *, unbatched: bool) -> list[Array]:
     """One or two arrays, shaped as `zeros`, which stand where none is given."""
+    if state is None:
+        return list(zeros)
+    parts = parts_of_state(layer, name, state)
+    return [_read_state(layer, *part, own, unbatched) for part, own in zip(parts, zeros, strict=True)]
+
+
+def parts_of_state(layer: Configured, name: str, state: Any) -> list[tuple[str, Any]]:
+    """Each array of a state that is given, after its name."""
     if not layer._cell.has_memory:
         if isinstance(state, tuple):
             raise _errors.wrong_type(name, "one array h: only an LSTM has a pair", "a tuple")
-        return [_read_state(layer, name, "", state, zeros[0], unbatched)]
-    if state is None:
-        return list(zeros)
+        return [(name, state)]
     if not isinstance(state, (tuple, list)) or len(state) != 2:
         raise _errors.wrong_type(name, "a pair (h, c)", type(state).__name__)
-    return [
-        _read_state(layer, name, which, part, own, unbatched)
-        for which, part, own in zip(("[0] (h)", "[1] (c)"), state, zeros, strict=True)
-    ]
+    return [(f"{name}[0] (h)", state[0]), (f"{name}[1] (c)", state[1])]
 
 
-def _read_state(layer: Configured, name: str, which: str, value: Any, zeros: Array, unbatched: bool) -> Array:
+def _read_state(layer: Configured, name: str, value: Any, zeros: Array, unbatched: bool) -> Array:
     if value is None:
         return zeros
     if is_ready(value, layer.dtype) and value.shape == zeros.shape and not unbatched:
         return value  # type: ignore[no-any-return]
-    array = as_floating(name + which, value, layer.dtype)
-    expected = (zeros.shape[0], zeros.shape[2]) if unbatched else zeros.shape
-    if array.shape != expected:
-        raise _errors.wrong_shape(name + which, f"{expected}", array.shape)
+    array = as_floating(name, value, layer.dtype)
+    check_state(name, array, zeros, unbatched)
     return array.reshape(zeros.shape)
 
 
-def write_states(parts: list[Array], *, unbatched: bool) -> State:
+def check_state(name: str, array: Any, zeros: Any, unbatched: bool) -> None:
+    """Raise unless it has the shape of a state."""
+    expected = (zeros.shape[0], zeros.shape[2]) if unbatched else zeros.shape
+    if array.shape != expected:
+        raise _errors.wrong_shape(name, f"{expected}", array.shape)
+
+
+def write_states(batch: Batch, parts: list[Array]) -> State:
+    return join_states(parts, unbatched=batch.is_unbatched)
+
+
+def join_states(parts: list[Array], *, unbatched: bool) -> State:
+    """As the user has them."""
     shaped = [part[:, 0] for part in parts] if unbatched else parts
     return (shaped[0], shaped[1]) if len(shaped) == 2 else shaped[0]
 
@@ -140,10 +170,29 @@ def states_of_run(layer: Configured, batch: Batch, given: list[Array]) -> tuple[
     return start, [np.empty(part.shape, layer.dtype) for part in start]
 
 
+def end_gradient(layer: Configured, batch: Batch, end: list[Array]) -> list[Array]:
+    """Those in the final states, as the kernels' sequences are."""
+    return end if batch.segments is None else batch.segments.end_gradient(end, layer._layout.directions)
+
+
+def start_gradient(layer: Configured, batch: Batch, start: list[Array]) -> list[Array]:
+    """Those in the initial states, as the user's sequences are."""
+    return start if batch.segments is None else batch.segments.start_gradient(start, layer._layout.directions)
+
+
+def write_output(batch: Batch, y: Array, out: Array | None = None, *, is_locked: bool = False) -> Array:
+    """y, or dx, as the user has it."""
+    if out is not None:
+        return out
+    if is_locked:
+        y.flags.writeable = False
+    return y[0] if batch.is_unbatched else y
+
+
 def write_end(layer: Configured, batch: Batch, end: list[Array]) -> State:
     """The final states as the user has them."""
     own = end if batch.segments is None else batch.segments.end(end, layer._layout.directions)
-    return write_states(own, unbatched=batch.is_unbatched)
+    return write_states(batch, own)
 
 
 def read_output_gradient(layer: Configured, dy: Any, batch: Batch) -> Array:

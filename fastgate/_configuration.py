@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -10,16 +10,28 @@ import numpy.typing as npt
 from fastgate import _errors
 from fastgate._arrays import as_choice, as_dtype, as_flag, as_probability, as_size, new_seed
 from fastgate._frozen import Frozen
-from fastgate._kernels import cpu
+from fastgate._kernels import DEVICES, cpu, on
 from fastgate._params import Params
 from fastgate._weights import INITIALIZERS, Initialization, Layout
+
+TRANSIENT = "_cell", "_kernels", "_border", "_local", "_multiply_adds"  # what is not copied with a layer
+
+
+def border_of(device: str) -> Any:
+    """The module that reads a user's arrays for the kernels of a device."""
+    from fastgate import _border, _device_border  # which are about what is configured here
+
+    return _border if device == "cpu" else _device_border
 
 
 class Configured(Frozen):
     """Everything about a layer but its calls, for which see `Recurrent`."""
 
+    _not_kept: ClassVar[dict[str, Any]] = {"device": "cpu"}  # a file can be read anywhere; see `to`
     _gates: str  # their names in the order of the parameters
     _cell: Any
+    _kernels: Any  # those of its device
+    _border: Any  # what goes between a user's arrays and them
     _multiply_adds: int
     _local: threading.local
 
@@ -39,6 +51,7 @@ class Configured(Frozen):
         bidirectional: bool,
         dtype: npt.DTypeLike,
         device: str,
+        precision: str,
         seed: int | None,
         init: str,
     ) -> None:
@@ -51,7 +64,8 @@ class Configured(Frozen):
         self.dropout = as_probability("dropout", dropout)
         self.recurrent_dropout = as_probability("recurrent_dropout", recurrent_dropout)
         self.dtype = as_dtype(dtype)
-        self.device = as_choice("device", device, ("cpu",))
+        self.device = as_choice("device", device, DEVICES)
+        self.precision = as_choice("precision", precision, ("highest", "high", "medium"))
         self.init = as_choice("init", init, tuple(INITIALIZERS))
         if self.dropout and self.num_layers == 1:
             warnings.warn("dropout acts between layers and does nothing in a layer of num_layers=1", stacklevel=3)
@@ -59,7 +73,7 @@ class Configured(Frozen):
 
         self._usual = usual
         self._cell_options = cell
-        traits = cpu.cell(**cell)
+        traits = self._kernel_cell()
         if self.bias is False:
             kind = "none"
         else:
@@ -70,7 +84,7 @@ class Configured(Frozen):
             raise _errors.wrong_value("proj_size", f"less than hidden_size, which is {self.hidden_size}", proj_size)
         output_size = proj_size or self.hidden_size
         self._layout = Layout(*sizes, len(self._gates), kind, traits.has_candidate_bias, peepholes, output_size)
-        self.params = Params(self._layout.shapes, self.dtype)
+        self.params = Params(self._layout.shapes, self.dtype, self.device)
         with self.params.edit() as arrays:
             INITIALIZERS[self.init](
                 np.random.default_rng(self.seed), Initialization(arrays, self._layout, self._gates.find("f"))
@@ -79,25 +93,63 @@ class Configured(Frozen):
         self._freeze()
 
     def _make_transient(self) -> None:
-        """What is not copied with a layer."""
+        """Found again for every copy."""
         self.__dict__.update(
-            _cell=cpu.cell(**self._cell_options), _multiply_adds=self._layout.multiply_adds(), _local=threading.local()
+            _cell=self._kernel_cell(),
+            _kernels=on(self.device),
+            _border=border_of(self.device),
+            _multiply_adds=self._layout.multiply_adds(),
+            _local=threading.local(),
         )
+
+    def _kernel_cell(self, **options: Any) -> Any:
+        """The cell of this layer's options, and of these; an error where its device does not have it."""
+        if self.device == "cpu":
+            return cpu.cell(**self._cell_options, **options)
+        kernels = on(self.device)
+        if (missing := kernels.missing()) is not None:
+            raise _errors.no_device(self.device, missing)
+        try:
+            return kernels.cell(**self._cell_options, precision=self.precision, **options)
+        except NotImplementedError as option:
+            raise _errors.not_on_device(str(option), self.device) from None
+
+    def _check_on_cpu(self, what: str) -> None:
+        """Raise unless this is where the layer lies."""
+        if self.device != "cpu":
+            raise _errors.not_on_device(what, self.device)
+
+    def to(self, device: str) -> Self:
+        """This layer on a device.
+
+        Parameters
+        ----------
+        device : "cpu" or "cuda"
+
+        Returns
+        -------
+        layer of the same class
+            The layer itself where it is there; else another one with copies of its parameters.
+
+        Raises
+        ------
+        ValueError, RuntimeError
+            If there is no such device, or an option that it does not have; the message names it.
+        """
+        return self if as_choice("device", device, DEVICES) == self.device else self.replace(device=device)
 
     def _cell_of(self, dropout_key: int | None) -> Any:
         """The cell, or that of recurrent dropout, whose kernels are compiled on first use."""
         if dropout_key is None or not self.recurrent_dropout:
             return self._cell
-        return cpu.cell(**self._cell_options, masked=True)
+        return self._kernel_cell(masked=True)
 
     def _pack(self, *arguments: Any) -> Any:
-        """One direction's weights as the kernels take them: the arguments of `cpu.pack_weights`."""
-        return cpu.pack_weights(*arguments)
+        """One direction's weights as the kernels take them: the arguments of `pack_weights`."""
+        return self._kernels.pack_weights(*arguments)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            name: value for name, value in self.__dict__.items() if name not in ("_cell", "_local", "_multiply_adds")
-        }
+        return {name: value for name, value in self.__dict__.items() if name not in TRANSIENT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # The very dtype object: an unpickled one is merely equal.
@@ -106,7 +158,14 @@ class Configured(Frozen):
 
     def __repr__(self) -> str:
         defaults: dict[str, Any] = {"num_layers": 1, "bias": True, "batch_first": True, "dropout": 0.0}
-        defaults |= {"bidirectional": False, "init": "pytorch", **self._usual, "recurrent_dropout": 0.0}
+        defaults |= {
+            "device": "cpu",
+            "precision": "highest",
+            "bidirectional": False,
+            "init": "pytorch",
+            **self._usual,
+            "recurrent_dropout": 0.0,
+        }
         options = {name: getattr(self, name) for name, usual in defaults.items() if getattr(self, name) != usual}
         options |= {"dtype": self.dtype.name} if self.dtype != np.float32 else {}
         inside = [

@@ -149,6 +149,17 @@ def key_needed(dropout: float, recurrent_dropout: float = 0.0) -> ValueError:
     )
 
 
+def no_device(device: str, missing: str) -> RuntimeError:
+    return RuntimeError(
+        f"device={device!r} needs an NVIDIA GPU with its driver, and the extra: pip install fastgate[cuda]; found:"
+        f" {missing}"
+    )
+
+
+def not_on_device(what: str, device: str) -> ValueError:
+    return ValueError(f"{what}: expected a layer on the CPU, as this is not computed on {device!r}; layer.to('cpu')")
+
+
 def shared_output(other: str) -> ValueError:
     return ValueError(f"out: expected memory of its own, got an array that shares memory with {other}")
 

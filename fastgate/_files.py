@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 import fastgate
 from fastgate import _errors, _safetensors
 from fastgate._allowance import allowance
@@ -95,7 +97,7 @@ def load(path: str | os.PathLike[str], *, custom: Mapping[str, Callable[..., Any
 def _params(layer: Any) -> Mapping[str, Array]:
     """All of one moment, whoever writes them at the same time."""
     params = getattr(layer, "params", None)
-    return split(params.flat, {name: array.shape for name, array in params.items()}) if params else {}
+    return split(np.asarray(params.flat), {name: array.shape for name, array in params.items()}) if params else {}
 
 
 def _read_config(path: Any, metadata: Mapping[str, str]) -> Any:

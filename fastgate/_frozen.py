@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
@@ -17,6 +17,7 @@ class Frozen:
     """
 
     _fixed: frozenset[str] = frozenset()
+    _not_kept: ClassVar[dict[str, Any]] = {}  # by a configuration: options, and what stands for them
 
     def _freeze(self) -> None:
         self.__dict__["_fixed"] = frozenset(name for name in self.__dict__ if not name.startswith("_"))
@@ -40,7 +41,7 @@ class Frozen:
         for name in names:
             if not hasattr(self, name):
                 raise _errors.option_not_kept(kind, name)
-        return {"class": kind, **{name: as_plain(name, getattr(self, name)) for name in names}}
+        return {"class": kind, **{name: as_plain(name, getattr(self, name)) for name in names}, **self._not_kept}
 
     def replace(self, **options: Any) -> Self:
         """A layer like this one, but for some options, with copies of its parameters; cf. `dataclasses.replace`.

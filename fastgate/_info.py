@@ -7,11 +7,22 @@ from pathlib import Path
 
 import fastgate
 from fastgate._arrays import DTYPES
-from fastgate._kernels import cpu, jit
+from fastgate._kernels import cpu, jit, on
 from fastgate._terminal import say
 
-EXTRAS = ("tqdm", "matplotlib", "safetensors", "scikit-learn", "torch", "onnx", "onnxruntime", "jax", "keras")
-MODULES = {"scikit-learn": "sklearn"}  # where it has another name than the package
+EXTRAS = (
+    "numba-cuda",
+    "tqdm",
+    "matplotlib",
+    "safetensors",
+    "scikit-learn",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "jax",
+    "keras",
+)
+MODULES = {"scikit-learn": "sklearn", "numba-cuda": "numba_cuda"}  # where it has another name than the package
 
 
 def run() -> int:
@@ -39,8 +50,16 @@ def describe() -> dict[str, str]:
         "further kernels": "activations, clip, coupled, peepholes, proj_size: fused too, compiled on first use",
         "recurrent_dropout": "fused too, by a product for each gate; never shared out by units; compiled on first use",
         "kernel sources": jit.SOURCE_HASH,
+        "device='cuda'": device(),
         **{name: _version(name) or "not installed (optional)" for name in EXTRAS},
     }
+
+
+def device() -> str:
+    """The GPU that layers can run on, or what there is not."""
+    cuda = on("cuda")
+    missing = cuda.missing()
+    return f"none: {missing}" if missing else str(cuda.device_name())
 
 
 def cache_state() -> str:

@@ -27,6 +27,9 @@ def check(name: str, members: Sequence[Any]) -> None:
         place = f"{name}[{number}]"
         if not isinstance(member, (Recurrent, Sequential)):
             raise _errors.wrong_type(place, "an LSTM, GRU, RNN or Sequential", type(member).__name__)
+        for layer in [member] if isinstance(member, Recurrent) else member.layers:
+            if isinstance(layer, Recurrent):
+                layer._check_on_cpu(place)
         for owner in owners_of(member):
             if (other := owners.setdefault(id(owner), place)) != place:
                 raise _errors.misplaced(place, "parameters of its own", f"some that {other} has, too")

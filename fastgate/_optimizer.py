@@ -9,7 +9,17 @@ from weakref import ref
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import DTYPES, Array, as_array, as_number, as_positive, as_size
+from fastgate._arrays import (
+    DTYPES,
+    Array,
+    as_array,
+    as_number,
+    as_positive,
+    as_size,
+    beside,
+    empty_beside,
+    zeros_beside,
+)
 from fastgate._params import NamedArrays, Params
 
 Rate = float | Callable[[int], float]
@@ -58,19 +68,22 @@ class Optimizer:
         sizes = [vector.shape for vector in vectors]
         if sizes != [owner.flat.shape for owner in params]:
             raise _errors.wrong_value("gradients", "one for each of params, as large as it", sizes)
+        vectors = [beside(owner.flat, vector) for owner, vector in zip(params, vectors, strict=True)]
         if any(vector.dtype != owner.dtype for vector, owner in zip(vectors, params, strict=True)):
             raise _errors.wrong_type("gradients", "the dtype of each of params", str([str(v.dtype) for v in vectors]))
         self._check(vectors)
-        kept = self._kept or [[np.zeros_like(vector) for _ in self.memory] for vector in vectors]
+        kept = self._kept or [[zeros_beside(vector, vector.shape) for _ in self.memory] for vector in vectors]
         if len(kept) != len(vectors) or not all(map(_all_like, vectors, kept)):
             raise _errors.wrong_value("params", "the same layers as at the first step", sizes)
+        kept = [[beside(vector, array) for array in arrays] for vector, arrays in zip(vectors, kept, strict=True)]
         lr = rate_at(self.lr, self.steps)
         self._kept, self.steps, self._trained = kept, self.steps + 1, [ref(owner) for owner in params]
         with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):  # half a step is none
             for owner, gradient, arrays in zip(params, vectors, kept, strict=True):
-                old, new = owner.flat, np.empty_like(gradient)
-                for start in range(0, new.size, BLOCK):
-                    part = slice(start, start + BLOCK)
+                old, new = owner.flat, empty_beside(gradient, gradient.shape)
+                block = BLOCK if isinstance(new, np.ndarray) else max(1, new.size)  # no cache to stay in on a GPU
+                for start in range(0, new.size, block):
+                    part = slice(start, start + block)
                     self._advance(old[part], gradient[part], new[part], lr, *[array[part] for array in arrays])
                 owner._publish(new)
 
@@ -91,7 +104,7 @@ class Optimizer:
         """
         found: dict[str, Array | int] = {"steps": self.steps, "layers": len(self._kept)}
         for i, arrays in enumerate(self._kept):
-            found |= {f"{i}.{name}": array.copy() for name, array in zip(self.memory, arrays, strict=True)}
+            found |= {f"{i}.{name}": np.array(array) for name, array in zip(self.memory, arrays, strict=True)}
         return found
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -170,7 +183,8 @@ def vectors_of(gradients: Any) -> list[Array]:
     """The vectors themselves, of what `backward` returned or compiled code has added to."""
     given = gradients if _is_list(gradients) else [None]
     vectors: list[Any] = [own.flat if isinstance(own, NamedArrays) else own for own in given]
-    if not all(isinstance(own, np.ndarray) and own.ndim == 1 and own.dtype.name in DTYPES for own in vectors):
+    of_arrays = [isinstance(own, np.ndarray) and own.ndim == 1 and own.dtype.name in DTYPES for own in vectors]
+    if not all(known or isinstance(own, NamedArrays) for known, own in zip(of_arrays, given, strict=True)):
         expected = "a list of the .params of what backward returned, or of vectors of float32 or float64"
         raise _errors.wrong_type("gradients", expected, _types(gradients))
     return vectors

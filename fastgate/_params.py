@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from fastgate import _errors
 from fastgate._allowance import claim
-from fastgate._arrays import Array, as_dtype, as_floating, as_size
+from fastgate._arrays import Array, as_choice, as_dtype, as_floating, as_size
+from fastgate._kernels import DEVICES, on
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -42,6 +43,11 @@ def _as_shapes(shapes: Any) -> Shapes:
             raise _errors.wrong_type(f"shapes[{name!r}]", "a tuple of sizes", repr(shape))
         own[name] = tuple(as_size(f"shapes[{name!r}]", size, least=0) for size in shape)
     return own
+
+
+def on_host(params: Mapping[str, Array]) -> dict[str, Array]:
+    """As ndarrays: themselves, or copies of what lies on a GPU."""
+    return {name: np.asarray(array) for name, array in params.items()}
 
 
 class NamedArrays(Mapping[str, Array]):
@@ -106,14 +112,21 @@ def _as_shaped(name: str, value: Any, like: Array) -> Array:
     return array
 
 
+def _read_only(flat: Array) -> Array:
+    """A view that cannot be written; what lies on a GPU is what it is."""
+    if isinstance(flat, np.ndarray):
+        flat = flat.view()
+        flat.flags.writeable = False
+    return flat
+
+
 class Snapshot:
     """One state of the parameters; whatever is derived from them (packed weights) is kept with it."""
 
     def __init__(self, flat: Array, shapes: Shapes, version: int) -> None:
         self.version = version
         self.arrays = split(flat, shapes)  # for kernels: Numba would compile once more for read-only arrays
-        self.flat = flat.view()
-        self.flat.flags.writeable = False
+        self.flat = _read_only(flat)
         self._shapes = shapes
         self.derived: dict[Any, Any] = {}
 
@@ -138,6 +151,8 @@ class Params(Mapping[str, Array]):
     shapes : dict
         Name -> shape, in the order in which `flat` holds them; all zeros at first.
     dtype : "float32" or "float64"
+    device : "cpu" or "cuda"
+        Where they lie: as ndarrays, or as `DeviceArray`s. Either can be written from both.
 
     Raises
     ------
@@ -155,11 +170,14 @@ class Params(Mapping[str, Array]):
     array([ 0. ,  0. ,  0. ,  0. ,  0. ,  0. ,  0.5, -0.5])
     """
 
-    def __init__(self, shapes: Mapping[str, Sequence[int]], dtype: npt.DTypeLike = "float32") -> None:
+    def __init__(
+        self, shapes: Mapping[str, Sequence[int]], dtype: npt.DTypeLike = "float32", device: str = "cpu"
+    ) -> None:
         shapes, dtype = _as_shapes(shapes), as_dtype(dtype)
+        device = as_choice("device", device, DEVICES)
         claim(len(shapes), total_size(shapes))
         self._shapes = shapes
-        self._snapshot = Snapshot(np.zeros(total_size(shapes), dtype), shapes, 0)
+        self._snapshot = Snapshot(on(device).zeros(total_size(shapes), dtype), shapes, 0)
         self._writing = threading.RLock()
 
     @property
@@ -180,7 +198,8 @@ class Params(Mapping[str, Array]):
     @flat.setter
     def flat(self, value: Any) -> None:
         self._check_writable()
-        self._publish(_as_shaped("params.flat", value, self.flat).copy())
+        same_place = type(value) is type(self.flat) and (value.shape, value.dtype) == (self.flat.shape, self.dtype)
+        self._publish((value if same_place else _as_shaped("params.flat", value, self.flat)).copy())
 
     def update(self, values: Mapping[str, Any]) -> None:
         """Write several parameters at once: all of them, or none if one is wrong."""
@@ -196,7 +215,7 @@ class Params(Mapping[str, Array]):
         self._check_writable()
         with self._writing:
             before = self._snapshot
-            views = NamedArrays(self.flat.copy(), self._shapes)
+            views = NamedArrays(np.array(self.flat), self._shapes)  # on the host, wherever they lie
             yield views
             if self._snapshot is not before:
                 raise _errors.lost_write()
@@ -207,6 +226,8 @@ class Params(Mapping[str, Array]):
 
     def _publish(self, flat: Array) -> None:
         with self._writing:
+            if type(flat) is not type(self.flat):
+                flat = on("cuda").from_host(flat)
             self._snapshot = Snapshot(flat, self._shapes, self.version + 1)
 
     def __getitem__(self, name: str) -> Array:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from fastgate import _border, _errors, _stack
+from fastgate import _errors, _stack
 from fastgate._arrays import Array, as_flag, as_recompute, as_size
 from fastgate._kernels import cpu
 from fastgate._params import NamedArrays
@@ -65,16 +64,17 @@ class Recurrent(Steps, Tangents):
         TypeError, ValueError
             If an argument has the wrong type, shape or range; the message names it.
         """
-        x, batch, _ = _border.read_batch(self, self._cell, x, lengths, mask, reset)
-        start = _border.read_states(self, "state", state, batch.zeros, unbatched=batch.is_unbatched)
-        y = None if out is None else _border.check_output(self, out, batch, x, start)
-        start, end = _border.states_of_run(self, batch, start)
-        y = _stack.forward(self, self.params._snapshot, x, batch, start, end, y)
-        if out is not None:
-            y = out
-        elif batch.is_unbatched:
-            y = y[0]
-        return y, _border.write_end(self, batch, end)
+        border = self._border
+        if border.RUNS_IN_STRETCHES and lengths is mask is reset is None:
+            found: tuple[Array, State] | None = border.in_stretches(self, x, state, out)
+            if found is not None:
+                return found
+        own, batch, _ = border.read_batch(self, self._cell, x, lengths, mask, reset)
+        start = border.read_states(self, "state", state, batch.zeros, unbatched=batch.is_unbatched)
+        y = None if out is None else border.check_output(self, out, batch, own, start)
+        start, end = border.states_of_run(self, batch, start)
+        y = _stack.forward(self, self.params._snapshot, own, batch, start, end, y)
+        return border.write_output(batch, y, out), border.write_end(self, batch, end)
 
     def forward(
         self,
@@ -128,20 +128,21 @@ class Recurrent(Steps, Tangents):
             if key is None:
                 raise _errors.key_needed(self.dropout, self.recurrent_dropout)
             dropout_key = key
-        recompute, cell = as_recompute(recompute), self._cell_of(dropout_key)
-        x, batch, is_copy = _border.read_batch(self, cell, x, lengths, mask, reset)
-        given = _border.read_states(self, "state", state, batch.zeros, unbatched=batch.is_unbatched)
-        start, end = _border.states_of_run(self, batch, given)
+        recompute, cell, border = as_recompute(recompute), self._cell_of(dropout_key), self._border
+        if recompute is not None:
+            self._check_on_cpu("recompute")
+        own, batch, is_copy = border.read_batch(self, cell, x, lengths, mask, reset)
+        given = border.read_states(self, "state", state, batch.zeros, unbatched=batch.is_unbatched)
+        start, end = border.states_of_run(self, batch, given)
         if copy and not is_copy:
-            x = x.copy()
+            own = own.copy()
         snapshot = self.params._snapshot
         steps = None
         if recompute is not None:
             steps = cpu.steps_of_stretch(batch.schedule, None if recompute == "auto" else recompute)
-        y, records = _stack.record(self, cell, snapshot, x, batch, start, end, dropout_key, steps)
+        y, records = _stack.record(self, cell, snapshot, own, batch, start, end, dropout_key, steps)
         tape = Tape(self.params, snapshot, batch, records, dropout_key)
-        y.flags.writeable = False
-        return (y[0] if batch.is_unbatched else y), _border.write_end(self, batch, end), tape
+        return border.write_output(batch, y, is_locked=True), border.write_end(self, batch, end), tape
 
     def backward(
         self, tape: Tape, dy: npt.ArrayLike | None = None, dstate: Any = None, *, per_sample: bool = False
@@ -173,23 +174,22 @@ class Recurrent(Steps, Tangents):
             layer, or the parameters have been written since.
         """
         check_tape(tape, Tape, self)
-        batch, unbatched = tape.batch, tape.batch.is_unbatched
-        end = _border.read_states(self, "dstate", dstate, batch.zeros, unbatched=unbatched)
+        batch, border, empty = tape.batch, self._border, self._kernels.empty
+        end = border.read_states(self, "dstate", dstate, batch.zeros, unbatched=batch.is_unbatched)
         if dy is None and (dstate is None or (type(dstate) is tuple and all(part is None for part in dstate))):
             raise _errors.nothing_to_propagate()
-        segments, directions = batch.segments, self._layout.directions
-        if segments is not None:
-            end = segments.end_gradient(end, directions)
-        start = [np.empty(part.shape, self.dtype) for part in end]
-        if as_flag("per_sample", per_sample) and not isinstance(tape.records[0].tape, cpu.Trace):
-            raise _errors.wrong_value("per_sample", "False for a tape recorded with recompute", True)
+        end = border.end_gradient(self, batch, end)
+        start = [empty(part.shape, self.dtype) for part in end]
+        if as_flag("per_sample", per_sample):
+            self._check_on_cpu("per_sample")
+            if not isinstance(tape.records[0].tape, cpu.Trace):
+                raise _errors.wrong_value("per_sample", "False for a tape recorded with recompute", True)
         size = self.params.flat.size
-        found = np.empty((batch.size, size) if per_sample else size, self.dtype)
+        found = empty((batch.size, size) if per_sample else size, self.dtype)
         gradients = NamedArrays(found, self._layout.shapes)
-        dx = _stack.backward(self, tape, _border.read_output_gradient(self, dy, batch), end, start, gradients)
-        if segments is not None:
-            start = segments.start_gradient(start, directions)
-        return Gradients(dx[0] if unbatched else dx, _border.write_states(start, unbatched=unbatched), gradients)
+        dx = _stack.backward(self, tape, border.read_output_gradient(self, dy, batch), end, start, gradients)
+        start = border.start_gradient(self, batch, start)
+        return Gradients(border.write_output(batch, dx), border.write_states(batch, start), gradients)
 
     def quantized(self, weights: str) -> Recurrent:
         """The same layer for inference only, its weights stored small: faster where they must come from far away.
@@ -212,6 +212,7 @@ class Recurrent(Steps, Tangents):
             If the format is none of these, the layer's dtype is not float32, or a weight is not finite or would not be
             in this format.
         """
+        self._check_on_cpu("quantized")
         from fastgate._quantized import Quantized  # which is made of this class
 
         return Quantized(self, weights)
@@ -233,4 +234,5 @@ class Recurrent(Steps, Tangents):
         """
         from fastgate import _embedded
 
+        self._check_on_cpu("jit")
         return _embedded.recurrent_cell(self)

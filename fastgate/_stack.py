@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import numpy as np
-
 from fastgate._arrays import Array
 from fastgate._border import Batch
 from fastgate._configuration import Configured
-from fastgate._kernels import cpu, memory
+from fastgate._kernels import cpu
 from fastgate._params import NamedArrays, Snapshot
 from fastgate._tape import Record, Tape
 from fastgate._weights import Place
@@ -24,9 +22,9 @@ def forward(
 ) -> Array:
     """Inference: states `start` -> states `end`; y returned, laid out as x, and `out` if that is given"""
     last_layer = layer.num_layers - 1
-    for depth, own in enumerate(_ready(layer, layer._cell, cpu.Forward, batch)):
+    for depth, own in enumerate(_ready(layer, layer._cell, layer._kernels.Forward, batch)):
         if depth < last_layer:  # beyond the lengths it is never read
-            y = memory.scratch(("y", depth % 2), batch.y_shape, layer.dtype)
+            y = layer._kernels.scratch(("y", depth % 2), batch.y_shape, layer.dtype)
         elif out is None:
             y = _new(layer, batch, batch.y_shape)
         else:
@@ -47,7 +45,7 @@ def record(
     `steps`.
     """
     records, dropout = [], _recurrent_dropout(layer, cell, dropout_key)
-    ready = _ready(layer, cell, cpu.Forward, batch) if steps is None else []
+    ready = _ready(layer, cell, layer._kernels.Forward, batch) if steps is None else []
     for depth in range(layer.num_layers):
         y = _new(layer, batch, batch.y_shape)
         for direction in range(layer._layout.directions):
@@ -76,11 +74,12 @@ def backward(
     """
     layout, batch, cell = layer._layout, tape.batch, layer._cell_of(tape.dropout_key)
     dropout = _recurrent_dropout(layer, cell, tape.dropout_key)
-    is_whole = isinstance(tape.records[0].tape, cpu.Trace)
-    ready = _ready(layer, cell, cpu.Backward, batch) if is_whole else []
+    is_whole = isinstance(tape.records[0].tape, layer._kernels.Trace)
+    ready = _ready(layer, cell, layer._kernels.Backward, batch) if is_whole else []
     for depth in reversed(range(layout.num_layers)):
         _drop(layer, dy, batch, tape.dropout_key, depth)
         dx = _new(layer, batch, (*batch.x_shape[:2], layout.input_size_of(depth)))
+        found = []
         for direction in range(layout.directions):
             place = Place(depth, direction)
             row, weights = layout.row(place), packed_backward(layer, tape.snapshot, place)
@@ -103,7 +102,9 @@ def backward(
                     cell, weights, own, _rows(x), _rows(dy), direction, last, first, _rows(dx), batch.schedule,
                     batch.slices, targets, extras, dropout.get(place),
                 )  # fmt: skip
-            layout.finish_gradients(gradients, place, targets[3])
+            found.append((place, targets[3]))
+        for place, b_hh in found:  # a device may compute both directions at once
+            layout.finish_gradients(gradients, place, b_hh)
         dy = dx
     return dy
 
@@ -111,7 +112,7 @@ def backward(
 def _drop(layer: Configured, array: Array, batch: Batch, dropout_key: int | None, depth: int) -> None:
     """Dropout after every layer but the last, and on the way back of its gradient; None for no dropout."""
     if dropout_key is not None and layer.dropout and depth + 1 < layer.num_layers:
-        cpu.dropout(_rows(array), batch.schedule, layer.dropout, layer.seed, dropout_key, depth)
+        layer._kernels.dropout(_rows(array), batch.schedule, layer.dropout, layer.seed, dropout_key, depth)
 
 
 def _recurrent_dropout(layer: Configured, cell: Any, dropout_key: int | None) -> dict[Place, Any]:
@@ -124,7 +125,8 @@ def _recurrent_dropout(layer: Configured, cell: Any, dropout_key: int | None) ->
 
 def _new(layer: Configured, batch: Batch, shape: tuple[int, ...]) -> Array:
     """Zeros where nothing will be written."""
-    return np.zeros(shape, layer.dtype) if batch.schedule.is_ragged else np.empty(shape, layer.dtype)
+    make = layer._kernels.zeros if batch.schedule.is_ragged else layer._kernels.empty
+    return make(shape, layer.dtype)  # type: ignore[no-any-return]
 
 
 # Small calls in a row would take several times as long to find what runs them as to compute: each thread keeps that for
@@ -135,7 +137,7 @@ LARGEST_READY = 1 << 22  # bytes of scratch memory; finding a larger one anew ta
 
 
 def _ready(layer: Configured, cell: Any, kind: Any, batch: Batch) -> list[list[tuple[Place, Any]]]:
-    """Of each layer and direction: its place, and the `cpu.Forward` or `cpu.Backward` of it."""
+    """Of each layer and direction: its place, and the `Forward` or `Backward` of it."""
     schedule, slices = batch.schedule, batch.slices
     kept = layer._local.__dict__.setdefault(kind.__name__, [])
     for own_schedule, own_slices, own_cell, known in kept:
@@ -177,6 +179,6 @@ def packed_backward(layer: Configured, snapshot: Snapshot, place: Place) -> Any:
     if weights is None:
         W_ih, W_hh, _, _ = layer._layout.kernel_arrays(snapshot.arrays, place)
         extras = layer._layout.kernel_extras(snapshot.arrays, place)
-        weights = cpu.pack_backward_weights(layer._cell, W_ih, W_hh, extras)
+        weights = layer._kernels.pack_backward_weights(layer._cell, W_ih, W_hh, extras)
         snapshot.derived["backward", place] = weights
     return weights

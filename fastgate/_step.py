@@ -98,6 +98,7 @@ class Steps(Configured, Streamed):
         ValueError
             If the layer is bidirectional.
         """
+        self._check_on_cpu("cfunc")
         return CFunction(self)
 
 
@@ -105,6 +106,8 @@ def _first_step(layer: Configured, x: Any, state: Any) -> tuple[Array, State]:
     """A step of anything that a step can be of; or the error."""
     if layer.bidirectional:
         raise _errors.no_single_step()
+    if layer.device != "cpu":
+        return _step_of_sequence(layer, x, state)
     x = as_floating("x", x, layer.dtype)
     if x.ndim not in (1, 2) or x.shape[-1] != layer.input_size:
         raise _errors.wrong_shape("x", f"(batch, {layer.input_size}) or ({layer.input_size},)", x.shape)
@@ -117,7 +120,17 @@ def _first_step(layer: Configured, x: Any, state: Any) -> tuple[Array, State]:
     h, c = start if len(start) == 2 else (start[0], ready.no_memory)
     h_end, c_end = end if len(end) == 2 else (end[0], ready.no_memory)
     ready.kernel(x, h, c, ready.fixed, y, h_end, c_end)
-    return (y[0] if unbatched else y), _border.write_states(end, unbatched=unbatched)
+    return (y[0] if unbatched else y), _border.join_states(end, unbatched=unbatched)
+
+
+def _step_of_sequence(layer: Any, x: Any, state: Any) -> tuple[Array, State]:
+    """On another device: a sequence of one step."""
+    x = x if hasattr(x, "reshape") else as_floating("x", x, layer.dtype)
+    if len(x.shape) not in (1, 2) or x.shape[-1] != layer.input_size:
+        raise _errors.wrong_shape("x", f"(batch, {layer.input_size}) or ({layer.input_size},)", tuple(x.shape))
+    axis = int(layer.batch_first) if len(x.shape) == 2 else 0
+    y, end = layer(x.reshape(*x.shape[:axis], 1, *x.shape[axis:]), state)
+    return y.reshape((*x.shape[:-1], -1)), end
 
 
 def _prepare(layer: Configured, B: int) -> Ready:

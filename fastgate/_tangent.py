@@ -65,6 +65,7 @@ class Tangents(Configured):
         """
         if dx is None and dparams is None and _is_nothing(dstate):
             raise _errors.no_direction()
+        self._check_on_cpu("jvp")
         x, batch, _ = _border.read_batch(self, self._cell, x, lengths, mask, reset)
         unbatched = batch.is_unbatched
         pairs = []

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array
+from fastgate._arrays import Array, address_of
 from fastgate._params import NamedArrays, Params, Snapshot
 
 State = Array | tuple[Array, Array]
@@ -39,17 +39,13 @@ class Tape(NamedTuple):
     @property
     def y_shape(self) -> tuple[int, ...]:
         """That of y as forward returned it."""
-        shape: tuple[int, ...] = self.batch.y_shape
-        return shape[1:] if self.batch.is_unbatched else shape
+        shape: tuple[int, ...] = self.batch.users_y_shape
+        return shape
 
     @property
     def nbytes(self) -> int:
         """Bytes of the inputs, states and gates that the tape keeps; weights belong to the layer."""
-        kept = {
-            (array.__array_interface__["data"][0], array.nbytes)
-            for x, tape in self.records
-            for array in (x, *tape.arrays())
-        }
+        kept = {(address_of(array), array.nbytes) for x, tape in self.records for array in (x, *tape.arrays())}
         return sum(nbytes for _, nbytes in kept)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgate._allowance import check_tensors
-from fastgate._arrays import Array
+from fastgate._arrays import Array, empty_beside, zeros_beside
 from fastgate._kernels import cpu
 from fastgate._params import Shapes
 
@@ -97,13 +97,14 @@ class Layout:
     def kernel_arrays(self, arrays: Mapping[str, Array], place: Place) -> tuple[Array, Array, Array, Array]:
         """W_ih (G*H,I), W_hh (G*H,output_size), b_ih and b_hh (G*H); zeros where there is no such bias."""
         W_ih, W_hh = arrays[f"weight_ih_{place.suffix}"], arrays[f"weight_hh_{place.suffix}"]
-        b_ih = b_hh = np.zeros(W_hh.shape[0], W_hh.dtype)
+        b_ih = b_hh = zeros_beside(W_hh, (W_hh.shape[0],))
         if self.bias == "double":
             b_ih, b_hh = arrays[f"bias_ih_{place.suffix}"], arrays[f"bias_hh_{place.suffix}"]
         elif self.bias == "single":
             b_ih = arrays[f"bias_{place.suffix}"]
             if self.recurrent_candidate_bias:
-                b_hh = np.concatenate([b_hh[: -self.hidden_size], arrays[f"bias_hn_{place.suffix}"]])
+                b_hh = b_hh.copy()
+                b_hh[-self.hidden_size :] = arrays[f"bias_hn_{place.suffix}"]
         return W_ih, W_hh, b_ih, b_hh
 
     def kernel_extras(self, arrays: Mapping[str, Array], place: Place) -> Any:
@@ -134,14 +135,14 @@ class Layout:
         views of `flat` (all parameters) where there is such a parameter, else fresh arrays.
         """
         *spans, W_hr, peepholes = self._spans[place]
-        arrays = [np.empty(shape, flat.dtype) if span is None else flat[span].reshape(shape) for span, shape in spans]
+        arrays = [empty_beside(flat, shape) if span is None else flat[span].reshape(shape) for span, shape in spans]
         extras = [None if span is None else flat[span].reshape(shape) for span, shape in (peepholes, W_hr)]
         return arrays, cpu.Extras(*extras)
 
     def finish_gradients(self, arrays: Mapping[str, Array], place: Place, b_hh: Array) -> None:
         """Take from the gradient of b_hh what a single bias keeps of it."""
         if self.bias == "single" and self.recurrent_candidate_bias:
-            arrays[f"bias_hn_{place.suffix}"][...] = b_hh[..., 0, -self.hidden_size :]
+            arrays[f"bias_hn_{place.suffix}"][...] = b_hh.reshape(*b_hh.shape[:-2], -1)[..., -self.hidden_size :]
 
 
 class Initialization(NamedTuple):

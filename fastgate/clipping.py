@@ -56,7 +56,7 @@ def clip_gradient_value(gradients: Gradients, max_value: float) -> None:
     """
     max_value = as_limit("max_value", max_value)
     for vector in vectors_of(gradients):
-        np.clip(vector, -max_value, max_value, out=vector)
+        np.minimum(np.maximum(vector, -max_value, out=vector), max_value, out=vector)
 
 
 def _norm(vector: Array) -> float:
@@ -64,7 +64,7 @@ def _norm(vector: Array) -> float:
     total = _sum_of_squares(vector, 1.0)
     if 1e-200 < total < np.inf:
         return float(np.sqrt(total))
-    largest = float(np.max(np.abs(vector), initial=0.0))
+    largest = float(np.max(np.abs(np.asarray(vector)), initial=0.0))
     if largest == 0.0 or not np.isfinite(largest):
         return largest
     return largest * float(np.sqrt(_sum_of_squares(vector, largest)))
@@ -72,6 +72,8 @@ def _norm(vector: Array) -> float:
 
 def _sum_of_squares(vector: Array, unit: float) -> float:
     """Block by block, not by BLAS, whose bits depend on its threads."""
+    if not isinstance(vector, np.ndarray):
+        return float(vector.sum_of_squares(unit))
     total = 0.0
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         for start in range(0, vector.size, BLOCK):

@@ -30,7 +30,7 @@ class GRU(Recurrent):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, batch_first, dropout, bidirectional, dtype, device, seed, init
+    input_size, hidden_size, num_layers, batch_first, dropout, bidirectional, dtype, device, precision, seed, init
         As for `LSTM`.
     bias : bool or "single"
         As for `LSTM`. With ``reset_after=True`` a single bias leaves the one inside ``r * (...)`` a vector of its own,
@@ -73,6 +73,7 @@ class GRU(Recurrent):
         bidirectional: bool = False,
         dtype: npt.DTypeLike = "float32",
         device: str = "cpu",
+        precision: str = "highest",
         seed: int | None = None,
         init: str = "pytorch",
         reset_after: bool = True,
@@ -89,6 +90,7 @@ class GRU(Recurrent):
         self.clip = as_clip(clip)
         common: dict[str, Any] = {"bias": bias, "batch_first": batch_first, "dropout": dropout, "seed": seed}
         common |= {"bidirectional": bidirectional, "dtype": dtype, "device": device, "init": init}
+        common["precision"] = precision
         common["recurrent_dropout"] = recurrent_dropout
         kind = "gru" if reset_after else "gru_reset_carry" if reset_carry else "gru_reset_before"
         cell = {"kind": kind, "activations": tuple(map(with_parameters, self.activations)), "clip": self.clip}

@@ -44,7 +44,11 @@ class LSTM(Recurrent):
         lie layer by layer, forward before reverse: ``h[-2]`` and ``h[-1]`` are those of the top layer.
     dtype : "float32" or "float64"
         Everything is computed in it.
-    device : "cpu"
+    device : "cpu" or "cuda"
+        "cuda": on an NVIDIA GPU, see `Recurrent.to`; needs the extra `cuda`.
+    precision : "highest", "high" or "medium"
+        Of products of float32 on a GPU: in float32, in three products of bfloat16 (to about 1e-6), or in TF32 (to about
+        1e-3). The CPU always computes with the highest.
     seed : int, optional
         For the initial parameters and the dropout masks; drawn at random if None.
     init : "pytorch" or "keras"
@@ -112,6 +116,7 @@ class LSTM(Recurrent):
         bidirectional: bool = False,
         dtype: npt.DTypeLike = "float32",
         device: str = "cpu",
+        precision: str = "highest",
         seed: int | None = None,
         init: str = "pytorch",
         proj_size: int = 0,
@@ -129,6 +134,7 @@ class LSTM(Recurrent):
         self._gates = "igo" if self.coupled else "ifgo"
         common: dict[str, Any] = {"bias": bias, "batch_first": batch_first, "dropout": dropout, "seed": seed}
         common |= {"bidirectional": bidirectional, "dtype": dtype, "device": device, "init": init}
+        common["precision"] = precision
         common["recurrent_dropout"] = recurrent_dropout
         cell = {
             "kind": "lstm",

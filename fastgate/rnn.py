@@ -15,7 +15,7 @@ class RNN(Recurrent):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, device, seed, init
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, device, precision, seed, init
         As for `LSTM`.
     nonlinearity : activation
         "tanh", "relu" or another one; see `LSTM`.
@@ -49,6 +49,7 @@ class RNN(Recurrent):
         bidirectional: bool = False,
         dtype: npt.DTypeLike = "float32",
         device: str = "cpu",
+        precision: str = "highest",
         seed: int | None = None,
         init: str = "pytorch",
         nonlinearity: Activation = "tanh",
@@ -59,6 +60,7 @@ class RNN(Recurrent):
         self.clip = as_clip(clip)
         common: dict[str, Any] = {"bias": bias, "batch_first": batch_first, "dropout": dropout, "seed": seed}
         common |= {"bidirectional": bidirectional, "dtype": dtype, "device": device, "init": init}
+        common["precision"] = precision
         common["recurrent_dropout"] = recurrent_dropout
         cell = {"kind": "rnn", "activations": (with_parameters(self.nonlinearity),), "clip": self.clip}
         usual = {"nonlinearity": "tanh", "clip": None}

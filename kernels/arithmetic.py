@@ -104,20 +104,32 @@ def _emit_like(builder, x, value):
     return value
 
 
+def _integers(kind):
+    """As many integers, and of how many bits, as `kind` has numbers."""
+    size = 32 if "float" in str(kind) else 64
+    integer = ir.IntType(size)
+    return (ir.VectorType(integer, kind.count) if isinstance(kind, ir.VectorType) else integer), size
+
+
 def _emit_magnitude(builder, x):
-    return call_llvm(builder, "fabs", x)
+    # On bits: LLVM for NVIDIA's GPUs knows neither fabs nor copysign.
+    integers, size = _integers(x.type)
+    bits = builder.and_(builder.bitcast(x, integers), constant(integers, (1 << size - 1) - 1))
+    return builder.bitcast(bits, x.type)
 
 
 def _emit_with_sign(builder, x, y):
-    return call_llvm(builder, "copysign", x, y)
+    integers, size = _integers(x.type)
+    sign = builder.and_(builder.bitcast(y, integers), constant(integers, 1 << size - 1))
+    bits = builder.or_(builder.bitcast(_emit_magnitude(builder, x), integers), sign)
+    return builder.bitcast(bits, x.type)
 
 
 def _emit_power_of_two(builder, k):
     # Adding 1.5 * 2**52 leaves the integer in the lowest bits, from where it is moved into the exponent.
-    size, digits, bias = (32, 23, 127.0) if "float" in str(k.type) else (64, 52, 1023.0)
+    digits, bias = (23, 127.0) if "float" in str(k.type) else (52, 1023.0)
     shifted = builder.fadd(k, constant(k.type, 1.5 * 2.0**digits + bias))
-    integer = ir.IntType(size)
-    integers = ir.VectorType(integer, k.type.count) if isinstance(k.type, ir.VectorType) else integer
+    integers, _ = _integers(k.type)
     exponent = builder.shl(builder.bitcast(shifted, integers), constant(integers, digits))
     return builder.bitcast(exponent, k.type)
 

@@ -23,10 +23,16 @@ OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": False, "forceinlin
 # Numba's own inlining would type every copy again, which made compilation five times slower.
 INLINED = {"forceinline": True, "error_model": "numpy", "fastmath": False}
 
+
 # Numba's own cache does not notice an edit in a callee of another file; every kernel source is in the key instead.
-SOURCE_HASH = hashlib.sha256(
-    b"\0".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
-).hexdigest()[:12]
+def source_hash(device):
+    """Of what is common to all devices, and of what is this one's own."""
+    folder = Path(__file__).parent
+    sources = [*sorted(folder.glob("*.py")), *sorted((folder / device).glob("*.py"))]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+
+
+SOURCE_HASH = source_hash("cpu")
 
 CACHE_ENABLED = os.environ.get("FASTGATE_CACHE", "1") != "0"
 

@@ -8,8 +8,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from fastgate import _recurrent, _stack, _step, _weights, layer_norm, linear
-from fastgate.kernels import memory
+from fastgate import _arrays, _step, _weights, layer_norm, linear
+from fastgate.kernels import cpu, memory
 from fastgate.kernels.cpu import direction
 
 
@@ -60,14 +60,9 @@ def nan_in_unset_memory():
         patch.setattr(memory, "scratch", lambda purpose, shape, dtype: _fill(scratch(purpose, shape, dtype)))
         for kind, method in ((direction.Forward, "_run"), (direction.Backward, "__call__")):
             patch.setattr(kind, method, _with_poison(getattr(kind, method)))
-        for module in (
-            _recurrent,
-            _stack,
-            _step,
-            _weights,
-            layer_norm,
-            linear,
-        ):  # not np itself: Numba compiles calls of it
+        patch.setattr(cpu, "scratch", memory.scratch)
+        patch.setattr(cpu, "empty", _Poisoned.empty)
+        for module in (_arrays, _step, _weights, layer_norm, linear):  # not np itself: Numba compiles calls of it
             patch.setattr(module, "np", _Poisoned("numpy"))
         patch.setattr(_step, "empty", _Poisoned.empty)
         yield

@@ -27,8 +27,10 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 KERNELS_MAY_IMPORT = {
     *(
         "contextlib",
+        "ctypes",
         "functools",
         "hashlib",
+        "inspect",
         "itertools",
         "math",
         "operator",
@@ -40,6 +42,7 @@ KERNELS_MAY_IMPORT = {
         "time",
     ),
     *("typing", "llvmlite", "numba", "numpy"),
+    "cuda",  # of NVIDIA, where there is one
 }
 # Everything else takes its kernels from there.
 FASTGATE_MAY_IMPORT = {
@@ -48,6 +51,7 @@ FASTGATE_MAY_IMPORT = {
         "fastgate.kernels.arithmetic",
         "fastgate.kernels.cpu",
         "fastgate.kernels.cpu.embedded",
+        "fastgate.kernels.cuda",
         "fastgate.kernels.jit",
         "fastgate.kernels.memory",
     },
@@ -162,6 +166,7 @@ WITHOUT_ARRAYS = {
     "part_of_batch",
     "parts_for",
     "philox",
+    "scratch",
     "Schedule",
     "slices_for",
     "steps_of_stretch",

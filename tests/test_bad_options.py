@@ -51,7 +51,7 @@ def test_sizes_of_numpy_are_integers(value):
         ("batch_first", "no", "True or False"),
         ("bidirectional", 2, "True or False"),
         ("bidirectional", None, "True or False"),
-        ("device", "cuda", "'cpu'"),
+        ("device", "gpu", "'cpu'"),
         ("device", None, "'cpu'"),
         ("init", "he", "'pytorch' or 'keras'"),
         ("init", None, "'pytorch' or 'keras'"),

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 import fastgate
+import fastgate.cuda
 
 FOLDER = Path(__file__).parents[1] / "asv_benchmarks"
-MODULES = ["parts", "recurrent", "reduced", "start", "throughput", "variants"]
+MODULES = ["on_device", "parts", "recurrent", "reduced", "start", "throughput", "variants"]
 WITH_SIZES = {"B,T,I,H": "2,3,4,5", "B,I,H": "2,4,5", "I,H": "4,5"}
 PEERS = {"torch": ("torch",), "onnxruntime": ("onnx", "onnxruntime"), "jax": ("jax",)}
 QUANTIZED = hasattr(fastgate.LSTM, "quantized")
@@ -92,6 +93,8 @@ def missing(name, case):
         return "no quantized weights in this release"
     if name == "LongSequence" and case[1] != "None" and not RECOMPUTES:
         return "no recomputation in this release"
+    if name.startswith("Device"):
+        return fastgate.cuda.missing()
     return None
 
 

@@ -26,6 +26,10 @@ def run(options: Namespace) -> int:
     _check(options.plot, options.json)
     libraries = list(dict.fromkeys([OURS, *options.libraries]))
     works = [MODES[mode] for mode in dict.fromkeys(options.modes)]
+    if options.device == "cuda":
+        from fastgate.bench import on_device
+
+        return on_device.run(options, works, [CELLS[cell] for cell in dict.fromkeys(options.cells)])
     kinds = list(product([CELLS[cell] for cell in dict.fromkeys(options.cells)], works, dict.fromkeys(options.dtypes)))
     shapes = {work: _shapes(options.shapes, work) for work in works}
     threads = list(dict.fromkeys(options.threads or (1, fastgate.get_num_threads())))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastgate._arrays import Array
+from fastgate._params import on_host
 from fastgate._weights import Place
 from fastgate.c.expressions import source_of
 from fastgate.c.pieces import Part, Program
@@ -51,7 +52,7 @@ class RecurrentPart(Part):
 
     def _write(self, depth: int) -> None:
         layer, place = self.layer, Place(depth, 0)
-        arrays = layer.params._snapshot.arrays
+        arrays = on_host(layer.params)
         self.tag = f"{self.name}_l{depth}"
         self.inputs = self.P if depth else self.I
         own = layer._layout.kernel_arrays(arrays, place)

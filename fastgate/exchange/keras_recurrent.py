@@ -9,6 +9,7 @@ import numpy as np
 
 from fastgate import _errors
 from fastgate._arrays import Array
+from fastgate._params import on_host
 from fastgate._recurrent import Recurrent
 from fastgate._weights import Place
 from fastgate.exchange import errors
@@ -126,7 +127,7 @@ def write(layer: Recurrent, weights: dict[Place, list[Array]]) -> None:
 
 def arrays_of(layer: Recurrent, place: Place) -> list[Array]:
     """The other way: two biases become one, their sum, but for a GRU with ``reset_after=True``, which has both."""
-    W_ih, W_hh, b_ih, b_hh = layer._layout.kernel_arrays(layer.params, place)
+    W_ih, W_hh, b_ih, b_hh = layer._layout.kernel_arrays(on_host(layer.params), place)
     found = [W_ih.T, W_hh.T]
     if layer.bias and isinstance(layer, GRU) and layer.reset_after:
         found.append(np.stack([b_ih, b_hh]))

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastgate import _errors
 from fastgate._arrays import Array
+from fastgate._params import on_host
 from fastgate._recurrent import Recurrent
 from fastgate.activation import Activation
 from fastgate.dropout import Dropout
@@ -77,7 +78,7 @@ def _weights(builder: Builder, layer: Any, operator: str, depth: int, name: str)
     parts: list[list[Array]] = [[], [], []]
     for place in layer._layout.places():
         if place.layer == depth:
-            arrays = layer._layout.kernel_arrays(dict(layer.params), place)
+            arrays = layer._layout.kernel_arrays(on_host(layer.params), place)
             W, R, *biases = (onnx_names.to_onnx(array, operator, layer._gates) for array in arrays)
             for part, array in zip(parts, (W, R, np.concatenate(biases)), strict=True):
                 part.append(array)

@@ -11,6 +11,7 @@ import numpy as np
 from fastgate import _errors
 from fastgate._arrays import Array
 from fastgate._frozen import Frozen
+from fastgate._params import on_host
 from fastgate.activation import Activation
 from fastgate.dropout import Dropout
 from fastgate.exchange import errors
@@ -94,7 +95,7 @@ def _add_activation(found: list[Description], function: str, size: int, place: s
 
 
 def _described(place: str, layer: LSTM | GRU | Linear) -> Iterator[Description]:
-    arrays = dict(layer.params)
+    arrays = on_host(layer.params)
     if isinstance(layer, Linear):
         bias = [arrays["bias"]] if layer.bias else []
         yield _entry("dense", layer.out_features, [arrays["weight"].T, *bias])

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from fastgate import _errors
 from fastgate._allowance import allowance
 from fastgate._arrays import Array, as_choice
+from fastgate._params import on_host
 from fastgate._recurrent import Recurrent
 from fastgate.activation import Activation
 from fastgate.dropout import Dropout
@@ -159,12 +160,12 @@ def arrays_of(layer: Any, place: str = "layer") -> dict[str, Array]:
             raise errors.not_there(place, option, parameter.default, value, "PyTorch")
     if isinstance(layer, Recurrent) and layer.bias == "single":
         return _with_two_biases(layer)
-    return dict(getattr(layer, "params", {}))
+    return on_host(getattr(layer, "params", {}))
 
 
 def _with_two_biases(layer: Recurrent) -> dict[str, Array]:
     """PyTorch's bias_hh is zero then, but for what is inside ``r * (...)``."""
-    arrays, found = dict(layer.params), dict[str, Array]()
+    arrays, found = on_host(layer.params), dict[str, Array]()
     for place in layer._layout.places():
         b_ih, b_hh = layer._layout.kernel_arrays(arrays, place)[2:4]
         own = re.compile(rf"weight_.._{place.suffix}")

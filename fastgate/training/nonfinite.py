@@ -20,6 +20,8 @@ from fastgate.training.objective import Objective, Outputs
 
 def is_finite(vector: Array) -> bool:
     """Whether all entries are. A sum of squares would tell too, but by BLAS, whose threads compete with ours."""
+    if not isinstance(vector, np.ndarray):  # on a GPU: what does not even overflow when it is squared is finite
+        return bool(np.isfinite(vector.sum_of_squares())) or is_finite(np.asarray(vector))
     return bool(np.count_nonzero(np.isfinite(vector)) == vector.size)
 
 

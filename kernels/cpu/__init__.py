@@ -1,5 +1,8 @@
 """LSTM, GRU and RNN on the CPU."""
 
+from numpy import empty as empty
+from numpy import zeros as zeros
+
 from fastgate.kernels.cpu import dense as dense
 from fastgate.kernels.cpu import features as features
 from fastgate.kernels.cpu import roof as roof
@@ -9,10 +12,8 @@ from fastgate.kernels.cpu.cells import cell as cell
 from fastgate.kernels.cpu.direction import Backward as Backward
 from fastgate.kernels.cpu.direction import Forward as Forward
 from fastgate.kernels.cpu.direction import Trace as Trace
-from fastgate.kernels.cpu.dropout import Part as Part
 from fastgate.kernels.cpu.dropout import dropout as dropout
 from fastgate.kernels.cpu.dropout import dropout_of_entries as dropout_of_entries
-from fastgate.kernels.cpu.dropout import part_of_batch as part_of_batch
 from fastgate.kernels.cpu.members import BACKWARD_WEIGHTS as BACKWARD_WEIGHTS
 from fastgate.kernels.cpu.members import FORWARD_WEIGHTS as FORWARD_WEIGHTS
 from fastgate.kernels.cpu.members import BackwardMembers as BackwardMembers
@@ -35,4 +36,7 @@ from fastgate.kernels.cpu.stretches import steps_of_stretch as steps_of_stretch
 from fastgate.kernels.cpu.weights import Extras as Extras
 from fastgate.kernels.cpu.weights import pack_backward_weights as pack_backward_weights
 from fastgate.kernels.cpu.weights import pack_weights as pack_weights
+from fastgate.kernels.masks import Part as Part
+from fastgate.kernels.masks import part_of_batch as part_of_batch
+from fastgate.kernels.memory import scratch as scratch
 from fastgate.kernels.nonlinearities import DEFAULTS as DEFAULTS

@@ -11,12 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from fastgate.kernels import memory
-from fastgate.kernels.cpu.dropout import first_row, key_words, philox, scale_of, threshold_of
+from fastgate.kernels.cpu.dropout import philox
 from fastgate.kernels.cpu.features import padded
 from fastgate.kernels.cpu.matmul import accumulate
 from fastgate.kernels.cpu.simd import lanes_of, load, store, zero_of
 from fastgate.kernels.cpu.tail import store_some
 from fastgate.kernels.jit import jit
+from fastgate.kernels.masks import first_row, key_words, scale_of, threshold_of
 
 FIRST_PLACE = 1 << 31  # of Philox' last counter; below are those of dropout between layers
 

@@ -1,4 +1,32 @@
-"""LSTM and GRU steps for NVIDIA GPUs, from the same equations as the CPU's; also run by Numba's simulator.
+"""LSTM, GRU and RNN on NVIDIA GPUs, under the names that `kernels.cpu` has; also run by Numba's simulator."""
 
-Not yet reachable from the layers: this proves that the mathematics is written once.
-"""
+from fastgate.kernels.cuda.arrays import DeviceArray as DeviceArray
+from fastgate.kernels.cuda.arrays import empty as empty
+from fastgate.kernels.cuda.arrays import from_host as from_host
+from fastgate.kernels.cuda.arrays import scratch as scratch
+from fastgate.kernels.cuda.arrays import zeros as zeros
+from fastgate.kernels.cuda.device import device_name as device_name
+from fastgate.kernels.cuda.device import elapsed as elapsed
+from fastgate.kernels.cuda.device import floor as floor
+from fastgate.kernels.cuda.device_step import make_step as make_step
+from fastgate.kernels.cuda.direction import Backward as Backward
+from fastgate.kernels.cuda.direction import Forward as Forward
+from fastgate.kernels.cuda.direction import Trace as Trace
+from fastgate.kernels.cuda.dropout import dropout as dropout
+from fastgate.kernels.cuda.foreign import contiguous as contiguous
+from fastgate.kernels.cuda.foreign import is_on_device as is_on_device
+from fastgate.kernels.cuda.foreign import to_host as to_host
+from fastgate.kernels.cuda.foreign import view as view
+from fastgate.kernels.cuda.kinds import cell as cell
+from fastgate.kernels.cuda.missing import missing as missing
+from fastgate.kernels.cuda.rows import Schedule as Schedule
+from fastgate.kernels.cuda.rows import put as put
+from fastgate.kernels.cuda.rows import take as take
+from fastgate.kernels.cuda.streams import external as external
+from fastgate.kernels.cuda.streams import of_copies as of_copies
+from fastgate.kernels.cuda.streams import on_stream as on_stream
+from fastgate.kernels.cuda.streams import stream as stream
+from fastgate.kernels.cuda.transfers import wait_for as wait_for
+from fastgate.kernels.cuda.weights import Extras as Extras
+from fastgate.kernels.cuda.weights import pack_backward_weights as pack_backward_weights
+from fastgate.kernels.cuda.weights import pack_weights as pack_weights

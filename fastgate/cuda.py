@@ -1,0 +1,113 @@
+"""Arrays on NVIDIA GPUs, and steps of layers inside your own kernels there.
+
+Layers with ``device="cuda"`` take whatever lies on the GPU, of CuPy, PyTorch, JAX or Numba, and give a `DeviceArray`
+back, which these libraries take in turn; nothing goes through the host. For NumPy's arrays they give NumPy's, copied
+there and back::
+
+    layer = fg.LSTM(64, 256, device="cuda")
+    y, state = layer(x)  # NumPy in, NumPy out
+    y, state = layer(torch_tensor)  # on the GPU
+    y = torch.from_dlpack(y)
+
+Work is queued on the default stream, or on that of `on_stream`. It waits for the streams of whatever arrays it is
+given, and who takes its results waits for it, as both protocols have it. Without a GPU all of it also runs, slowly, in
+Numba's simulator: with the environment variable ``NUMBA_ENABLE_CUDASIM=1``.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgate import _errors, _stack
+from fastgate._arrays import as_array
+from fastgate._kernels import on
+from fastgate._recurrent import Recurrent
+
+_kernels = on("cuda")
+DeviceArray: Any = _kernels.DeviceArray
+
+
+def array(x: npt.ArrayLike) -> Any:
+    """A copy of an array, as a `DeviceArray`.
+
+    Parameters
+    ----------
+    x : array_like
+
+    Returns
+    -------
+    DeviceArray
+    """
+    return _kernels.from_host(as_array("x", x))
+
+
+def device_step(layer: Any) -> tuple[Any, Any]:
+    """One time step for your own kernels: a function for ``@numba.cuda.jit`` code, and the weights it takes.
+
+    Each thread that calls it advances one sequence::
+
+        step, weights = fastgate.cuda.device_step(layer)
+
+
+        @numba.cuda.jit
+        def simulate(weights, x, h, c, h_next, c_next):
+            n = numba.cuda.grid(1)
+            if n < x.shape[0]:
+                step(weights, x[n], h[n], c[n], h_next[n], c_next[n])
+
+
+        simulate[blocks, threads](weights, x, h, c, h_next, c_next)
+
+    Per sequence ``x`` is (I,) and states are (num_layers, H), all in the layer's dtype; ``h_next[-1]`` is the output.
+    ``c`` is an LSTM's memory; other cells do not read it, and a GRU with ``reset_after=False`` uses ``c_next`` as
+    scratch memory. The states before and after must not share memory.
+
+    Parameters
+    ----------
+    layer : LSTM, GRU or RNN
+        On any device; of one direction, without a projection, peepholes and other options that a GPU does not have.
+
+    Returns
+    -------
+    step : device function
+    weights : DeviceArray, as Numba's kernels take it
+        A snapshot: later writes to ``layer.params`` do not change it.
+
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        If it is no such layer, or there is no device.
+    """
+    if not isinstance(layer, Recurrent):
+        raise _errors.wrong_type("layer", "an LSTM, GRU or RNN", type(layer).__name__)
+    if layer.bidirectional:
+        raise _errors.no_single_step("device_step")
+    own = layer.to("cuda")
+    snapshot, places = own.params._snapshot, own._layout.places()
+    packed = [_stack.packed(own, own._cell, snapshot, place) for place in places]
+    parts = [part.copy_to_host().reshape(-1) for weights in packed for part in weights.in_order()]
+    sizes = own.input_size, own.hidden_size, own.num_layers
+    step = _kernels.make_step(own._cell.of(own.dtype), *sizes, own.dtype.name)
+    return step, _kernels.from_host(np.concatenate(parts)).flat
+
+
+@contextmanager
+def on_stream(stream: Any) -> Iterator[None]:
+    """Inside the ``with``, what this thread computes on the GPU is queued on a stream.
+
+    Parameters
+    ----------
+    stream : stream of Numba's, or the address of one
+        As ``torch.cuda.current_stream().cuda_stream`` or ``cupy.cuda.get_current_stream().ptr``.
+    """
+    with _kernels.on_stream(_kernels.external(stream) if isinstance(stream, int) else stream):
+        yield
+
+
+def missing() -> str | None:
+    """What this machine lacks for ``device="cuda"``; None if it lacks nothing."""
+    found: str | None = _kernels.missing()
+    return found

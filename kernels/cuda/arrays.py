@@ -1,0 +1,216 @@
+"""Arrays on the device: always C-contiguous, shared with other libraries by two protocols, and with NumPy by copies.
+
+Kernels take the flat array inside, of which every view here is a piece.
+"""
+
+from math import prod
+from threading import local
+
+import numpy as np
+from numba import cuda
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from fastgate.kernels.cuda import dlpack, elementwise, streams, transfers
+from fastgate.kernels.cuda.streams import SIMULATED
+
+_local = local()
+
+
+class DeviceArray(NDArrayOperatorsMixin):
+    """An array in the memory of the GPU, C-contiguous.
+
+    Other libraries take it without a copy, by ``__cuda_array_interface__`` (CuPy, Numba, ``torch.as_tensor``) or by
+    DLPack (``torch.from_dlpack``, JAX). NumPy takes a copy: ``numpy.asarray(array)``. There are ``+ - * /`` with
+    numbers and with arrays of the same shape and dtype, ``array[...] = value``, and pieces along the first axis.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : numpy.dtype
+    """
+
+    __slots__ = ("dtype", "flat", "shape", "stream")
+
+    def __init__(self, flat, shape, stream=None):
+        self.flat, self.shape, self.dtype = flat, tuple(shape), flat.dtype
+        self.stream = streams.stream() if stream is None else stream  # where it is written
+
+    @staticmethod
+    def of(shape, dtype):
+        """One that nothing has been written into."""
+        return empty(shape, dtype)
+
+    @staticmethod
+    def from_host(array):
+        """A copy of a NumPy array."""
+        return from_host(np.asarray(array))
+
+    @property
+    def ndim(self):
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self):
+        """Number of entries."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self):
+        """Bytes of memory."""
+        return self.size * self.dtype.itemsize
+
+    @property
+    def address(self):
+        """Where it begins in the memory of the device."""
+        if not self.size:
+            return 0
+        if SIMULATED:
+            return self.flat.__array_interface__["data"][0]
+        return self.flat.__cuda_array_interface__["data"][0]
+
+    @property
+    def __cuda_array_interface__(self):
+        """Version 3; who takes it waits for the stream that wrote it."""
+        data, kind, stream = (self.address, False), self.dtype.str, streams.address_of(self.stream)
+        return {"shape": self.shape, "typestr": kind, "data": data, "strides": None, "stream": stream, "version": 3}
+
+    def __dlpack_device__(self):
+        return dlpack.CPU if SIMULATED else dlpack.CUDA, 0
+
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
+            raise BufferError("a DeviceArray is given away where it is and without a copy")
+        if stream != -1:
+            transfers.let_wait(streams.external(stream), self.stream)
+        return dlpack.capsule(self, *self.__dlpack_device__())
+
+    def __array__(self, dtype=None, copy=None):
+        if copy is False:
+            raise ValueError("a DeviceArray lies on the GPU, and NumPy needs a copy of it")
+        own = self.copy_to_host()
+        return own if dtype is None else own.astype(dtype, copy=False)
+
+    def copy_to_host(self):
+        """A NumPy array with the same entries."""
+        out = np.empty(self.shape, self.dtype)
+        transfers.wait_for(self.stream)
+        transfers.download(self.flat, out.reshape(-1))
+        return out
+
+    def copy(self):
+        """Another array with the same entries."""
+        out = empty(self.shape, self.dtype)
+        out[...] = self
+        return out
+
+    def sum_of_squares(self, unit=1.0):
+        """Of the entries over `unit`, in float64."""
+        sums = empty((-(-self.size // elementwise.SUMMED),), np.dtype(np.float64))
+        streams.over(elementwise.sum_squares, sums.size, self.flat, sums.flat, self.size, np.float64(unit))
+        return float(sums.copy_to_host().sum())
+
+    def reshape(self, *shape):
+        """The same memory with other axes; one length may be -1."""
+        own = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
+        if -1 in own:
+            rest = prod(length for length in own if length != -1)
+            own = tuple(self.size // max(1, rest) if length == -1 else length for length in own)
+        if prod(own) != self.size:
+            raise ValueError(f"cannot reshape an array of shape {self.shape} into {tuple(own)}")
+        return DeviceArray(self.flat, own, self.stream)
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, key):
+        """A piece along the first axis, by an integer or a slice without steps; `...` is all of it."""
+        if key is Ellipsis or key == ():
+            return self
+        if isinstance(key, tuple) and len(key) == 2 and key[0] is Ellipsis and self.ndim == 1:
+            key = key[1]
+        each = prod(self.shape[1:])
+        if isinstance(key, slice):
+            first, last, step = key.indices(self.shape[0])
+            if step == 1:
+                last = max(first, last)
+                return DeviceArray(
+                    _piece(self.flat, first * each, last * each), (last - first, *self.shape[1:]), self.stream
+                )
+        elif isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+            first = range(self.shape[0])[key]
+            return DeviceArray(_piece(self.flat, first * each, (first + 1) * each), self.shape[1:], self.stream)
+        raise TypeError("a DeviceArray gives pieces along its first axis; numpy.asarray(array) can be indexed by more")
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __setitem__(self, key, value):
+        """Entries from an array of the same shape on either side, or one number for all."""
+        target = self[key]
+        if isinstance(value, DeviceArray):
+            if value.shape != target.shape:
+                raise ValueError(f"cannot write an array of shape {value.shape} into one of {target.shape}")
+            convert(value, target)
+        elif np.ndim(value):
+            own = np.ascontiguousarray(np.broadcast_to(np.asarray(value, self.dtype), target.shape))
+            transfers.upload(own.reshape(-1), target.flat)
+        else:
+            streams.over(elementwise.fill, target.size, target.flat, self.dtype.type(value), target.size)
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
+        if method != "__call__" or options or not elementwise.is_known(ufunc):
+            return NotImplemented
+        arrays = [value for value in (*inputs, *(out or ())) if not np.isscalar(value)]
+        if not all(isinstance(array, DeviceArray) for array in arrays):
+            return NotImplemented
+        if any((array.shape, array.dtype) != (arrays[0].shape, arrays[0].dtype) for array in arrays):
+            raise ValueError(f"expected arrays of one shape and dtype, got {[array.shape for array in arrays]}")
+        target = out[0] if out else empty(arrays[0].shape, arrays[0].dtype)
+        own = [value.flat if isinstance(value, DeviceArray) else target.dtype.type(value) for value in inputs]
+        elementwise.run(ufunc, own, target.flat, target.size)
+        return target
+
+    def __reduce__(self):
+        return from_host, (self.copy_to_host(),)
+
+    def __repr__(self):
+        return f"DeviceArray(shape={self.shape}, dtype={self.dtype})"
+
+
+def _piece(flat, first, last):
+    """Numba cannot take an empty one of every array."""
+    return flat[first:last] if last > first else cuda.device_array(0, flat.dtype)
+
+
+def empty(shape, dtype):
+    """An array that nothing has been written into."""
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    return DeviceArray(cuda.device_array(prod(shape), dtype, stream=streams.stream()), shape)
+
+
+def zeros(shape, dtype):
+    array = empty(shape, dtype)
+    array[...] = 0
+    return array
+
+
+def scratch(purpose, shape, dtype):
+    """As `empty`, but the memory that this thread has had for this purpose before, on this stream."""
+    kept, key = _local.__dict__, (purpose, np.dtype(dtype), id(streams.stream()))
+    size = prod(shape)
+    if key not in kept or kept[key].size < size:
+        kept[key] = empty(1 << max(0, size - 1).bit_length(), dtype)
+    return DeviceArray(_piece(kept[key].flat, 0, size), shape)
+
+
+def from_host(array):
+    """A copy of a NumPy array."""
+    out = empty(array.shape, array.dtype)
+    out[...] = array if array.ndim else array[None]
+    return out
+
+
+def convert(x, out):
+    """x -> out, an array as large, perhaps of another dtype"""
+    streams.over(elementwise.convert, x.size, x.flat, out.flat, x.size)

@@ -1,0 +1,54 @@
+"""One step of a layer as a device function: a thread of a user's own kernel advances one sequence."""
+
+from numba import cuda, float32, float64
+
+from fastgate.kernels.arithmetic import fma
+
+
+def make_step(cell, I, H, layers, dtype):
+    """step(weights, x, h, c, h_next, c_next) of a `cells.Cell`; weights are those of `Weights.in_order`."""
+    real = float32 if dtype == "float32" else float64
+    G, places, has_memory, is_reset = cell.gates, max(1, cell.saved), cell.memory, cell.reset is not None
+    advance, reset, last = cell.forward, cell.reset, cell.phases[-1][0]
+
+    @cuda.jit(device=True)
+    def step(weights, x, h, c, h_next, c_next):
+        """weights (N)  x (I)  h, c (L,H) -> h_next, c_next (L,H)"""
+        own, u, saved = cuda.local.array(G, real), cuda.local.array(G, real), cuda.local.array(places, real)
+        at = 0
+        for layer in range(layers):
+            width = I if layer == 0 else H
+            W_hh = at + H * G * width
+            bias = W_hh + H * G * H
+            b_q = bias + H * G
+            if is_reset:  # the candidate's operand, for all units, where another cell has its memory
+                for unit in range(H):
+                    for g in range(G):
+                        own[g] = weights[bias + unit * G + g]
+                        u[g] = 0
+                        for k in range(width):
+                            value = x[k] if layer == 0 else h_next[layer - 1, k]
+                            own[g] = fma(weights[at + (unit * G + g) * width + k], value, own[g])
+                        for k in range(H):
+                            u[g] = fma(weights[W_hh + (unit * G + g) * H + k], h[layer, k], u[g])
+                    c_next[layer, unit] = reset(own, u, h[layer, unit], saved)
+            for unit in range(H):
+                for g in range(G):
+                    own[g] = weights[bias + unit * G + g]
+                    u[g] = 0
+                    for k in range(width):
+                        value = x[k] if layer == 0 else h_next[layer - 1, k]
+                        own[g] = fma(weights[at + (unit * G + g) * width + k], value, own[g])
+                    for k in range(H):
+                        value = c_next[layer, k] if is_reset and g >= last else h[layer, k]
+                        u[g] = fma(weights[W_hh + (unit * G + g) * H + k], value, u[g])
+                if is_reset:
+                    reset(own, u, h[layer, unit], saved)
+                c_prev = c[layer, unit] if has_memory else h[layer, unit]
+                h_new, c_new = advance(own, u, weights[b_q + unit], h[layer, unit], c_prev, saved)
+                h_next[layer, unit] = h_new
+                if has_memory:
+                    c_next[layer, unit] = c_new
+            at = b_q + H
+
+    return step

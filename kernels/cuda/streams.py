@@ -1,0 +1,74 @@
+"""Where and how kernels run: on which stream, in how many threads, and how their Python text is compiled."""
+
+from contextlib import contextmanager
+from functools import lru_cache
+from threading import local
+
+from numba import cuda
+
+from fastgate.kernels.cuda.prims import SIMULATED
+
+THREADS = 1 if SIMULATED else 256  # of a block; the simulator takes a thread of Python for each
+MOST_BLOCKS = 1 if SIMULATED else 1 << 12  # beyond, a thread takes several entries
+
+local_state = local()
+
+
+def stream():
+    """What this thread's kernels and copies are queued on; 0: the default one, which all others wait for."""
+    return getattr(local_state, "stream", 0)
+
+
+@contextmanager
+def on_stream(own):
+    """Inside, this thread's work is queued there."""
+    before = stream()
+    local_state.stream = own
+    try:
+        yield
+    finally:
+        local_state.stream = before
+
+
+DEFAULT = 1  # as the protocols by which arrays are shared call it
+
+
+def address_of(own):
+    """As these protocols name a stream."""
+    return DEFAULT if SIMULATED or not own else int(own)
+
+
+@lru_cache
+def external(address):
+    """The other way; one object for each."""
+    return 0 if SIMULATED or address is None or address <= DEFAULT else cuda.external_stream(address)
+
+
+def of_copies():
+    """Three streams of this thread: for copies to the device, for kernels, and for copies back."""
+    if not hasattr(local_state, "of_copies"):
+        local_state.of_copies = cuda.stream(), cuda.stream(), cuda.stream()
+    return local_state.of_copies
+
+
+def over(kernel, count, *arguments):
+    """Run a kernel whose threads share out `count` entries among them, as `cuda.grid` and `cuda.gridsize` tell."""
+    if count:
+        blocks = min(-(-count // THREADS), MOST_BLOCKS)
+        kernel[blocks, THREADS, stream()](*arguments)
+
+
+def synchronize():
+    """Wait until the stream is done, so that the host can read; raise if a kernel has waited in vain meanwhile."""
+    own = stream()
+    if own:
+        own.synchronize()
+    else:
+        cuda.synchronize()
+    error = getattr(local_state, "error", None)
+    if error is not None and error.flat.copy_to_host()[0]:
+        del local_state.error
+        raise RuntimeError(
+            "a kernel on the GPU did not make progress: its blocks wait for one another, and some do not run, perhaps"
+            " because another program holds the GPU; what was computed since is not valid"
+        )

@@ -1,0 +1,89 @@
+"""Copies between host and device: large ones by way of pinned memory, piece by piece.
+
+While one piece is on its way, the next is written into pinned memory (or the last one read from it).
+"""
+
+from threading import local
+
+import numpy as np
+from numba import cuda
+
+from fastgate.kernels.cuda import streams
+from fastgate.kernels.cuda.streams import SIMULATED
+
+PIECE = 1 << 23  # bytes; twice as many are pinned for each thread that copies more than one
+_here = local()
+
+
+class _Pinned:
+    """Half of a thread's pinned memory, and an event after the last copy from or to it."""
+
+    def __init__(self):
+        self.memory, self.event = cuda.pinned_array(PIECE, np.uint8), cuda.event()
+
+    def of(self, dtype, size):
+        return self.memory[: size * dtype.itemsize].view(dtype)
+
+
+def _pinned():
+    if not hasattr(_here, "pinned"):
+        _here.pinned = _Pinned(), _Pinned()
+    return _here.pinned
+
+
+def upload(host, device):
+    """host (N) -> device (N), of the same dtype; `host` may be written again when this returns"""
+    stream = streams.stream()
+    if host.nbytes <= PIECE:
+        if host.size:
+            device.copy_to_device(host, stream=stream)
+            streams.synchronize()
+        return
+    entries = PIECE // host.itemsize
+    for number, first in enumerate(range(0, host.size, entries)):
+        last, own = min(first + entries, host.size), _pinned()[number % 2]
+        piece = own.of(host.dtype, last - first)
+        own.event.synchronize()  # it has left
+        piece[...] = host[first:last]
+        device[first:last].copy_to_device(piece, stream=stream)
+        own.event.record(stream)
+
+
+def download(device, host):
+    """device (N) -> host (N), of the same dtype"""
+    stream = streams.stream()
+    if host.nbytes <= PIECE:
+        if host.size:
+            device.copy_to_host(host, stream=stream)
+            streams.synchronize()
+        return
+    entries, before = PIECE // host.itemsize, None
+    for number, first in enumerate(range(0, host.size, entries)):
+        last, own = min(first + entries, host.size), _pinned()[number % 2]
+        piece = own.of(host.dtype, last - first)
+        device[first:last].copy_to_host(piece, stream=stream)
+        own.event.record(stream)
+        if before is not None:
+            _arrived(*before)
+        before = own, piece, host[first:last]
+    _arrived(*before)
+    streams.synchronize()
+
+
+def _arrived(own, piece, target):
+    own.event.synchronize()
+    target[...] = piece
+
+
+def wait_for(other):
+    """What this thread queues from now on waits for what is on another stream."""
+    let_wait(streams.stream(), other)
+
+
+def let_wait(theirs, ours):
+    """What is queued on their stream from now on waits for what is on ours; 0 is the default one."""
+    if SIMULATED or theirs is ours:  # in order by itself
+        return
+    event = cuda.event(timing=False)
+    event.record(ours)
+    event.wait(theirs or cuda.default_stream())

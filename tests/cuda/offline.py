@@ -1,0 +1,54 @@
+"""Compile kernels for a GPU that is not there: what a thread costs, and which instructions it runs."""
+
+import re
+import shutil
+import subprocess
+from collections import Counter
+from typing import NamedTuple
+
+from numba import cuda
+
+
+class Hopper:
+    """Stands in for the device whose compute capability numba-cuda asks."""
+
+    compute_capability = (9, 0)
+
+
+def pretend(monkeypatch):
+    """That there is one."""
+    monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", Hopper)
+
+
+class Compiled(NamedTuple):
+    ptx: str
+    registers: int
+    stack: int
+    spills: int
+    instructions: Counter  # of the machine's code, without operands
+
+
+def missing():
+    """What is not installed, or nothing."""
+    if getattr(cuda, "implementation", "") != "NVIDIA":
+        return "numba-cuda"
+    return next((tool for tool in ("ptxas", "nvdisasm") if not shutil.which(tool)), "")
+
+
+def compile_offline(program, signature, folder, architecture=(9, 0)):
+    """The `Program` for arguments of these types."""
+    bounds = {"launch_bounds": (program.threads, 1)}
+    ptx, _ = cuda.compile(
+        program.function, signature, cc=architecture, device=False, abi="numba", output="ptx", **bounds
+    )
+    source, binary = folder / "kernel.ptx", folder / "kernel.cubin"
+    source.write_text(ptx)
+    target = f"-arch=sm_{architecture[0]}{architecture[1]}"
+    done = subprocess.run(
+        ["ptxas", "-v", "-O3", target, source, "-o", binary], capture_output=True, text=True, check=True
+    )
+    (registers,) = re.findall(r"Used (\d+) registers", done.stderr)
+    stack, *spills = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes", done.stderr).groups()
+    listing = subprocess.run(["nvdisasm", "-c", binary], capture_output=True, text=True, check=True).stdout
+    instructions = Counter(re.findall(r"^\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\d+ )?([A-Z][\w.]*)", listing, re.MULTILINE))
+    return Compiled(ptx, int(registers), int(stack), sum(map(int, spills)), instructions)

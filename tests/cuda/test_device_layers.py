@@ -1,0 +1,135 @@
+"""Layers with device="cuda" give what those on the CPU give, forward and backward, whatever the options."""
+
+import numpy as np
+import pytest
+
+import fastgate as fg
+
+pytestmark = pytest.mark.usefixtures("device")
+
+B, T, I, H = 3, 4, 2, 3
+TOLERANCE = {"float32": 1e-5, "float64": 1e-12}  # sums of some ten products of values near 1, in another order
+RESET = np.array([[0, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 1]], bool)
+MASK = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 0, 1]], bool)
+
+CASES = {
+    "lstm": (fg.LSTM, {"num_layers": 2, "dropout": 0.5, "bidirectional": True}, {"lengths": [2, 4, 0]}),
+    "lstm masked": (fg.LSTM, {"num_layers": 2, "dropout": 0.5, "batch_first": False}, {"mask": MASK.T}),
+    "lstm float32": (fg.LSTM, {"dtype": "float32", "bias": False}, {}),
+    "lstm activations": (fg.LSTM, {"activations": ("hard_sigmoid", "softsign", "relu"), "clip": 0.5}, {}),
+    "gru": (fg.GRU, {"bidirectional": True, "bias": "single"}, {"mask": MASK, "reset": RESET}),
+    "gru float32": (fg.GRU, {"dtype": "float32", "batch_first": False}, {"lengths": [4, 1, 3]}),
+    "gru reset before": (fg.GRU, {"reset_after": False, "bidirectional": True}, {"lengths": [3, 0, 4]}),
+    "rnn": (fg.RNN, {"bidirectional": True}, {"reset": RESET}),
+    "rnn relu": (fg.RNN, {"nonlinearity": "relu", "num_layers": 2, "batch_first": False}, {}),
+}
+
+
+def parts_of(state):
+    return state if isinstance(state, tuple) else (state,)
+
+
+def example(kind, layer, rng):
+    """x, states, dy and dstate."""
+    leading = (B, T) if layer.batch_first else (T, B)
+    D = 1 + layer.bidirectional
+    x, dy = (rng.standard_normal((*leading, width)) for width in (I, D * H))
+    states = [rng.standard_normal((D * layer.num_layers, B, H)) for _ in range(4)]
+    pairs = [tuple(states[:2]), tuple(states[2:])] if kind is fg.LSTM else states[:2]
+    return x, dy, *pairs
+
+
+def assert_equal(own, expected, dtype):
+    assert type(own) is type(expected)
+    assert own.shape == expected.shape
+    np.testing.assert_allclose(own, expected, rtol=0, atol=TOLERANCE[dtype] * max(1, np.abs(expected).max(initial=0)))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_same_as_the_cpu(name):
+    kind, options, told = CASES[name]
+    layer = kind(I, H, seed=1, **{"dtype": "float64", **options})
+    twin, dtype = layer.to("cuda"), layer.dtype.name
+    assert twin.to("cuda") is twin
+    assert twin.device == "cuda"
+    x, dy, state, dstate = example(kind, layer, np.random.default_rng(0))
+
+    y, end = layer(x, state, **told)
+    own, own_end = twin(x, state, **told)
+    assert_equal(own, y, dtype)
+    for part, expected in zip(parts_of(own_end), parts_of(end), strict=True):
+        assert_equal(part, expected, dtype)
+
+    y, end, tape = layer.forward(x, state, rng_key=3, **told)
+    own, own_end, own_tape = twin.forward(x, state, rng_key=3, **told)
+    assert_equal(own, y, dtype)
+    assert not own.flags.writeable
+    assert own_tape.y_shape == tape.y_shape
+    assert own_tape.nbytes > 0
+    expected, found = layer.backward(tape, dy, dstate), twin.backward(own_tape, dy, dstate)
+    assert_equal(found.x, expected.x, dtype)
+    for part, other in zip(parts_of(found.state), parts_of(expected.state), strict=True):
+        assert_equal(part, other, dtype)
+    assert_equal(np.asarray(found.params.flat), expected.params.flat, dtype)
+
+
+@pytest.mark.parametrize("kind", [fg.LSTM, fg.GRU])
+def test_unbatched_steps_and_empty(kind):
+    layer = kind(I, H, num_layers=2, seed=0, dtype="float64")
+    twin, x = layer.to("cuda"), np.random.default_rng(0).standard_normal((T, I))
+    y, state = layer(x)
+    own, own_state = twin(x)
+    assert_equal(own, y, "float64")
+    for part, expected in zip(parts_of(own_state), parts_of(state), strict=True):
+        assert_equal(part, expected, "float64")
+    state = None
+    for step, expected in zip(x, y, strict=True):
+        own, state = twin.step(step, state)
+        assert_equal(own, expected, "float64")
+    own, _ = twin.step(x[:2])
+    assert_equal(own, layer.step(x[:2])[0], "float64")
+    for shape in ((2, 0, I), (0, 2, I)):
+        y, _, tape = twin.forward(np.zeros(shape), training=False)
+        assert y.shape == (*shape[:2], H)
+        assert np.asarray(twin.backward(tape, y).params.flat).any() == 0
+
+
+def test_what_lies_beyond_is_never_read():
+    layer = fg.LSTM(I, H, seed=0, dtype="float64", device="cuda")
+    x = np.random.default_rng(0).standard_normal((B, T, I))
+    lengths = [2, 4, 1]
+    y, _, tape = layer.forward(x, lengths=lengths)
+    first = layer.backward(tape, y)
+    beyond = np.arange(T) >= np.array(lengths)[:, None]
+    x[beyond] = np.nan
+    again, _, tape = layer.forward(x, lengths=lengths)
+    dy = np.where(beyond[..., None], np.nan, again)
+    second = layer.backward(tape, dy)
+    np.testing.assert_array_equal(again, y)
+    np.testing.assert_array_equal(second.params.flat, first.params.flat)
+    np.testing.assert_array_equal(second.x, first.x)
+    out = np.full(y.shape, np.nan)
+    assert layer(x, lengths=lengths, out=out)[0] is out
+    np.testing.assert_array_equal(out, y)
+
+
+REFUSED = {
+    "jvp": lambda layer, x: layer.jvp(x, dx=x),
+    "jit": lambda layer, x: layer.jit(),
+    "quantized": lambda layer, x: layer.quantized("int8"),
+    "cfunc": lambda layer, x: layer.cfunc(),
+    "recompute": lambda layer, x: layer.forward(x, recompute=2),
+    "per_sample": lambda layer, x: layer.backward(layer.forward(x)[2], np.ones((1, 1, H)), per_sample=True),
+    "proj_size": lambda layer, x: fg.LSTM(I, H, proj_size=2, device="cuda"),
+    "peepholes": lambda layer, x: layer.replace(peepholes=True),
+    "coupled": lambda layer, x: fg.LSTM(I, H, coupled=True, device="cuda"),
+    "reset_carry": lambda layer, x: fg.GRU(I, H, reset_after=False, reset_carry=True).to("cuda"),
+    "recurrent_dropout": lambda layer, x: fg.RNN(I, H, recurrent_dropout=0.5, device="cuda").forward(x, rng_key=1),
+    r"layers\[0\]": lambda layer, x: fg.Ensemble([layer]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_a_gpu_does_not_do_is_refused_by_name(name):
+    with pytest.raises(ValueError, match=f"^{name}: expected a layer on the CPU"):
+        REFUSED[name](fg.LSTM(I, H, device="cuda"), np.zeros((1, 1, I)))

@@ -1,0 +1,97 @@
+"""The step as a device function, what the benchmark prints, and machines without a device."""
+
+import argparse
+
+import numpy as np
+import pytest
+from kernel_tools import run_python
+from numba import cuda as numba_cuda
+
+import fastgate as fg
+from fastgate.bench import on_device
+from fastgate.bench.shapes import Shape
+from fastgate.cuda import array, device_step
+from fastgate.kernels import cuda
+
+CELLS = {
+    "lstm": lambda: fg.LSTM(2, 3, num_layers=2, seed=0, dtype="float64"),
+    "gru": lambda: fg.GRU(2, 3, num_layers=2, seed=0, dtype="float64"),
+    "gru reset before": lambda: fg.GRU(2, 3, num_layers=2, seed=0, dtype="float64", reset_after=False),
+    "rnn": lambda: fg.RNN(2, 3, seed=0, dtype="float32", bias=False),
+}
+
+
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("name", CELLS)
+def test_a_thread_advances_a_sequence(name):
+    layer, rng, B = CELLS[name](), np.random.default_rng(0), 2
+    step, weights = device_step(layer)
+
+    @numba_cuda.jit
+    def simulate(weights, x, h, c, h_next, c_next):
+        n = numba_cuda.grid(1)
+        if n < x.shape[0]:
+            step(weights, x[n], h[n], c[n], h_next[n], c_next[n])
+
+    shape = (layer.num_layers, B, 3)
+    x, h, c = (rng.standard_normal(size).astype(layer.dtype) for size in ((B, 2), shape, shape))
+    has_memory = isinstance(layer, fg.LSTM)
+    y, end = layer.step(x, (h, c) if has_memory else h)
+    h_next, c_next = np.full((B, *shape[::2]), np.nan, layer.dtype), np.full((B, *shape[::2]), np.nan, layer.dtype)
+    by_sequence = [np.ascontiguousarray(part.swapaxes(0, 1)) for part in (h, c)]
+    simulate[1, B](weights, x, *by_sequence, h_next, c_next)
+    tolerance = 1e-6 if layer.dtype == np.float32 else 1e-14
+    np.testing.assert_allclose(h_next[:, -1], y, rtol=0, atol=tolerance)
+    for own, expected in zip((h_next, c_next), end if has_memory else (end,), strict=False):
+        np.testing.assert_allclose(own.swapaxes(0, 1), expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.usefixtures("device")
+def test_no_step_of_what_needs_the_whole_sequence():
+    with pytest.raises(ValueError, match="bidirectional"):
+        device_step(fg.LSTM(2, 3, bidirectional=True))
+    with pytest.raises(TypeError, match="LSTM, GRU or RNN"):
+        device_step(fg.Linear(2, 3))
+
+
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("work", ["inference", "training_step"])
+def test_bench(work, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(on_device, "MOST", 1)
+    options = argparse.Namespace(shapes=["2,2,2,3"], seconds=0.0, json=tmp_path / "figures.json")
+    assert on_device.run(options, [work], ["GRU"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"{column}" in said for column in on_device.COLUMNS)
+    assert options.json.read_text().count('"fastgate highest"') == 1
+
+
+def test_rows_of_the_benchmark():
+    row = {"times": {"fastgate highest": 1.234, "torch tf32": 56.7}, "floor": None}
+    fields = on_device.line(Shape(2, 3, 4, 5), row).split()
+    assert fields == ["2", "3", "4", "5", "1.23", "-", "-", "-", "56.70", "-", "-", "-"]
+    assert on_device.header().split()[-1] == "floor"
+
+
+def test_what_is_missing_is_named(monkeypatch):
+    monkeypatch.setattr(cuda, "missing", lambda: "no numba-cuda")
+    with pytest.raises(RuntimeError, match=r"pip install fastgate\[cuda\]; found: no numba-cuda"):
+        fg.LSTM(2, 3, device="cuda")
+    with pytest.raises(RuntimeError, match="found: no numba-cuda"):
+        fg.GRU(2, 3).to("cuda")
+
+
+def test_without_a_device_it_says_so():
+    """In a process that has neither the simulator nor, here, a GPU."""
+    program = "import fastgate as fg\ntry: fg.LSTM(2, 3, device='cuda')\nexcept RuntimeError as error: print(error)"
+    done = run_python(program, NUMBA_ENABLE_CUDASIM="0")
+    if done.stdout:  # else there is one
+        assert "device='cuda' needs an NVIDIA GPU with its driver" in done.stdout
+        assert "found: no " in done.stdout
+
+
+@pytest.mark.usefixtures("device")
+def test_a_copy_is_a_copy():
+    host = np.arange(3.0)
+    own = array(host)
+    host[:] = 0
+    np.testing.assert_array_equal(own, [0, 1, 2])
