@@ -105,8 +105,9 @@ def _candidates(H, B, directions, precision, device):
         if units * rows > WARPS * 32 or (rows >= 2 * B and rows > rows_of_all[0]):
             continue
         blocks = -(-H // units)
-        if device.has_clusters and 1 < blocks <= 8:
-            yield Block(units, rows, WARPS, cluster=1 << (blocks - 1).bit_length()), 1
+        cluster = 1 << (blocks - 1).bit_length()
+        if device.has_clusters and 1 < cluster <= min(8, device.multiprocessors):
+            yield Block(units, rows, WARPS, cluster=cluster), 1
         most_parts = device.multiprocessors // (blocks * directions)
         for parts in sorted({most_parts, most_parts // 2, 1}):
             if 1 <= parts <= B and blocks * parts * directions <= device.multiprocessors:
