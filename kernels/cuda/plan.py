@@ -76,17 +76,18 @@ def plan_for(cell, H, B, *, directions=1, dtype="float32", precision="highest", 
 
 
 def _best(cell, H, B, directions, dtype, precision, device, make, backward):
-    best = Choice("steps", LAUNCH + B * H * H * cell.gates / (RATES["highest"] * PLAIN * device.multiprocessors))
+    """The first that fits, of all ways from the fastest on."""
+    steps = Choice("steps", LAUNCH + B * H * H * cell.gates / (RATES["highest"] * PLAIN * device.multiprocessors))
     ways = [(*way, precision) for way in _candidates(H, B, directions, precision, device)]
-    if precision != "highest":  # tensor cores have their operand in registers; beyond, exactness costs nothing
+    if precision != "highest":  # tensor cores have W in registers; where it does not fit, exactness costs nothing
         ways += [(*way, "highest") for way in _candidates(H, B, directions, "highest", device) if way[0].streams]
-    for block, parts, precision in ways:
-        microseconds = _time(cell, H, B, directions, dtype, precision, device, block, parts, backward)
-        if microseconds < best.microseconds and _fits(cell, H, block, dtype, backward):
-            program: Program = make(block, precision)
+    times = [_time(cell, H, B, directions, dtype, own, device, block, parts, backward) for block, parts, own in ways]
+    for time, (block, parts, own) in sorted(zip(times, ways, strict=True), key=lambda pair: pair[0]):
+        if time < steps.microseconds and _fits(cell, H, block, dtype):
+            program: Program = make(block, own)
             if program.shared <= device.shared and program.words <= MOST_WORDS:
-                best = Choice(_kind(block), microseconds, block, grid_of(H, B, block, parts, directions), program)
-    return best
+                return Choice(_kind(block), time, block, grid_of(H, B, block, parts, directions), program)
+    return steps
 
 
 def _kind(block):
@@ -104,8 +105,9 @@ def _candidates(H, B, directions, precision, device):
         if units * rows > WARPS * 32 or (rows >= 2 * B and rows > rows_of_all[0]):
             continue
         blocks = -(-H // units)
-        if device.has_clusters and 1 < blocks <= 8:
-            yield Block(units, rows, WARPS, cluster=1 << (blocks - 1).bit_length()), 1
+        cluster = 1 << (blocks - 1).bit_length()
+        if device.has_clusters and 1 < cluster <= min(8, device.multiprocessors):
+            yield Block(units, rows, WARPS, cluster=cluster), 1
         most_parts = device.multiprocessors // (blocks * directions)
         for parts in sorted({most_parts, most_parts // 2, 1}):
             if 1 <= parts <= B and blocks * parts * directions <= device.multiprocessors:
@@ -119,10 +121,10 @@ def _candidates(H, B, directions, precision, device):
                 yield Block(units, rows, WARPS, together=together), parts
 
 
-def _fits(cell, H, block, dtype, backward):
+def _fits(cell, H, block, dtype):
     """Whether what does not depend on the layout of a kernel is possible."""
     of_w = block.units * cell.gates * H * 4 // width(dtype) // block.threads
-    return (block.streams or of_w <= MOST_WORDS) and (block.units * cell.gates <= 256)
+    return (block.streams or of_w <= MOST_WORDS) and block.units * block.together * cell.gates <= 256
 
 
 def _time(cell, H, B, directions, dtype, precision, device, block, parts, backward):
@@ -133,11 +135,10 @@ def _time(cell, H, B, directions, dtype, precision, device, block, parts, backwa
     phases = len(cell.phases)
     if block.cluster > 1:
         grid = grid_of(H, B, block, parts, directions)
-        rows, tiles = block.rows, 1
         at_once = device.multiprocessors // block.cluster * block.cluster
         rounds = -(-grid[0] * grid[1] * grid[2] // at_once)
-        exchange = rows * block.units * gates * size * block.cluster / FROM_CLUSTER
-        return rounds * (rows * N * K / rate + exchange + phases * (MEET + UNIT_BY_UNIT))
+        exchange = block.rows * block.units * gates * size * block.cluster / FROM_CLUSTER
+        return rounds * (block.rows * N * K / rate + exchange + phases * (MEET + UNIT_BY_UNIT))
     rows = -(-B // parts)
     tiles = -(-rows // block.rows)
     padded = tiles * block.rows * (2 if precision != "highest" and block.rows == 8 else 1)
