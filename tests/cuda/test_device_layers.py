@@ -125,7 +125,7 @@ REFUSED = {
     "coupled": lambda layer, x: fg.LSTM(I, H, coupled=True, device="cuda"),
     "reset_carry": lambda layer, x: fg.GRU(I, H, reset_after=False, reset_carry=True).to("cuda"),
     "recurrent_dropout": lambda layer, x: fg.RNN(I, H, recurrent_dropout=0.5, device="cuda").forward(x, rng_key=1),
-    r"layers\[0\]": lambda layer, x: fg.Ensemble([layer]),
+    r"members\[0\]": lambda layer, x: fg.Ensemble([layer]),
 }
 
 
