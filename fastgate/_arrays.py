@@ -131,7 +131,7 @@ def as_booleans(name: str, value: Any) -> Array:
     """An array of True and False themselves."""
     array = as_array(name, value, "booleans")
     if array.dtype != bool:
-        advice = f"; {name}.astype(bool)" if name in ("mask", "reset") and array.dtype.kind in "iuf" else ""
+        advice = f"; {name}.astype(bool)" if array.dtype.kind in "iuf" else ""
         raise _errors.wrong_type(name, "booleans", f"dtype {array.dtype}{advice}")
     return array
 

@@ -40,11 +40,6 @@ class DeviceArray(NDArrayOperatorsMixin):
         """One that nothing has been written into."""
         return empty(shape, dtype)
 
-    @staticmethod
-    def from_host(array):
-        """A copy of a NumPy array."""
-        return from_host(np.asarray(array))
-
     @property
     def ndim(self):
         """Number of axes."""

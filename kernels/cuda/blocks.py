@@ -38,6 +38,16 @@ def grid_of(H, B, block, parts, directions):
     return -(-H // (block.units * block.together)) * block.together, parts, directions
 
 
+@equation
+def seat(units, B, reverse):
+    """Of a thread of such a grid: its direction, whether that goes backwards in time, the block's first unit, its own
+    unit, its sequence of each `block.rows`, and the first and the end of its part's sequences."""
+    direction, thread, first = cuda.blockIdx.z, cuda.threadIdx.x, cuda.blockIdx.x * units
+    part = (B + cuda.gridDim.y - 1) // cuda.gridDim.y
+    begin, end = cuda.blockIdx.y * part, min(B, (cuda.blockIdx.y + 1) * part)
+    return direction, reverse >> direction & 1, first, first + thread % units, thread // units, begin, end
+
+
 class Phase(NamedTuple):
     """One product of a step: what is waited for, multiplied, and summed up."""
 

@@ -3,6 +3,7 @@
 from numba import cuda, float32, float64
 
 from fastgate.kernels.arithmetic import fma
+from fastgate.kernels.jit import equation
 
 
 def make_step(cell, I, H, layers, dtype):
@@ -11,6 +12,20 @@ def make_step(cell, I, H, layers, dtype):
     G, places, has_memory, is_reset = cell.gates, max(1, cell.saved), cell.memory, cell.reset is not None
     advance, reset, last = cell.forward, cell.reset, cell.phases[-1][0]
 
+    @equation
+    def sum_up(weights, at, layer, width, unit, x, h, operand, h_next, own, u):
+        """A unit's gates: the input's part in `own`, the recurrent one in `u`, that of the last phase from `operand`"""
+        W_hh = at + H * G * width
+        for g in range(G):
+            own[g] = weights[W_hh + H * G * H + unit * G + g]
+            u[g] = 0
+            for k in range(width):
+                value = x[k] if layer == 0 else h_next[layer - 1, k]
+                own[g] = fma(weights[at + (unit * G + g) * width + k], value, own[g])
+            for k in range(H):
+                value = operand[layer, k] if g >= last else h[layer, k]
+                u[g] = fma(weights[W_hh + (unit * G + g) * H + k], value, u[g])
+
     @cuda.jit(device=True)
     def step(weights, x, h, c, h_next, c_next):
         """weights (N)  x (I)  h, c (L,H) -> h_next, c_next (L,H)"""
@@ -18,30 +33,13 @@ def make_step(cell, I, H, layers, dtype):
         at = 0
         for layer in range(layers):
             width = I if layer == 0 else H
-            W_hh = at + H * G * width
-            bias = W_hh + H * G * H
-            b_q = bias + H * G
+            b_q = at + H * G * (width + H + 1)
             if is_reset:  # the candidate's operand, for all units, where another cell has its memory
                 for unit in range(H):
-                    for g in range(G):
-                        own[g] = weights[bias + unit * G + g]
-                        u[g] = 0
-                        for k in range(width):
-                            value = x[k] if layer == 0 else h_next[layer - 1, k]
-                            own[g] = fma(weights[at + (unit * G + g) * width + k], value, own[g])
-                        for k in range(H):
-                            u[g] = fma(weights[W_hh + (unit * G + g) * H + k], h[layer, k], u[g])
+                    sum_up(weights, at, layer, width, unit, x, h, h, h_next, own, u)
                     c_next[layer, unit] = reset(own, u, h[layer, unit], saved)
             for unit in range(H):
-                for g in range(G):
-                    own[g] = weights[bias + unit * G + g]
-                    u[g] = 0
-                    for k in range(width):
-                        value = x[k] if layer == 0 else h_next[layer - 1, k]
-                        own[g] = fma(weights[at + (unit * G + g) * width + k], value, own[g])
-                    for k in range(H):
-                        value = c_next[layer, k] if is_reset and g >= last else h[layer, k]
-                        u[g] = fma(weights[W_hh + (unit * G + g) * H + k], value, u[g])
+                sum_up(weights, at, layer, width, unit, x, h, c_next if is_reset else h, h_next, own, u)
                 if is_reset:
                     reset(own, u, h[layer, unit], saved)
                 c_prev = c[layer, unit] if has_memory else h[layer, unit]

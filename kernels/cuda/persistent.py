@@ -21,7 +21,7 @@ import numpy as np
 from numba import cuda, int32
 from numba.np.numpy_support import from_dtype
 
-from fastgate.kernels.cuda.blocks import make_fetch_of_rows, make_phase, program_of
+from fastgate.kernels.cuda.blocks import make_fetch_of_rows, make_phase, program_of, seat
 from fastgate.kernels.cuda.exchange import LIMIT, Exchanged
 from fastgate.kernels.cuda.prims import load16, store16, width
 
@@ -50,11 +50,7 @@ def make_forward(cell, H, block, *, dtype="float32", precision="highest", keeps=
 
     def forward(xw, W, b_q, lengths, h, c, operand, saved, y, y_t, y_b, y_at, error, reverse, T, B):
         shared = cuda.shared.array(0, NUMBER)
-        direction, thread, first = cuda.blockIdx.z, cuda.threadIdx.x, cuda.blockIdx.x * U
-        unit, b = first + thread % U, thread // U
-        part = (B + cuda.gridDim.y - 1) // cuda.gridDim.y
-        begin, end = cuda.blockIdx.y * part, min(B, (cuda.blockIdx.y + 1) * part)
-        backwards = reverse >> direction & 1
+        direction, backwards, first, unit, b, begin, end = seat(U, B, reverse)
         all_steps = direction * T * B
         W = W[direction * SIZE_OF_W :]
 

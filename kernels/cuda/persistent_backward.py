@@ -14,7 +14,7 @@ import numpy as np
 from numba import cuda, int32
 from numba.np.numpy_support import from_dtype
 
-from fastgate.kernels.cuda.blocks import make_fetch_of_columns, make_phase, program_of
+from fastgate.kernels.cuda.blocks import make_fetch_of_columns, make_phase, program_of, seat
 from fastgate.kernels.cuda.exchange import LIMIT, Exchanged
 from fastgate.kernels.cuda.prims import load16, width
 
@@ -46,11 +46,7 @@ def make_backward(cell, H, block, *, dtype="float32", precision="highest", limit
 
     def backward(W_T, dy, dy_t, dy_b, dy_at, lengths, h, c, saved, da, dh, dc, error, reverse, T, B):
         shared = cuda.shared.array(0, NUMBER)
-        direction, thread, first = cuda.blockIdx.z, cuda.threadIdx.x, cuda.blockIdx.x * U
-        unit, b = first + thread % U, thread // U
-        part = (B + cuda.gridDim.y - 1) // cuda.gridDim.y
-        begin, end = cuda.blockIdx.y * part, min(B, (cuda.blockIdx.y + 1) * part)
-        backwards = reverse >> direction & 1
+        direction, backwards, first, unit, b, begin, end = seat(U, B, reverse)
         all_steps = direction * T * B
         W_T = W_T[direction * SIZE_OF_W :]
 

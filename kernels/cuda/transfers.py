@@ -31,6 +31,14 @@ def _pinned():
     return _here.pinned
 
 
+def _pieces(host):
+    """Slices of an array (N), and for each of them one half of the pinned memory, as large as it."""
+    entries = PIECE // host.itemsize
+    for number, first in enumerate(range(0, host.size, entries)):
+        part, own = slice(first, min(first + entries, host.size)), _pinned()[number % 2]
+        yield part, own, own.of(host.dtype, part.stop - part.start)
+
+
 def upload(host, device):
     """host (N) -> device (N), of the same dtype; `host` may be written again when this returns"""
     stream = streams.stream()
@@ -39,13 +47,10 @@ def upload(host, device):
             device.copy_to_device(host, stream=stream)
             streams.synchronize()
         return
-    entries = PIECE // host.itemsize
-    for number, first in enumerate(range(0, host.size, entries)):
-        last, own = min(first + entries, host.size), _pinned()[number % 2]
-        piece = own.of(host.dtype, last - first)
+    for part, own, piece in _pieces(host):
         own.event.synchronize()  # it has left
-        piece[...] = host[first:last]
-        device[first:last].copy_to_device(piece, stream=stream)
+        piece[...] = host[part]
+        device[part].copy_to_device(piece, stream=stream)
         own.event.record(stream)
 
 
@@ -57,15 +62,13 @@ def download(device, host):
             device.copy_to_host(host, stream=stream)
             streams.synchronize()
         return
-    entries, before = PIECE // host.itemsize, None
-    for number, first in enumerate(range(0, host.size, entries)):
-        last, own = min(first + entries, host.size), _pinned()[number % 2]
-        piece = own.of(host.dtype, last - first)
-        device[first:last].copy_to_host(piece, stream=stream)
+    before = None
+    for part, own, piece in _pieces(host):
+        device[part].copy_to_host(piece, stream=stream)
         own.event.record(stream)
         if before is not None:
             _arrived(*before)
-        before = own, piece, host[first:last]
+        before = own, piece, host[part]
     _arrived(*before)
     streams.synchronize()
 

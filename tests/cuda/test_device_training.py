@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fastgate as fg
+import fastgate.cuda
 from fastgate.cuda import DeviceArray
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -32,7 +33,7 @@ def test_the_same_bits_as_on_the_cpu(name, dtype):
             assert all(isinstance(value, (int, np.ndarray)) for value in state.values())
             second = OPTIMIZERS[name]()
             second.restore(state)
-        gradients = [fg.NamedArrays(own, layer.params._shapes) for own in (vector, DeviceArray.from_host(vector))]
+        gradients = [fg.NamedArrays(own, layer.params._shapes) for own in (vector, fastgate.cuda.array(vector))]
         first.step([layer.params], gradients[:1])
         second.step([twin.params], gradients[1:])
         np.testing.assert_array_equal(np.asarray(twin.params.flat), layer.params.flat)
@@ -40,7 +41,7 @@ def test_the_same_bits_as_on_the_cpu(name, dtype):
 
 def test_clipping():
     vector = np.random.default_rng(0).standard_normal(50)
-    pair = [fg.NamedArrays(own, {"w": (50,)}) for own in (vector, DeviceArray.from_host(vector))]
+    pair = [fg.NamedArrays(own, {"w": (50,)}) for own in (vector, fastgate.cuda.array(vector))]
     norms = [fg.clip_gradient_norm([own], 2.0) for own in pair]
     assert norms[1] == pytest.approx(norms[0], rel=1e-14)
     np.testing.assert_allclose(np.asarray(pair[1].flat), pair[0].flat, rtol=1e-14)
