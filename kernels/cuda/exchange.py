@@ -142,18 +142,24 @@ def make_gather(exchanged, start, pitch, block, dtype):
             for d in range(IN_FLIGHT):
                 if i0 + d * STRIDE < count:
                     poll(v, d * WIDTH, source, place_in(first, i0 + d * STRIDE))
-            for d in range(IN_FLIGHT):
-                i = i0 + d * STRIDE
-                if i < count:
-                    left = patience
-                    while waits and is_missing(v, d * WIDTH, i):
-                        if left == 0:
-                            error[0] = 1
-                            patience = int32(0)
-                            break
-                        left -= int32(1)
+            left = patience
+            while waits:  # all that is missing is read again before any of it is looked at: one journey, not several
+                missing = False
+                for d in range(IN_FLIGHT):
+                    i = i0 + d * STRIDE
+                    if i < count and is_missing(v, d * WIDTH, i):
+                        missing = True
                         poll(v, d * WIDTH, source, place_in(first, i))
-                    put(shared, i, v, d * WIDTH)
+                if not missing:
+                    break
+                if left == 0:
+                    error[0] = 1
+                    patience = int32(0)
+                    break
+                left -= int32(1)
+            for d in range(IN_FLIGHT):
+                if i0 + d * STRIDE < count:
+                    put(shared, i0 + d * STRIDE, v, d * WIDTH)
         return patience
 
     return gather
