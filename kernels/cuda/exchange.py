@@ -15,7 +15,7 @@ from fastgate.kernels.cuda.prims import cluster_rank, is_unset, poll1, poll16, p
 from fastgate.kernels.jit import equation
 
 LIMIT = 1 << 22  # reads of one number, each at least half a microsecond: some seconds
-MOST_IN_FLIGHT = 4  # loads of one thread; with 8 registers run out where W takes 128 of them
+MOST_IN_FLIGHT, MOST_OF_GRADIENTS = 8, 4  # loads of one thread; backward registers run out with more
 
 
 def make_place(kept):
@@ -102,7 +102,8 @@ def make_gather(exchanged, start, pitch, block, dtype):
     WIDTH = width(dtype) if ROW % width(dtype) == 0 else 1
     poll = poll16 if WIDTH > 1 else poll1
     STRIDE = block.threads * WIDTH
-    IN_FLIGHT = max(1, min(MOST_IN_FLIGHT, -(-block.rows * ROW // STRIDE)))
+    most = MOST_IN_FLIGHT if exchanged.of == 1 else MOST_OF_GRADIENTS
+    IN_FLIGHT = max(1, min(most, -(-block.rows * ROW // STRIDE)))
     REGISTERS, FURTHER = IN_FLIGHT * WIDTH, IN_FLIGHT * STRIDE
     NUMBER = from_dtype(np.dtype(dtype))
     place_of = make_place(exchanged.kept)

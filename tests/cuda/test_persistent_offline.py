@@ -26,7 +26,7 @@ BACKWARD_ON_TENSOR_CORES = Block(8, 8, 8)
 
 # Cell, H, block, options, architecture; instructions of which there must be some, and exactly how many of them.
 FORWARD = {
-    "lstm": ("lstm", 1024, RESIDENT, {}, HOPPER, {"LDG.E.128.STRONG.GPU": 8, "HMMA": 0, "BAR.SYNC": 2}),
+    "lstm": ("lstm", 1024, RESIDENT, {}, HOPPER, {"LDG.E.128.STRONG.GPU": 16, "HMMA": 0, "BAR.SYNC": 2}),
     "lstm on Ampere": ("lstm", 512, Block(4, 8, 8), {}, AMPERE, {"HMMA": 0, "BAR.SYNC": 2}),
     "gru": ("gru", 512, RESIDENT, {}, HOPPER, {"HMMA": 0}),
     "gru_reset_before, an odd H": ("gru_reset_before", 250, Block(2, 8, 8), {}, HOPPER, {"HMMA": 0, "BAR.SYNC": 4}),

@@ -21,7 +21,7 @@ SLIPS = {
         "blocks", "rows):\n    cuda.syncthreads()", "rows):\n    pass", persistent, "make_phase",
     ),
     "what is there is not waited for": (
-        "exchange", "while waits and is_missing", "while False and is_missing", blocks, "make_memory_exchange",
+        "exchange", "while waits:", "while False:", blocks, "make_memory_exchange",
     ),
     "one of several numbers is not waited for": (
         "exchange", "WIDTH):\n            if is_unset", "WIDTH - 1):\n            if is_unset", blocks,
