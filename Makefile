@@ -3,13 +3,32 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: demo test lint bench bench-releases bench-report bench-compare clean
+.PHONY: demo test test-cuda test-cuda-offline bench-cuda lint bench bench-releases bench-report bench-compare clean
 
 demo: .venv/demo.stamp
 	$(BIN)/python -m fastgate $(ARGS)
 
 test: .venv/test.stamp
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# The kernels for NVIDIA GPUs: on one; its figures beside cuDNN's; and, without any, compiled for sm_80 and sm_90.
+.venv/cuda.stamp: .venv/test.stamp
+
+test-cuda: .venv/cuda.stamp
+	$(BIN)/python -m pytest -m gpu $(ARGS) tests/cuda
+
+bench-cuda: .venv/cuda.stamp
+	$(BIN)/python tests/cuda/measure.py
+	$(BIN)/python -m fastgate bench --device cuda --mode inference training $(ARGS)
+
+OFFLINE = .venv-cuda/bin
+test-cuda-offline: .venv-cuda/stamp
+	$(OFFLINE)/python -m pytest $(ARGS) tests/cuda/test_persistent_offline.py tests/cuda/test_offline_compilation.py
+
+.venv-cuda/stamp: pyproject.toml tests/cuda/requirements.txt
+	$(PYTHON) -m venv .venv-cuda
+	$(OFFLINE)/python -m pip install --quiet --editable ".[cuda]" --requirement tests/cuda/requirements.txt
+	touch $@
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check
@@ -43,7 +62,7 @@ bench-compare: .venv/dev.stamp
 	    $$(tail -n 1 asv_benchmarks/releases.txt | cut -d ' ' -f 2) HEAD
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-cuda
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -3,10 +3,14 @@
 import re
 import shutil
 import subprocess
+import sysconfig
 from collections import Counter
+from pathlib import Path
 from typing import NamedTuple
 
 from numba import cuda
+
+OF_PIP = Path(sysconfig.get_path("purelib"), "nvidia", "cu13", "bin")  # where the toolkit's wheels put its programs
 
 
 class Hopper:
@@ -32,7 +36,12 @@ def missing():
     """What is not installed, or nothing."""
     if getattr(cuda, "implementation", "") != "NVIDIA":
         return "numba-cuda"
-    return next((tool for tool in ("ptxas", "nvdisasm") if not shutil.which(tool)), "")
+    return next((name for name in ("ptxas", "nvdisasm") if tool(name) is None), "")
+
+
+def tool(name):
+    """The path of a program of the toolkit, or None."""
+    return shutil.which(name, path=OF_PIP) or shutil.which(name)
 
 
 def compile_offline(program, signature, folder, architecture=(9, 0)):
@@ -45,10 +54,10 @@ def compile_offline(program, signature, folder, architecture=(9, 0)):
     source.write_text(ptx)
     target = f"-arch=sm_{architecture[0]}{architecture[1]}"
     done = subprocess.run(
-        ["ptxas", "-v", "-O3", target, source, "-o", binary], capture_output=True, text=True, check=True
+        [tool("ptxas"), "-v", "-O3", target, source, "-o", binary], capture_output=True, text=True, check=True
     )
     (registers,) = re.findall(r"Used (\d+) registers", done.stderr)
     stack, *spills = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes", done.stderr).groups()
-    listing = subprocess.run(["nvdisasm", "-c", binary], capture_output=True, text=True, check=True).stdout
+    listing = subprocess.run([tool("nvdisasm"), "-c", binary], capture_output=True, text=True, check=True).stdout
     instructions = Counter(re.findall(r"^\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\d+ )?([A-Z][\w.]*)", listing, re.MULTILINE))
     return Compiled(ptx, int(registers), int(stack), sum(map(int, spills)), instructions)
