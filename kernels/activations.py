@@ -8,7 +8,7 @@ import numpy as np
 from numba.core import types
 from numba.core.extending import overload
 
-from fastgate.kernels.arithmetic import clip, complement, fma, indicator, magnitude, power_of_two, with_sign
+from fastgate.kernels.arithmetic import clip, complement, fma, indicator, magnitude, power_of_two, quotient, with_sign
 from fastgate.kernels.jit import INLINED, equation
 
 f32, f64 = np.float32, np.float64
@@ -61,7 +61,7 @@ def _tanh_float32(x):
         fma(s, f32(1.19825839466702e-06), f32(1.18534705686654e-04)),
         fma(s, f32(2.26843463243900e-03), f32(4.89352518554385e-03)),
     )
-    return clip(x * p / q, f32(-1.0), f32(1.0))
+    return clip(quotient(x * p, q), f32(-1.0), f32(1.0))
 
 
 # ln 2 in two parts, the first with trailing zeros so that k * LN2_HIGH is exact (Cody and Waite 1980; values: fdlibm).

@@ -40,6 +40,11 @@ def like(x, value):
     return value
 
 
+def quotient(x, y):
+    """x / y; a GPU's float32 may be off in the last digit, and y must be from 2**-126 to 2**126 there"""
+    return x / y
+
+
 def magnitude(x):
     return abs(x)
 
@@ -104,6 +109,17 @@ def _emit_like(builder, x, value):
     return value
 
 
+def _emit_quotient(builder, x, y):
+    if "nvptx" not in builder.module.triple or str(x.type) != "float":
+        return builder.fdiv(x, y)
+    # The division that rounds right for all numbers has branches, which keep a unit's gates from being computed at once.
+    kind = ir.FunctionType(y.type, [y.type])
+    reciprocal = builder.call(ir.InlineAsm(kind, "rcp.approx.ftz.f32 $0, $1;", "=f,f"), [y])
+    found = builder.fmul(x, reciprocal)
+    missing = _emit_fma(builder, builder.fsub(constant(y.type, -0.0), found), y, x)
+    return _emit_fma(builder, missing, reciprocal, found)
+
+
 def _integers(kind):
     """As many integers, and of how many bits, as `kind` has numbers."""
     size = 32 if "float" in str(kind) else 64
@@ -141,6 +157,7 @@ EMITTERS = {
     indicator: (1, _emit_indicator),
     choose: (3, _emit_choose),
     like: (2, _emit_like),
+    quotient: (2, _emit_quotient),
     magnitude: (1, _emit_magnitude),
     with_sign: (2, _emit_with_sign),
     power_of_two: (1, _emit_power_of_two),

@@ -77,6 +77,14 @@ def test_of_one_number(name, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_quotient(dtype):
+    columns = combinations(2)
+    found = run(arithmetic.quotient, 2, columns, dtype)
+    with np.errstate(divide="ignore"):
+        assert_same(found, meaning(arithmetic.quotient, columns, dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_with_sign(dtype):
     columns = [pair for pair in combinations(2) if not math.isnan(pair[1])]  # the sign of NaN means nothing
     found = run(arithmetic.with_sign, 2, columns, dtype)

@@ -10,6 +10,7 @@ PRIMITIVES: dict[Callable[..., Any], str] = {
     arithmetic.complement: "complement",
     arithmetic.clip: "clip",
     arithmetic.choose: "choose",
+    arithmetic.quotient: "quotient",
     arithmetic.magnitude: "magnitude",
     arithmetic.with_sign: "with_sign",
     arithmetic.power_of_two: "power_of_two",
@@ -43,6 +44,12 @@ static inline {real} clip({real} x, {real} low, {real} high)
 static inline {real} choose({real} c, {real} x, {real} y)
 {{
     return c <= 0.0{f} ? y : x;
+}}
+""",
+    "quotient": """\
+static inline {real} quotient({real} x, {real} y)
+{{
+    return x / y;
 }}
 """,
     "magnitude": """\
