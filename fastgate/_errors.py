@@ -194,6 +194,10 @@ def no_mpi(problem: object) -> RuntimeError:
     )
 
 
+def written_by_flat(name: str) -> TypeError:
+    return TypeError(f"params[{name!r}]: of many sequences or members on a GPU it is a copy; write into flat")
+
+
 def nothing_counts(names: Iterable[str]) -> ValueError:
     return ValueError(f"{', '.join(names)}: expected at least one entry that counts, got none")
 

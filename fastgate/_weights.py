@@ -139,10 +139,42 @@ class Layout:
         extras = [None if span is None else flat[span].reshape(shape) for span, shape in (peepholes, W_hr)]
         return arrays, cpu.Extras(*extras)
 
-    def finish_gradients(self, arrays: Mapping[str, Array], place: Place, b_hh: Array) -> None:
-        """Take from the gradient of b_hh what a single bias keeps of it."""
+    def finish_gradients(self, flat: Array, place: Place, b_hh: Array) -> None:
+        """Take from the gradient of b_hh, of all parameters or (N,P) of each member or sequence, what a single bias
+        keeps of it.
+        """
         if self.bias == "single" and self.recurrent_candidate_bias:
-            arrays[f"bias_hn_{place.suffix}"][...] = b_hh.reshape(*b_hh.shape[:-2], -1)[..., -self.hidden_size :]
+            last = b_hh.reshape(*flat.shape[:-1], self.gates * self.hidden_size)[..., -self.hidden_size :]
+            flat[..., self._span_of_candidate[place]] = last
+
+    @cached_property
+    def _span_of_candidate(self) -> dict[Place, slice]:
+        """Behind the other bias."""
+        ends = {place: self._spans[place][2][0].stop for place in self.places()}  # type: ignore[union-attr]
+        return {place: slice(end, end + self.hidden_size) for place, end in ends.items()}
+
+    def sample_arrays(self, flat: Array, place: Place) -> Any:
+        """What `per_sample` writes into: of each row of an ndarray (B,P) its `gradient_arrays`. Kernels of a GPU take
+        one array (B,...) of each kind for all sequences, which `finish_samples` puts into their columns.
+        """
+        if isinstance(flat, np.ndarray):
+            return [self.gradient_arrays(row, place) for row in flat]
+        return [empty_beside(flat, (len(flat), *shape)) for _, shape in self._spans[place][:4]]
+
+    def finish_samples(self, flat: Array, place: Place, samples: Any) -> None:
+        """What is left to do then."""
+        if isinstance(flat, np.ndarray):
+            for row, (targets, _) in zip(flat, samples, strict=True):
+                self.finish_gradients(row, place, targets[3])
+            return
+        self.place_samples(flat, place, samples)
+        self.finish_gradients(flat, place, samples[3])
+
+    def place_samples(self, flat: Array, place: Place, arrays: Any) -> None:
+        """W_ih (N,G*H,I) and so on, in the order of `gradient_arrays` -> flat (N,P)"""
+        for (span, _), array in zip(self._spans[place], arrays, strict=False):
+            if span is not None:
+                flat[:, span] = array.reshape(len(flat), span.stop - span.start)
 
 
 class Initialization(NamedTuple):

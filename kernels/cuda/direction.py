@@ -9,6 +9,7 @@ from numba import cuda
 
 from fastgate.kernels.cuda import arrays, recurrence, streams, transfers
 from fastgate.kernels.cuda.products import COLUMN_PARTS, product, sum_rows
+from fastgate.kernels.cuda.rows import put
 from fastgate.kernels.cuda.weights import separate
 
 
@@ -59,6 +60,11 @@ class _Direction:
     def sizes(self, which, keeps):
         return which, self.cell, self.H, self.B, self.dtype, self.precision, keeps
 
+    def goes_together(self, which, has_two, keeps):
+        """Whether this direction should share a launch with the other one."""
+        can = has_two and not self.schedule.is_piece
+        return can and recurrence.is_better_together(*self.sizes(which, keeps))
+
     def join(self, which, is_together, make):
         """This run, made or waiting for its second direction; and this one's number in it."""
         if not is_together or not self.reverse:
@@ -76,23 +82,26 @@ class Forward(_Direction):
         """x (T,B,I)  states start (N,B,H) -> y (T,B,D*H)  end"""
         self._run(weights, x, y, start, end, False)
 
-    def record(self, weights, x, y, start, end, dropout=None):
-        """x (T,B,I)  states start (N,B,H) -> y (T,B,D*H)  end, and a trace"""
-        return self._run(weights, x, y, start, end, True)
+    def record(self, weights, x, y, start, end, dropout=None, *, for_now=False):
+        """x (T,B,I)  states start (N,B,H) -> y (T,B,D*H)  end, and a trace; `for_now` it is valid only until this
+        thread runs anything forward again
+        """
+        return self._run(weights, x, y, start, end, True, for_now)
 
-    def _make(self, directions, keeps):
+    def _make(self, directions, keeps, for_now):
         """xw, h, c, saved, W and b_q for so many directions"""
         D, T, B, H, G, S = directions, self.T, self.B, self.H, self.cell.gates, self.cell.saved
         both = D if D > 1 else 0
         steps_of_c = (T + 1 if keeps else 1) if self.cell.memory else 0
         kept = ("h", D, T + 1, B, H), ("c", D, steps_of_c, B, H), ("saved", D, T if keeps else 1, B, H, S)
-        made = [arrays.empty(shape, self.dtype) if keeps else self.scratch(name, *shape) for name, *shape in kept]
+        lasts = keeps and not for_now
+        made = [arrays.empty(shape, self.dtype) if lasts else self.scratch(name, *shape) for name, *shape in kept]
         return self.scratch("xw", D, T, B, H, G), *made, self.scratch("W", both, H, G, H), self.scratch("b_q", both, H)
 
-    def _run(self, weights, x, y, start, end, keeps):
+    def _run(self, weights, x, y, start, end, keeps, for_now=False):
         T, B, H, G = self.T, self.B, self.H, self.cell.gates
-        is_together = y.shape[2] == 2 * H and recurrence.is_better_together(*self.sizes("forward", keeps))
-        run, d = self.join("forward", is_together, lambda directions: self._make(directions, keeps))
+        is_together = self.goes_together("forward", y.shape[2] == 2 * H, keeps)
+        run, d = self.join("forward", is_together, lambda directions: self._make(directions, keeps, for_now))
         xw, h, c, saved, W, b_q = run.arrays
         transfers.wait_for(weights.W_hh.stream)  # they may have been packed by another thread
         product(
@@ -124,7 +133,7 @@ class Backward(_Direction):
 
         Of two directions that share a launch both are there after the second.
         """
-        is_together = len(trace.whole[0]) == 2 and recurrence.is_better_together(*self.sizes("backward", True))
+        is_together = self.goes_together("backward", len(trace.whole[0]) == 2, True)
         run, d = self.join("backward", is_together, self._make)
         da, dh, dc, W, W_T = run.arrays
         transfers.wait_for(weights.W_hh.stream)
@@ -142,6 +151,10 @@ class Backward(_Direction):
             for number, (member, *rest) in enumerate(run.members):
                 member._finish(da[number], [state[number] for state in moving], *rest)
 
+    def per_sample(self, weights, trace, x, dy, d_end, d_start, dx, gradients, dropout=None):
+        """The same, but of each of the user's N sequences its own sums: W_ih (N,G*H,I), and so on."""
+        self.whole(weights, trace, x, dy, d_end, d_start, dx, gradients, None, dropout)
+
     def _make(self, directions):
         """da, dh, dc, W and W_T for so many directions"""
         D, T, B, H, G = directions, self.T, self.B, self.H, self.cell.gates
@@ -154,40 +167,55 @@ class Backward(_Direction):
         T, B, H, R, rows = self.T, self.B, self.H, self.cell.gradients, self.T * self.B
         for state, own in zip(moving, d_start, strict=True):
             own[self.state][...] = state
-        da_by_time = self._by_time(da)
+        da_by_time = self._by_time("da", da)
         product(
             da_by_time.flat, weights.W_ih.flat, dx.flat, rows, self.I, H * R,
             added=bool(self.reverse), precision=self.precision,
         )  # fmt: skip
-        gates, recurrent = self.kind.gates, self.cell.recurrent
-        own = self._weights(da_by_time, x, self.I)
-        separate(own, gates, gradients[0])
-        own = self._weights(da, trace.h, H)
-        separate(own, recurrent, gradients[1])
+        gates, recurrent, each = self.kind.gates, self.cell.recurrent, gradients[0].ndim == 3
+        if each:  # a row of the user's is one by time
+            x, da = self._of_users("x", x), self._of_users("da", da_by_time)
+            da_by_time = da
+        separate(self._weights(da_by_time, x, each), gates, gradients[0])
+        separate(self._weights(da, self._operand("h", trace.h[:T], each), each), recurrent, gradients[1])
         if self.cell.reset:
-            operand = self.scratch("operand", T, B, H)
-            read, sizes = (trace.saved.flat, trace.h.flat, self.schedule.lengths.flat), (self.cell.saved, T, B, H)
-            streams.over(_reset_states, operand.size, *read, operand.flat, *sizes, self.reverse)
-            last, own = gradients[1].shape[0] - H, self._weights(da, operand, H)
-            separate(own, recurrent[-1:], gradients[1][last:])
-        sums = self.scratch("sums", H, R, 1)
-        sum_rows(da.flat, sums.flat, rows, H * R, self.scratch("parts", COLUMN_PARTS, H * R).flat)
+            reset = self.scratch("operand", T, B, H)
+            reset_states(self.cell, trace, self.schedule, self.reverse, reset)
+            own = self._weights(da, self._operand("operand", reset, each), each)
+            separate(own, (-1,) * (len(recurrent) - 1) + recurrent[-1:], gradients[1])
+        columns = da.shape[1] * H * R if each else H * R
+        sums = self.scratch("sums", columns // (H * R), H, R, 1)
+        sum_rows(da.flat, sums.flat, da.size // max(1, columns), columns, self.scratch("parts", COLUMN_PARTS, columns).flat)
         separate(sums, gates, gradients[2])
         separate(sums, recurrent, gradients[3])
 
-    def _weights(self, da, operand, width):
-        """da (T,B,H,R)  operand (T,B,K) -> (H,R,K), the sum of their products over all rows"""
-        H, R = da.shape[2:]
-        out = self.scratch("dW", H, R, width)
-        product(da.flat, operand.flat, out.flat, H * R, width, self.T * self.B, a_across=True, precision=self.precision)
+    def _weights(self, da, operand, each):
+        """da (T,B,H,R)  operand (T,B,K) -> (1,H,R,K), the sum of their products over all rows; of `each` (B,H,R,K)"""
+        T, B, H, R = da.shape
+        N, K = (B if each else 1), operand.shape[2]
+        out, depth = self.scratch("dW", N, H, R, K), T if each else T * B
+        product(da.flat, operand.flat, out.flat, H * R, K, depth, a_across=True, precision=self.precision, batch=N)
         return out
 
-    def _by_time(self, da):
-        """da by the step of computing -> by time, as x lies"""
+    def _operand(self, name, states, each):
+        """states (T,B,H) by the step of computing -> as da lies in `_finish`"""
+        return self._of_users(name, self._by_time(name, states)) if each else states
+
+    def _of_users(self, name, rows):
+        """rows (T,B,...) by time -> (T,N,...) of the user's sequences, where these are cut into pieces"""
+        if self.schedule.owners is None:
+            return rows
+        own = self.schedule.with_time_first()
+        out = self.scratch(f"{name} of users", own.users_steps, own.users_batch, *rows.shape[2:])
+        put(rows.reshape(self.T, self.B, rows.size // max(1, self.T * self.B)), own, out)
+        return out
+
+    def _by_time(self, name, rows):
+        """rows (T,B,...) by the step of computing -> by time, as x lies"""
         if not self.reverse or self.T < 2:
-            return da
-        out, each = self.scratch("da by time", *da.shape), da.size // self.T
-        streams.over(_turn_round, da.size, da.flat, out.flat, self.T, each)
+            return rows
+        out, each = self.scratch(f"{name} by time", *rows.shape), rows.size // self.T
+        streams.over(_turn_round, rows.size, rows.flat, out.flat, self.T, each)
         return out
 
 
@@ -205,6 +233,12 @@ def _turn_round(x, out, T, each):
     """x (T*N) -> out (T*N), the last step first"""
     for i in range(cuda.grid(1), T * each, cuda.gridsize(1)):
         out[(T - 1 - i // each) * each + i % each] = x[i]
+
+
+def reset_states(cell, trace, schedule, reverse, out):
+    """-> out (T,B,H), what the last product of a cell of two phases is of"""
+    read, sizes = (trace.saved.flat, trace.h.flat, schedule.lengths.flat), (cell.saved, *out.shape)
+    streams.over(_reset_states, out.size, *read, out.flat, *sizes, reverse)
 
 
 @cuda.jit

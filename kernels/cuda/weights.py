@@ -58,9 +58,9 @@ def interleave(W, gates):
 
 
 def separate(gradient, places, out):
-    """gradient (H,R,K), of whose R those at `places` are gates -> out (G*H,K)"""
-    R, K = gradient.shape[1:]
-    streams.over(_separate(places, R), out.size, gradient.flat, out.flat, len(gradient), K)
+    """gradient (N,H,R,K), of whose R those at `places` are gates -> out (N,G*H,K), as it was for -1"""
+    N, H, R, K = gradient.shape
+    streams.over(_separate(places, R), out.size, gradient.flat, out.flat, N, H, K)
 
 
 @cuda.jit
@@ -105,10 +105,12 @@ def _separate(places, R):
     G = len(places)
 
     @cuda.jit
-    def kernel(gradient, out, H, K):
-        """gradient (H*R*K) -> out (G*H*K)"""
-        for i in range(cuda.grid(1), G * H * K, cuda.gridsize(1)):
+    def kernel(gradient, out, N, H, K):
+        """gradient (N*H*R*K) -> out (N*G*H*K)"""
+        for i in range(cuda.grid(1), N * G * H * K, cuda.gridsize(1)):
             row, k = i // K, i % K
-            out[i] = gradient[((row % H) * R + places[row // H]) * K + k]
+            n, unit, place = row // (G * H), row % H, places[row // H % G]
+            if place >= 0:
+                out[i] = gradient[((n * H + unit) * R + place) * K + k]
 
     return kernel
