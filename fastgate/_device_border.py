@@ -206,12 +206,21 @@ def write_output(batch: Batch, y: Any, out: Any = None, *, is_locked: bool = Fal
 
 def read_output_gradient(layer: Configured, dy: Any, batch: Batch) -> Any:
     """As y lies inside, zeros where there is none."""
+    return _read_like(layer, "dy", dy, "y", batch.y_shape, batch)
+
+
+def read_input_tangent(layer: Configured, dx: Any, batch: Batch) -> Any:
+    """As x lies inside, zeros where there is none."""
+    return _read_like(layer, "dx", dx, "x", batch.x_shape, batch)
+
+
+def _read_like(layer: Configured, name: str, value: Any, like: str, shape: tuple[int, int, int], batch: Batch) -> Any:
     cuda = on("cuda")
     cuda.wait_for(batch.stream)
-    if dy is None:
-        return cuda.zeros(batch.y_shape, layer.dtype)
-    stays = cuda.is_on_device(dy)
-    array = cuda.view(dy) if stays else as_real("dy", dy)
-    if array.shape != batch.users_y_shape:
-        raise _errors.wrong_shape("dy", f"that of y, {batch.users_y_shape}", array.shape)
-    return _rows_inside(layer, "dy", array, batch.schedule, batch.schedule.valid(array.shape[:-1]), stays)
+    if value is None:
+        return cuda.zeros(shape, layer.dtype)
+    stays = cuda.is_on_device(value)
+    array = cuda.view(value) if stays else as_real(name, value)
+    if array.shape != (expected := batch.users_shape(shape[2])):
+        raise _errors.wrong_shape(name, f"that of {like}, {expected}", array.shape)
+    return _rows_inside(layer, name, array, batch.schedule, batch.schedule.valid(array.shape[:-1]), stays)

@@ -179,6 +179,7 @@ class Recurrent(Steps, Tangents):
         end = border.end_gradient(self, batch, end)
         start = [empty(part.shape, self.dtype) for part in end]
         if as_flag("per_sample", per_sample):
+            self._check_usual("per_sample")
             if not isinstance(tape.records[0].tape, self._kernels.Trace):
                 raise _errors.wrong_value("per_sample", "False for a tape recorded with recompute", True)
         size = self.params.flat.size
@@ -231,5 +232,4 @@ class Recurrent(Steps, Tangents):
         """
         from fastgate import _embedded
 
-        self._check_on_cpu("jit")
-        return _embedded.recurrent_cell(self)
+        return _embedded.recurrent_cell(self.to("cpu"))

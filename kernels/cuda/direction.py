@@ -185,7 +185,9 @@ class Backward(_Direction):
             separate(own, (-1,) * (len(recurrent) - 1) + recurrent[-1:], gradients[1])
         columns = da.shape[1] * H * R if each else H * R
         sums = self.scratch("sums", columns // (H * R), H, R, 1)
-        sum_rows(da.flat, sums.flat, da.size // max(1, columns), columns, self.scratch("parts", COLUMN_PARTS, columns).flat)
+        sum_rows(
+            da.flat, sums.flat, da.size // max(1, columns), columns, self.scratch("parts", COLUMN_PARTS, columns).flat
+        )
         separate(sums, gates, gradients[2])
         separate(sums, recurrent, gradients[3])
 

@@ -78,12 +78,18 @@ def _tiles(a_across, b_across, has_bias, added, dtype):
                 row, at = first_row + m, k + p
                 tile_a[p, m] = zero
                 if row < rows and at < depth:
-                    tile_a[p, m] = a[(at * batch + number) * rows + row] if a_across else a[(number * rows + row) * depth + at]
+                    tile_a[p, m] = (
+                        a[(at * batch + number) * rows + row] if a_across else a[(number * rows + row) * depth + at]
+                    )
                 n, p = (entry // DEPTH, entry % DEPTH) if b_across else (entry % BLOCK, entry // BLOCK)
                 column, at = first_column + n, k + p
                 tile_b[p, n] = zero
                 if column < columns and at < depth:
-                    tile_b[p, n] = b[(number * columns + column) * depth + at] if b_across else b[(at * batch + number) * columns + column]
+                    tile_b[p, n] = (
+                        b[(number * columns + column) * depth + at]
+                        if b_across
+                        else b[(at * batch + number) * columns + column]
+                    )
             cuda.syncthreads()
             for p in range(DEPTH):
                 for i in range(EACH):

@@ -1,7 +1,7 @@
 """One direction through time in stretches of steps, of which only the states at the beginning are kept.
 
 The way back computes a stretch once more, keeping everything, and then goes back through it, as `kernels.cpu.stretches`
-does. Gradients in parameters are summed up stretch by stretch, so that they are those of a whole tape but for roundings.
+does. Gradients in parameters are summed up stretch by stretch: those of a whole tape but for roundings.
 """
 
 from math import isqrt
