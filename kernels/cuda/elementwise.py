@@ -102,7 +102,7 @@ def fill(out, value, size):
 
 @cuda.jit
 def copy_columns(x, x_width, x_at, out, out_width, out_at, columns, size):
-    """x (M,x_width)[:, x_at:x_at+columns] -> out (M,out_width)[:, out_at:out_at+columns]"""
+    """x (M,N)[:, x_at:] -> out (M,K)[:, out_at:], so many columns; N and K are the widths"""
     for i in range(cuda.grid(1), size, cuda.gridsize(1)):
         row, column = i // columns, i % columns
         out[row * out_width + out_at + column] = x[row * x_width + x_at + column]

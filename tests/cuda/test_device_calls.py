@@ -14,7 +14,7 @@ CALLS = {
     "gru resets": (fg.GRU, {"reset_after": False, "bidirectional": True}, {"reset": RESET}),
     "gru float32": (fg.GRU, {"reset_after": False, "dtype": "float32"}, {}),
 }
-SIZES = {"ones": (1, 1, 1, 1), "odd": (7, 2, 3, 5), "no steps": (2, 0, 2, 3), "large": (1, 3, 2, 33)}
+SIZES = {"ones": (1, 1, 1, 1), "odd": (7, 2, 3, 5), "no steps": (2, 0, 2, 3), "large": (1, 2, 1, 17)}
 
 
 class Twins:
@@ -62,7 +62,7 @@ def test_gradients_of_each_sequence(name):
     of.assert_gradients(found, expected)
     assert isinstance(found.params.flat, DeviceArray)
     of.assert_equal(found.params["weight_hh_l0"], expected.params["weight_hh_l0"])
-    with pytest.raises(TypeError, match="weight_hh_l0.*write into flat"):
+    with pytest.raises(TypeError, match=r"weight_hh_l0.*write into flat"):
         found.params["weight_hh_l0"] = 0 * expected.params["weight_hh_l0"]
 
 
@@ -119,14 +119,13 @@ def test_everything_stays_where_it_is():
     np.testing.assert_allclose(twin.jvp(array(x), dparams=dparams)[2], expected, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("kind", [fg.LSTM, fg.GRU])
-def test_ensembles(kind):
+def test_ensembles():
     rng = np.random.default_rng(0)
-    ensemble = fg.Ensemble.of(kind(I, H, device="cuda", dtype="float64"), 2, seed=0)
+    ensemble = fg.Ensemble.of(fg.LSTM(I, H, device="cuda", dtype="float64"), 2, seed=0)
     assert [member.device for member in ensemble.members] == ["cuda", "cuda"]
     twin = fg.Ensemble(member.to("cpu") for member in ensemble.members)
     np.testing.assert_array_equal(np.asarray(ensemble.flat), twin.flat)
-    x, targets = rng.standard_normal((2, 3, 2, I)), rng.standard_normal((3, 2, H))
+    x, targets = rng.standard_normal((2, 2, 2, I)), rng.standard_normal((2, 2, H))
     y, end = twin(x[0])
     own, own_end = ensemble(array(x[0]))
     assert isinstance(own, DeviceArray)
@@ -163,7 +162,8 @@ def test_compiled_code_gets_a_snapshot_on_the_cpu(tmp_path):
     x, state, y = np.ones(I, step.dtype), step.new_state(), np.empty(H, step.dtype)
     step.ctypes(step.cell, x.ctypes, state.ctypes, y.ctypes)
     np.testing.assert_array_equal(y, layer.step(x)[0])
-    assert fg.to_c(twin, tmp_path / "a.h").read_text() == fg.to_c(layer, tmp_path / "b.h").read_text()
+    for own, expected in zip(fg.to_c(twin, tmp_path / "own"), fg.to_c(layer, tmp_path / "expected"), strict=True):
+        assert own.read_text(encoding="utf-8") == expected.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("batch", [None, 2])

@@ -1,5 +1,7 @@
 """All other CUDA kernels compile for a GPU that is not there: float32 stays float32, and no function is called."""
 
+import operator
+
 import offline
 import pytest
 from numba import cuda, float32, float64, int32, int64, types, uint64
@@ -10,7 +12,7 @@ if config.ENABLE_CUDASIM:
 if getattr(cuda, "implementation", "") != "NVIDIA":
     pytest.skip("needs numba-cuda", allow_module_level=True)
 
-from fastgate.kernels.cuda import cells, elementwise, products, rows, steps, weights
+from fastgate.kernels.cuda import cells, elementwise, products, rows, steps, tangents, weights
 from fastgate.kernels.cuda.device_step import make_step
 from fastgate.kernels.cuda.direction import _reset_states, _turn_round
 from fastgate.kernels.cuda.dropout import _scale
@@ -30,6 +32,12 @@ def kernels_of(name, dtype):
     if reset:
         yield reset, (v, v, lengths, v, v, v, i, i, i, i)
         yield reset_back, (v, lengths, v, v, v, v, i, i, i)
+    read, written = (v, v, v, v, lengths, v, v, v, v), (v, v, v, v)
+    for moves in (False, True):
+        move, move_reset = tangents._kernels(cell, 64, moves, name == "gru", dtype)
+        yield move, (*read, *written, *[i] * 6)
+        if reset:
+            yield move_reset, (*read, *written, i, i, i)
     advance = make_step(cell, 3, 5, 2, dtype)
 
     @cuda.jit
@@ -42,7 +50,7 @@ def kernels_of(name, dtype):
     if name != "lstm":
         return
     for across in (False, True):
-        yield products._tiles(across, not across, across, not across, dtype), (v, v, v, v, i, i, i, i)
+        yield products._tiles(across, not across, across, not across, dtype), (v, v, v, v, *[i] * 6)
     yield products._sum_parts, (v, v, i, i)
     yield products._sum_scratch, (v, v, i)
     yield products._repeat, (v, v, i, i)
@@ -54,8 +62,10 @@ def kernels_of(name, dtype):
     yield weights._biases, (v, v, v, v, i, i, i)
     yield weights._transpose, (v, v, i, i)
     yield weights._interleave((0, 1, 2, -1)), (v, v, i, i)
-    yield weights._separate((0, 1, 3), 4), (v, v, i, i)
+    yield weights._separate((-1, 1, 3), 4), (v, v, i, i, i)
     yield elementwise.fill, (v, real, i)
+    yield elementwise.copy_columns, (v, i, i, v, i, i, i, i)
+    yield elementwise._of_two(operator.sub, False, True), (lengths, int32, lengths, i)
     yield elementwise.convert, (v, v, i)
     yield elementwise.gather, (deep, v)
     for function in elementwise.OF_ONE.values():

@@ -59,6 +59,23 @@ def test_layers_by_plan(name, launched):
     assert len(launched) == 3  # of one direction, or of both at once
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_other_calls_by_plan(name, launched):
+    """Stretches of both directions do not share launches; tangents follow what may."""
+    kind, options, told = CASES[name]
+    layer = kind(2, 5, seed=0, **options)
+    twin, rng = layer.to("cuda"), np.random.default_rng(0)
+    x = rng.standard_normal((3, 2, 2) if layer.batch_first else (2, 3, 2)).astype(np.float32)
+    y, _, tape = layer.forward(x, **told)
+    found = twin.backward(twin.forward(x, recompute=1, **told)[2], y)
+    assert_equal(np.asarray(found.params.flat), layer.backward(tape, y).params.flat, "float32")
+    assert len(launched) == (1 + layer.bidirectional) * 2 * 3
+    found = twin.backward(twin.forward(x, **told)[2], y, per_sample=True)
+    assert_equal(np.asarray(found.params.flat), layer.backward(tape, y, per_sample=True).params.flat, "float32")
+    moves = {"dx": x, "dparams": layer.params.flat}
+    assert_equal(twin.jvp(x, **moves, **told)[2], layer.jvp(x, **moves, **told)[2], "float32")
+
+
 def test_a_wait_in_vain_is_an_error(monkeypatch, launched):
     layer = fg.RNN(2, 5, seed=0, device="cuda")
     layer(np.zeros((1, 2, 2)))
