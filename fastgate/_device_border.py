@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     is_unbatched: bool
     x_shape: tuple[int, int, int]
     y_shape: tuple[int, int, int]
-    zeros: tuple[Any, ...]
+    zeros: tuple[Any, ...]  # only when `read_states` gives them out
     segments: Segments | None
     stays: bool  # whether results stay on the device, where x was
     leading: tuple[int, int]  # axes of the user's arrays
@@ -66,7 +66,7 @@ def read_batch(
         is_unbatched,
         rows.shape,
         (*rows.shape[:2], layout.directions * layout.output_size),
-        tuple(cuda.zeros(own, layer.dtype) for own in _border.state_shapes(layer, B)),
+        tuple(cuda.empty(own, layer.dtype) for own in _border.state_shapes(layer, B)),
         segments,
         stays,
         (B, T) if batch_first else (T, B),
@@ -136,13 +136,14 @@ def check_output(layer: Configured, out: Any, batch: Batch, x: Any, start: list[
 def read_states(layer: Configured, name: str, state: Any, zeros: tuple[Any, ...], *, unbatched: bool) -> list[Any]:
     """One or two arrays on the device, shaped as `zeros`, which stand where none is given."""
     if state is None:
-        return list(zeros)
+        return [_read_state(layer, name, None, own, unbatched) for own in zeros]
     parts = _border.parts_of_state(layer, name, state)
     return [_read_state(layer, *part, own, unbatched) for part, own in zip(parts, zeros, strict=True)]
 
 
 def _read_state(layer: Configured, name: str, value: Any, zeros: Any, unbatched: bool) -> Any:
     if value is None:
+        zeros[...] = 0
         return zeros
     cuda = on("cuda")
     stays = cuda.is_on_device(value)

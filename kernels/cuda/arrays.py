@@ -149,9 +149,11 @@ class DeviceArray(NDArrayOperatorsMixin):
     def __setitem__(self, key, value):
         """Entries from an array of the same shape on either side, or one number for all."""
         if (columns := self._columns(key)) is not None:
-            own = empty((self.shape[0], columns.stop - columns.start), self.dtype)
-            own[...] = value
-            _copy_columns(own, 0, self, columns.start, *own.shape)
+            own, shape = value, (self.shape[0], columns.stop - columns.start)
+            if not (isinstance(own, DeviceArray) and (own.shape, own.dtype) == (shape, self.dtype)):
+                own = empty(shape, self.dtype)
+                own[...] = value
+            _copy_columns(own, 0, self, columns.start, *shape)
             return
         target = self[key]
         if isinstance(value, DeviceArray):

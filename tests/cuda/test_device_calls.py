@@ -60,8 +60,11 @@ def test_gradients_of_each_sequence(name):
         for layer in (of.layer, of.twin)
     )
     of.assert_gradients(found, expected)
-    assert isinstance(found.params.flat, DeviceArray)
+    flat = found.params.flat
+    assert isinstance(flat, DeviceArray)
     of.assert_equal(found.params["weight_hh_l0"], expected.params["weight_hh_l0"])
+    flat[:, 1:3] = 7
+    np.testing.assert_array_equal(flat[..., 1:3], np.full((len(flat), 2), 7))
     with pytest.raises(TypeError, match=r"weight_hh_l0.*write into flat"):
         found.params["weight_hh_l0"] = 0 * expected.params["weight_hh_l0"]
 
@@ -153,7 +156,7 @@ def test_ensembles():
         fg.Ensemble([ensemble.members[0], twin.members[1]])
 
 
-def test_compiled_code_gets_a_snapshot_on_the_cpu(tmp_path):
+def test_what_runs_elsewhere_gets_a_snapshot(tmp_path):
     layer = fg.GRU(I, H, seed=0)
     twin = layer.to("cuda")
     for own, expected in zip(twin.jit(), layer.jit(), strict=True):
@@ -164,6 +167,9 @@ def test_compiled_code_gets_a_snapshot_on_the_cpu(tmp_path):
     np.testing.assert_array_equal(y, layer.step(x)[0])
     for own, expected in zip(fg.to_c(twin, tmp_path / "own"), fg.to_c(layer, tmp_path / "expected"), strict=True):
         assert own.read_text(encoding="utf-8") == expected.read_text(encoding="utf-8")
+    for name, gru in (("own", twin), ("expected", layer)):
+        fg.to_rtneural(fg.Sequential(gru, fg.Linear(H, 1, seed=0)), tmp_path / f"{name}.json")
+    assert (tmp_path / "own.json").read_text() == (tmp_path / "expected.json").read_text()
 
 
 @pytest.mark.parametrize("batch", [None, 2])

@@ -16,6 +16,7 @@ from fastgate.kernels.cuda import cells, elementwise, products, rows, steps, tan
 from fastgate.kernels.cuda.device_step import make_step
 from fastgate.kernels.cuda.direction import _reset_states, _turn_round
 from fastgate.kernels.cuda.dropout import _scale
+from fastgate.kernels.cuda.launch import Program
 
 i, lengths, table = int64, int32[::1], int64[::1]
 
@@ -73,6 +74,17 @@ def kernels_of(name, dtype):
     for function in elementwise.OF_TWO.values():
         yield elementwise._of_two(function, False, False), (v, v, v, i)
         yield elementwise._of_two(function, False, True), (v, real, v, i)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru_reset_before"])
+def test_what_a_unit_has_lies_in_registers(name, monkeypatch, tmp_path):
+    if offline.missing():
+        pytest.skip(f"needs {offline.missing()}")
+    offline.pretend(monkeypatch)
+    for kernel, signature in kernels_of(name, "float32"):
+        if kernel.py_func.__name__ in ("step", "reset", "units"):
+            compiled = offline.compile_offline(Program(kernel.py_func, 256), signature, tmp_path)
+            assert compiled.stack == compiled.spills == 0, kernel.py_func
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
