@@ -109,9 +109,13 @@ class Layout:
 
     def kernel_extras(self, arrays: Mapping[str, Array], place: Place) -> Any:
         """What only some cells have: peepholes (K,H), W_hr (output_size,H)."""
-        peepholes = [arrays[f"peephole_{gate}_{place.suffix}"] for gate in self.peepholes]
+        peepholes = None
+        if self.peepholes:
+            peepholes = empty_beside(arrays[f"weight_hh_{place.suffix}"], (len(self.peepholes), self.hidden_size))
+            for row, gate in enumerate(self.peepholes):
+                peepholes[row] = arrays[f"peephole_{gate}_{place.suffix}"]
         W_hr = arrays[f"weight_hr_{place.suffix}"] if self.is_projected else None
-        return cpu.Extras(np.stack(peepholes) if peepholes else None, W_hr)
+        return cpu.Extras(peepholes, W_hr)
 
     @cached_property
     def _spans(self) -> dict[Place, list[tuple[slice | None, tuple[int, int]]]]:

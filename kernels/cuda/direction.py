@@ -3,17 +3,19 @@
 Everything lies as inside (`rows.py`): step by step, all sequences of a step together, zeros where nothing runs.
 """
 
+from functools import cache
 from typing import Any, NamedTuple
 
 from numba import cuda
 
 from fastgate.kernels.cuda import arrays, recurrence, streams, transfers
 from fastgate.kernels.cuda.products import COLUMN_PARTS, product, sum_rows
+from fastgate.kernels.cuda.recurrent_dropout import draw_masks, masked
 from fastgate.kernels.cuda.weights import separate
 
 
 class Trace(NamedTuple):
-    """What forward leaves for backward: states (T+1,B,H), c empty if the cell has none, and what it saves (T,B,H,S)."""
+    """What forward leaves for backward: states h (T+1,B,size), c (T+1,B,H), empty if the cell has none, and what it saves (T,B,H,S)."""
 
     h: Any
     c: Any
@@ -40,14 +42,14 @@ class _Direction:
 
     def __init__(self, cell, direction, schedule, slices, input_size, H, size, dtype, state=0):
         self.kind, self.cell, self.precision = cell, cell.of(dtype), cell.precision
-        self.reverse, self.schedule, self.I, self.H = direction, schedule, input_size, H
+        self.reverse, self.schedule, self.I, self.H, self.size = direction, schedule, input_size, H, size
         self.dtype, self.state = dtype, state
         self.T, self.B = schedule.steps, schedule.batch
 
     def strides(self, y, run):
         """Of y (T,B,D*H): from step to step, from sequence to sequence, and where the columns of this run begin."""
         width = y.shape[2]
-        return y.shape[1] * width, width, 0 if run.directions == 2 else self.reverse * self.H
+        return y.shape[1] * width, width, 0 if run.directions == 2 else self.reverse * self.size
 
     def bits(self, run):
         """Which directions of the run begin at the end."""
@@ -55,6 +57,9 @@ class _Direction:
 
     def scratch(self, name, *shape):
         return arrays.scratch(name, shape, self.dtype)
+
+    def masks(self, dropout):
+        return draw_masks(dropout, self.schedule, self.cell.gates, self.size, self.dtype)
 
     def sizes(self, which, keeps):
         return which, self.cell, self.H, self.B, self.dtype, self.precision, keeps
@@ -74,83 +79,93 @@ class Forward(_Direction):
 
     def __call__(self, weights, x, y, start, end):
         """x (T,B,I)  states start (N,B,H) -> y (T,B,D*H)  end"""
-        self._run(weights, x, y, start, end, False)
+        self._run(weights, x, y, start, end, False, None)
 
     def record(self, weights, x, y, start, end, dropout=None):
         """x (T,B,I)  states start (N,B,H) -> y (T,B,D*H)  end, and a trace"""
-        return self._run(weights, x, y, start, end, True)
+        return self._run(weights, x, y, start, end, True, dropout)
 
     def _make(self, directions, keeps):
-        """xw, h, c, saved, W and b_q for so many directions"""
+        """xw, h, c, saved, W and own for so many directions"""
         D, T, B, H, G, S = directions, self.T, self.B, self.H, self.cell.gates, self.cell.saved
         both = D if D > 1 else 0
         steps_of_c = (T + 1 if keeps else 1) if self.cell.memory else 0
-        kept = ("h", D, T + 1, B, H), ("c", D, steps_of_c, B, H), ("saved", D, T if keeps else 1, B, H, S)
+        kept = ("h", D, T + 1, B, self.size), ("c", D, steps_of_c, B, H), ("saved", D, T if keeps else 1, B, H, S)
         made = [arrays.empty(shape, self.dtype) if keeps else self.scratch(name, *shape) for name, *shape in kept]
-        return self.scratch("xw", D, T, B, H, G), *made, self.scratch("W", both, H, G, H), self.scratch("b_q", both, H)
+        placed = self.scratch("W", both, H, G, H), self.scratch("own", both, H, self.cell.own)
+        return self.scratch("xw", D, T, B, H, G), *made, *placed
 
-    def _run(self, weights, x, y, start, end, keeps):
+    def _run(self, weights, x, y, start, end, keeps, dropout):
         T, B, H, G = self.T, self.B, self.H, self.cell.gates
         is_together = y.shape[2] == 2 * H and recurrence.is_better_together(*self.sizes("forward", keeps))
         run, d = self.join("forward", is_together, lambda directions: self._make(directions, keeps))
-        xw, h, c, saved, W, b_q = run.arrays
+        xw, h, c, saved, W, own = run.arrays
         transfers.wait_for(weights.W_hh.stream)  # they may have been packed by another thread
         product(
             x.flat, weights.W_ih.flat, xw[d].flat, T * B, H * G, self.I,
             bias=weights.bias.flat, b_across=True, precision=self.precision,
         )  # fmt: skip
-        W, b_q = _placed(run, d, (W, b_q), (weights.W_hh, weights.b_q))
+        W, own = _placed(run, d, (W, own), (weights.W_hh, weights.own))
         states = (h, c) if self.cell.memory else (h,)
-        for state, own in zip(states, start, strict=True):
-            state[d][0][...] = own[self.state]
+        for state, given in zip(states, start, strict=True):
+            state[d][0][...] = given[self.state]
         run.members.append((self, end))
         if run.is_complete:
             recurrence.forward(
-                self.cell, self.precision, xw, W, b_q, self.schedule.lengths, h, c, saved, y, self.strides(y, run),
-                self.bits(run), keeps=keeps,
+                self.cell, self.precision, xw, W, own, self.schedule.lengths, h, c, saved, y, self.strides(y, run),
+                self.bits(run), keeps=keeps, masks=self.masks(dropout), W_hr=weights.W_hr,
             )  # fmt: skip
             for number, (member, its_end) in enumerate(run.members):
-                for state, own in zip(states, its_end, strict=True):
-                    own[member.state][...] = state[number][state.shape[1] - 1]
+                for state, found in zip(states, its_end, strict=True):
+                    found[member.state][...] = state[number][state.shape[1] - 1]
         return Trace(h[d], c[d], saved[d], (h, c, saved))
 
 
 class Backward(_Direction):
     """dy (T,B,D*H), its columns of this direction -> dx (T,B,I), added to in the second direction, and gradients"""
 
-    def whole(self, weights, trace, x, dy, d_end, d_start, dx, gradients, extras=None, dropout=None):
-        """x (T,B,I)  dy (T,B,D*H)  d_end (N,B,H)
-        -> dx (T,B,I)  d_start  gradients: W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (1,G*H)
+    def whole(self, weights, trace, x, dy, d_end, d_start, dx, gradients, extras, dropout=None):
+        """x (T,B,I)  dy (T,B,D*size)  d_end (N,B,H)
+        -> dx (T,B,I)  d_start  gradients: W_ih (G*H,I)  W_hh (G*H,size)  b_ih, b_hh (1,G*H)
+        extras: peepholes (P,H)  W_hr (size,H)
 
         Of two directions that share a launch both are there after the second.
         """
         is_together = len(trace.whole[0]) == 2 and recurrence.is_better_together(*self.sizes("backward", True))
         run, d = self.join("backward", is_together, self._make)
-        da, dh, dc, W, W_T = run.arrays
+        da, dh, dc, W, W_T, peepholes = run.arrays
         transfers.wait_for(weights.W_hh.stream)
-        W, W_T = _placed(run, d, (W, W_T), (weights.W_hh, weights.W_T))
+        own = weights.W_hh, weights.W_T, weights.peepholes
+        W, W_T, peepholes = _placed(run, d, (W, W_T, peepholes), own)
         moving = (dh, dc) if self.cell.memory else (dh,)
         for state, own in zip(moving, d_end, strict=True):
             state[d][...] = own[self.state]
-        run.members.append((self, weights, trace, x, d_start, dx, gradients))
+        masks, shown = self.masks(dropout), self.scratch("shown", *self.shown_shape)
+        run.members.append((self, weights, trace, x, d_start, dx, gradients, extras, masks, shown))
         if run.is_complete:
             forward = trace.whole if run.directions == len(trace.whole[0]) else trace[:3]
             recurrence.backward(
-                self.cell, self.precision, W, W_T, dy, self.strides(dy, run), self.schedule.lengths, *forward,
-                da, dh, dc, self.bits(run),
+                self.cell, self.precision, W, W_T, peepholes, dy, self.strides(dy, run), self.schedule.lengths,
+                *forward, da, dh, dc, self.bits(run), masks=masks, W_hr=weights.W_hr, shown=shown,
             )  # fmt: skip
             for number, (member, *rest) in enumerate(run.members):
                 member._finish(da[number], [state[number] for state in moving], *rest)
 
     def _make(self, directions):
-        """da, dh, dc, W and W_T for so many directions"""
+        """da, dh, dc, W, W_T and peepholes for so many directions"""
         D, T, B, H, G = directions, self.T, self.B, self.H, self.cell.gates
-        own, both = (("da", T, B, H, self.cell.gradients), ("dh", B, H), ("dc", B, H)), D if D > 1 else 0
-        found = [self.scratch(name, D, *shape) for name, *shape in own]
-        return *found, self.scratch("W", both, H, G, H), self.scratch("W_T", both, H, H, G)
+        both, P = D if D > 1 else 0, len(self.cell.peepholes)
+        own = ("da", D, T, B, H, self.cell.gradients), ("dh", D, B, self.size), ("dc", D, B, H)
+        placed = ("W", both, H, G, H), ("W_T", both, H, H, G), ("peepholes", both, H, P)
+        return [self.scratch(name, *shape) for name, *shape in (*own, *placed)]
 
-    def _finish(self, da, moving, weights, trace, x, d_start, dx, gradients):
-        """What follows from da (T,B,H,R)."""
+    @property
+    def shown_shape(self):
+        """Of the gradients of a projected h."""
+        return self.T if self.cell.is_projected else 0, self.B, self.size
+
+    def _finish(self, da, moving, weights, trace, x, d_start, dx, gradients, extras, masks, shown):
+        """What follows from da (T,B,H,R), and shown (T,B,size)."""
         T, B, H, R, rows = self.T, self.B, self.H, self.cell.gradients, self.T * self.B
         for state, own in zip(moving, d_start, strict=True):
             own[self.state][...] = state
@@ -162,18 +177,51 @@ class Backward(_Direction):
         gates, recurrent = self.kind.gates, self.cell.recurrent
         own = self._weights(da_by_time, x, self.I)
         separate(own, gates, gradients[0])
-        own = self._weights(da, trace.h, H)
-        separate(own, recurrent, gradients[1])
-        if self.cell.reset:
-            operand = self.scratch("operand", T, B, H)
-            read, sizes = (trace.saved.flat, trace.h.flat, self.schedule.lengths.flat), (self.cell.saved, T, B, H)
-            streams.over(_reset_states, operand.size, *read, operand.flat, *sizes, self.reverse)
-            last, own = gradients[1].shape[0] - H, self._weights(da, operand, H)
-            separate(own, recurrent[-1:], gradients[1][last:])
+        for of_gates, operand in self._operands(trace, masks):
+            own, places = self._weights(da, operand, self.size), tuple(recurrent[gate] for gate in of_gates)
+            separate(own, places, gradients[1][of_gates[0] * H : (of_gates[-1] + 1) * H])
+        if self.cell.peepholes:
+            P = len(self.cell.peepholes)
+            parts, sums = self.scratch("peephole parts", T, B, H, P), self.scratch("peephole sums", H, P, 1)
+            streams.over(_seen(self.cell.peepholes, R), T * B * H, da.flat, trace.c.flat, parts.flat, T, B * H)
+            sum_rows(parts.flat, sums.flat, rows, H * P, self.scratch("parts", COLUMN_PARTS, H * P).flat)
+            separate(sums, tuple(range(P)), extras.peepholes)
+        if self.cell.is_projected:
+            m = self.scratch("m", T, B, H)
+            streams.over(
+                _last_saved,
+                m.size,
+                trace.saved.flat,
+                self.schedule.lengths.flat,
+                m.flat,
+                self.cell.saved,
+                T,
+                B,
+                H,
+                self.reverse,
+            )
+            product(shown.flat, m.flat, extras.W_hr.flat, self.size, H, rows, a_across=True, precision=self.precision)
         sums = self.scratch("sums", H, R, 1)
         sum_rows(da.flat, sums.flat, rows, H * R, self.scratch("parts", COLUMN_PARTS, H * R).flat)
         separate(sums, gates, gradients[2])
         separate(sums, recurrent, gradients[3])
+
+    def _operands(self, trace, masks):
+        """What each product of a step was of, (T,B,size) of all steps, behind the gates that it gives."""
+        T, B, H, G, size = self.T, self.B, self.H, self.cell.gates, self.size
+        for number, gates in enumerate(self.cell.phases):
+            operand = trace.h[:T]
+            if number:
+                operand = self.scratch("operand", T, B, H)
+                read, sizes = (trace.saved.flat, trace.h.flat, self.schedule.lengths.flat), (self.cell.saved, T, B, H)
+                streams.over(_reset_states, operand.size, *read, operand.flat, *sizes, self.reverse)
+            if not self.cell.is_masked:
+                yield gates, operand
+                continue
+            for gate in gates:
+                own = self.scratch("masked operand", T, B, size)
+                streams.over(masked, own.size, operand.flat, masks.flat, own.flat, T, B, G, gate, size)
+                yield (gate,), own
 
     def _weights(self, da, operand, width):
         """da (T,B,H,R)  operand (T,B,K) -> (H,R,K), the sum of their products over all rows"""
@@ -205,6 +253,31 @@ def _turn_round(x, out, T, each):
     """x (T*N) -> out (T*N), the last step first"""
     for i in range(cuda.grid(1), T * each, cuda.gridsize(1)):
         out[(T - 1 - i // each) * each + i % each] = x[i]
+
+
+@cache
+def _seen(gates, R):
+    *_, last = gates
+    P = len(gates)
+
+    @cuda.jit
+    def kernel(da, c, out, T, each):
+        """da (T,N,R)  c (T+1,N) -> out (T,N,P), the gradient of each gate times what of c it sees"""
+        for i in range(cuda.grid(1), T * each, cuda.gridsize(1)):
+            for p in range(P):
+                out[i * P + p] = da[i * R + gates[p]] * c[i + each if gates[p] == last else i]
+
+    return kernel
+
+
+@cuda.jit
+def _last_saved(saved, lengths, out, S, T, B, H, reverse):
+    """saved (T,B,H,S)  lengths (B) -> out (T,B,H), the last of what is saved, where something is"""
+    for i in range(cuda.grid(1), T * B * H, cuda.gridsize(1)):
+        s, n = i // (B * H), i // H % B
+        out[i] = 0
+        if (T - 1 - s if reverse else s) < lengths[n]:
+            out[i] = saved[i * S + S - 1]
 
 
 @cuda.jit

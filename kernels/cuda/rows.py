@@ -3,7 +3,7 @@
 Where only some steps run, a table says which row of the user's each one is; inside, what does not run is zero.
 """
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numba import cuda
@@ -24,6 +24,7 @@ class Schedule:
     def __init__(self, B, T, batch_first, counts=None, times=None, owners=None):
         self.batch_first, self.users_batch, self.users_steps = batch_first, B, T
         self.is_ragged, self.table, self.batch, self.steps = counts is not None, None, B, T
+        self._owners = owners
         if counts is None:
             self.lengths = _all_steps(B, T)
             return
@@ -35,6 +36,11 @@ class Schedule:
         table = np.full((self.steps, self.batch), -1, np.int64)
         table[step, sequence] = owner * T + time if batch_first else time * B + owner
         self.table, self._rows = arrays.from_host(table), table[table >= 0]
+
+    @cached_property
+    def owners(self):
+        """(batch,), of which of the user's each sequence is"""
+        return arrays.from_host(np.arange(self.batch) if self._owners is None else self._owners.astype(np.int64))
 
     def valid(self, leading):
         """Which steps run, as the user's array is laid out; None for all."""
