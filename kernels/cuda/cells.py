@@ -110,7 +110,7 @@ def projected(made):
 
 
 def make_gru(real, cell=equations.gru_cell, cell_vjp=equations.gru_cell_vjp):
-    """Gates r, z, n of cuDNN's and PyTorch's GRU; `own` is b_hn. Saved are r, z, n, q; da has those of r, z, n and q."""
+    """Gates r, z, n of cuDNN's and PyTorch's GRU; own is b_hn. Saved are r, z, n, q; da has those of r, z, n and q."""
 
     @equation
     def forward(x, u, own, h_prev, c_prev, saved):
@@ -137,7 +137,7 @@ def make_gru_reset_before(
     *,
     carries_reset=False,
 ):
-    """The paper's GRU, or that which also carries over r * h_prev in place of h_prev. Saved are r, z, n. Between the two
+    """The paper's GRU, or that which carries over r * h_prev in place of h_prev, too. Saved are r, z, n. Between the
     halves of backward, da[1] holds the gradient of z itself, and da[0] that of r * h_prev as far as it is carried over.
     """
     zero = real(0)

@@ -3,19 +3,21 @@
 Everything lies as inside (`rows.py`): step by step, all sequences of a step together, zeros where nothing runs.
 """
 
-from functools import cache
 from typing import Any, NamedTuple
 
 from numba import cuda
 
 from fastgate.kernels.cuda import arrays, recurrence, streams, transfers
+from fastgate.kernels.cuda.operands import operands, peephole_gradient, projection_gradient
 from fastgate.kernels.cuda.products import COLUMN_PARTS, product, sum_rows
-from fastgate.kernels.cuda.recurrent_dropout import draw_masks, masked
+from fastgate.kernels.cuda.recurrent_dropout import draw_masks
 from fastgate.kernels.cuda.weights import separate
 
 
 class Trace(NamedTuple):
-    """What forward leaves for backward: states h (T+1,B,size), c (T+1,B,H), empty if the cell has none, and what it saves (T,B,H,S)."""
+    """What forward leaves for backward: states h (T+1,B,size) and c (T+1,B,H), empty if the cell has none, and what it
+    saves (T,B,H,S). `size` is H unless the cell is projected.
+    """
 
     h: Any
     c: Any
@@ -166,7 +168,7 @@ class Backward(_Direction):
 
     def _finish(self, da, moving, weights, trace, x, d_start, dx, gradients, extras, masks, shown):
         """What follows from da (T,B,H,R), and shown (T,B,size)."""
-        T, B, H, R, rows = self.T, self.B, self.H, self.cell.gradients, self.T * self.B
+        H, R, rows = self.H, self.cell.gradients, self.T * self.B
         for state, own in zip(moving, d_start, strict=True):
             own[self.state][...] = state
         da_by_time = self._by_time(da)
@@ -177,51 +179,18 @@ class Backward(_Direction):
         gates, recurrent = self.kind.gates, self.cell.recurrent
         own = self._weights(da_by_time, x, self.I)
         separate(own, gates, gradients[0])
-        for of_gates, operand in self._operands(trace, masks):
+        where = self.schedule.lengths, self.reverse
+        for of_gates, operand in operands(self.cell, trace, masks, *where):
             own, places = self._weights(da, operand, self.size), tuple(recurrent[gate] for gate in of_gates)
             separate(own, places, gradients[1][of_gates[0] * H : (of_gates[-1] + 1) * H])
         if self.cell.peepholes:
-            P = len(self.cell.peepholes)
-            parts, sums = self.scratch("peephole parts", T, B, H, P), self.scratch("peephole sums", H, P, 1)
-            streams.over(_seen(self.cell.peepholes, R), T * B * H, da.flat, trace.c.flat, parts.flat, T, B * H)
-            sum_rows(parts.flat, sums.flat, rows, H * P, self.scratch("parts", COLUMN_PARTS, H * P).flat)
-            separate(sums, tuple(range(P)), extras.peepholes)
+            peephole_gradient(self.cell, da, trace.c, extras.peepholes)
         if self.cell.is_projected:
-            m = self.scratch("m", T, B, H)
-            streams.over(
-                _last_saved,
-                m.size,
-                trace.saved.flat,
-                self.schedule.lengths.flat,
-                m.flat,
-                self.cell.saved,
-                T,
-                B,
-                H,
-                self.reverse,
-            )
-            product(shown.flat, m.flat, extras.W_hr.flat, self.size, H, rows, a_across=True, precision=self.precision)
+            projection_gradient(self.cell, shown, trace, *where, self.precision, extras.W_hr)
         sums = self.scratch("sums", H, R, 1)
         sum_rows(da.flat, sums.flat, rows, H * R, self.scratch("parts", COLUMN_PARTS, H * R).flat)
         separate(sums, gates, gradients[2])
         separate(sums, recurrent, gradients[3])
-
-    def _operands(self, trace, masks):
-        """What each product of a step was of, (T,B,size) of all steps, behind the gates that it gives."""
-        T, B, H, G, size = self.T, self.B, self.H, self.cell.gates, self.size
-        for number, gates in enumerate(self.cell.phases):
-            operand = trace.h[:T]
-            if number:
-                operand = self.scratch("operand", T, B, H)
-                read, sizes = (trace.saved.flat, trace.h.flat, self.schedule.lengths.flat), (self.cell.saved, T, B, H)
-                streams.over(_reset_states, operand.size, *read, operand.flat, *sizes, self.reverse)
-            if not self.cell.is_masked:
-                yield gates, operand
-                continue
-            for gate in gates:
-                own = self.scratch("masked operand", T, B, size)
-                streams.over(masked, own.size, operand.flat, masks.flat, own.flat, T, B, G, gate, size)
-                yield (gate,), own
 
     def _weights(self, da, operand, width):
         """da (T,B,H,R)  operand (T,B,K) -> (H,R,K), the sum of their products over all rows"""
@@ -253,38 +222,3 @@ def _turn_round(x, out, T, each):
     """x (T*N) -> out (T*N), the last step first"""
     for i in range(cuda.grid(1), T * each, cuda.gridsize(1)):
         out[(T - 1 - i // each) * each + i % each] = x[i]
-
-
-@cache
-def _seen(gates, R):
-    *_, last = gates
-    P = len(gates)
-
-    @cuda.jit
-    def kernel(da, c, out, T, each):
-        """da (T,N,R)  c (T+1,N) -> out (T,N,P), the gradient of each gate times what of c it sees"""
-        for i in range(cuda.grid(1), T * each, cuda.gridsize(1)):
-            for p in range(P):
-                out[i * P + p] = da[i * R + gates[p]] * c[i + each if gates[p] == last else i]
-
-    return kernel
-
-
-@cuda.jit
-def _last_saved(saved, lengths, out, S, T, B, H, reverse):
-    """saved (T,B,H,S)  lengths (B) -> out (T,B,H), the last of what is saved, where something is"""
-    for i in range(cuda.grid(1), T * B * H, cuda.gridsize(1)):
-        s, n = i // (B * H), i // H % B
-        out[i] = 0
-        if (T - 1 - s if reverse else s) < lengths[n]:
-            out[i] = saved[i * S + S - 1]
-
-
-@cuda.jit
-def _reset_states(saved, h, lengths, out, S, T, B, H, reverse):
-    """saved (T,B,H,S), r first  h (T+1,B,H)  lengths (B) -> out (T,B,H), r * h where it was computed"""
-    for i in range(cuda.grid(1), T * B * H, cuda.gridsize(1)):
-        s, n = i // (B * H), i // H % B
-        out[i] = 0
-        if (T - 1 - s if reverse else s) < lengths[n]:
-            out[i] = saved[i * S] * h[i]

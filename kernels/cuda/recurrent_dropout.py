@@ -32,8 +32,15 @@ def _draw(masks, B, owners, first, gates, size, blocks, place, key0, key1, thres
                 masks[at] = scale
 
 
+def masked(x, masks, gate):
+    """x (T,B,N)  masks (B,G,N) -> (T,B,N), x by the mask of a gate, scratch memory"""
+    out, (B, gates, size) = arrays.scratch("masked", x.shape, x.dtype), masks.shape
+    streams.over(_multiply, out.size, x.flat, masks.flat, out.flat, out.size, B, gates, gate, size)
+    return out
+
+
 @cuda.jit
-def masked(x, masks, out, rows, B, gates, gate, size):
-    """x (rows,B,N)  masks (B,G,N) -> out (rows,B,N), x by the mask of a gate"""
-    for i in range(cuda.grid(1), rows * B * size, cuda.gridsize(1)):
+def _multiply(x, masks, out, count, B, gates, gate, size):
+    """x (T,B,N)  masks (B,G,N) -> out (T,B,N)"""
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         out[i] = x[i] * masks[(i // size % B * gates + gate) * size + i % size]

@@ -40,7 +40,7 @@ class Schedule:
     @cached_property
     def owners(self):
         """(batch,), of which of the user's each sequence is"""
-        return arrays.from_host(np.arange(self.batch) if self._owners is None else self._owners.astype(np.int64))
+        return _in_order(self.batch) if self._owners is None else arrays.from_host(self._owners.astype(np.int64))
 
     def valid(self, leading):
         """Which steps run, as the user's array is laid out; None for all."""
@@ -82,6 +82,11 @@ def put(rows, schedule, out):
 @lru_cache
 def _all_steps(B, T):
     return arrays.from_host(np.full(B, T, np.int32))
+
+
+@lru_cache
+def _in_order(B):
+    return arrays.from_host(np.arange(B))
 
 
 @lru_cache

@@ -147,7 +147,7 @@ def _backward_kernels(cell, H, size, dtype):
 
     @cuda.jit
     def show(dy, y_t, y_b, y_at, lengths, dh, shown, s, t, B):
-        """dy  lengths (B)  dh (B,size) -> shown (T,B,size)[s], zero where nothing runs  dh, zero where something does"""
+        """dy  lengths (B)  dh (B,size) -> shown (T,B,size)[s], 0 where nothing runs  dh, 0 where something does"""
         for i in range(cuda.grid(1), B * size, cuda.gridsize(1)):
             n, k = i // size, i % size
             shown[s * B * size + i] = 0

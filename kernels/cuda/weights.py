@@ -29,7 +29,9 @@ class BackwardWeights(NamedTuple):
 
 
 def pack_weights(cell, W_ih, W_hh, b_ih, b_hh, extras, slices=1):
-    """W_ih (G*H,I)  W_hh (G*H,size)  b_ih, b_hh (G*H), zero where there is none  extras: peepholes (P,H)  W_hr (size,H)"""
+    """W_ih (G*H,I)  W_hh (G*H,size)  b_ih, b_hh (G*H), zero where there is none
+    extras: peepholes (P,H)  W_hr (size,H), each None where there is none
+    """
     gates, apart = cell.gates, cell.has_candidate_bias
     H = W_hh.shape[0] // len(gates)
     bias = arrays.empty((H, len(gates)), W_hh.dtype)

@@ -22,7 +22,9 @@ CASES = {
     "gru reset before": (fg.GRU, {"reset_after": False, "bidirectional": True}, {"lengths": [3, 0, 4]}),
     "gru reset carry": (fg.GRU, {"reset_after": False, "reset_carry": True}, {"lengths": [3, 0, 4]}),
     "gru masked": (
-        fg.GRU, {"recurrent_dropout": 0.4, "bidirectional": True, "num_layers": 2}, {"mask": MASK, "reset": RESET},
+        fg.GRU,
+        {"recurrent_dropout": 0.4, "bidirectional": True, "num_layers": 2},
+        {"mask": MASK, "reset": RESET},
     ),
     "gru reset before masked": (fg.GRU, {"reset_after": False, "recurrent_dropout": 0.4}, {"lengths": [3, 0, 4]}),
     "gru reset carry masked": (
@@ -34,7 +36,9 @@ CASES = {
     "lstm peepholes": (fg.LSTM, {"peepholes": True, "num_layers": 2, "bidirectional": True}, {"mask": MASK}),
     "lstm coupled peepholes": (fg.LSTM, {"coupled": True, "peepholes": True}, {"reset": RESET}),
     "lstm projected": (
-        fg.LSTM, {"proj_size": 2, "num_layers": 2, "bidirectional": True, "dropout": 0.5}, {"lengths": [2, 4, 0]},
+        fg.LSTM,
+        {"proj_size": 2, "num_layers": 2, "bidirectional": True, "dropout": 0.5},
+        {"lengths": [2, 4, 0]},
     ),
     "lstm all": (
         fg.LSTM,

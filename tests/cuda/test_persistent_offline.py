@@ -64,7 +64,7 @@ def signature_of(which, number):
     A, strides = number[::1], (int64, int64, int64)
     if which == "forward":
         return (A, A, A, int32[::1], A, A, A, A, A, *strides, *INTEGERS)
-    return (A, A, *strides, int32[::1], A, A, A, A, A, A, *INTEGERS)
+    return (A, A, A, *strides, int32[::1], A, A, A, A, A, A, *INTEGERS)
 
 
 def counted(instructions, name):
