@@ -102,9 +102,12 @@ def test_same_as_the_cpu(name):
     assert_equal(np.asarray(found.params.flat), expected.params.flat, dtype)
 
 
-@pytest.mark.parametrize("kind", [fg.LSTM, fg.GRU])
-def test_unbatched_steps_and_empty(kind):
-    layer = kind(I, H, num_layers=2, seed=0, dtype="float64")
+OPTIONS = {"proj_size": 2, "peepholes": True, "recurrent_dropout": 0.5}
+
+
+@pytest.mark.parametrize(("kind", "options"), [(fg.LSTM, {}), (fg.LSTM, OPTIONS), (fg.GRU, {})])
+def test_unbatched_steps_and_empty(kind, options):
+    layer = kind(I, H, num_layers=2, seed=0, dtype="float64", **options)
     twin, x = layer.to("cuda"), np.random.default_rng(0).standard_normal((T, I))
     y, state = layer(x)
     own, own_state = twin(x)
@@ -118,8 +121,8 @@ def test_unbatched_steps_and_empty(kind):
     own, _ = twin.step(x[:2])
     assert_equal(own, layer.step(x[:2])[0], "float64")
     for shape in ((2, 0, I), (0, 2, I)):
-        y, _, tape = twin.forward(np.zeros(shape), training=False)
-        assert y.shape == (*shape[:2], H)
+        y, _, tape = twin.forward(np.zeros(shape), rng_key=0)
+        assert y.shape == (*shape[:2], options.get("proj_size", H))
         assert np.asarray(twin.backward(tape, y).params.flat).any() == 0
 
 
