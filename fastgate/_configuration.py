@@ -119,12 +119,6 @@ class Configured(Frozen):
         if self.device != "cpu":
             raise _errors.not_on_device(what, self.device)
 
-    def _check_usual(self, what: str) -> None:
-        """Raise where a GPU does not do this with what only some cells have."""
-        for name, given in (("peepholes", self._cell.peephole_gates), ("a projection", self._cell.is_projected)):
-            if given:
-                self._check_on_cpu(f"{what} with {name}")
-
     def to(self, device: str) -> Self:
         """This layer on a device.
 

@@ -178,10 +178,8 @@ class Recurrent(Steps, Tangents):
             raise _errors.nothing_to_propagate()
         end = border.end_gradient(self, batch, end)
         start = [empty(part.shape, self.dtype) for part in end]
-        if as_flag("per_sample", per_sample):
-            self._check_usual("per_sample")
-            if not isinstance(tape.records[0].tape, self._kernels.Trace):
-                raise _errors.wrong_value("per_sample", "False for a tape recorded with recompute", True)
+        if as_flag("per_sample", per_sample) and not isinstance(tape.records[0].tape, self._kernels.Trace):
+            raise _errors.wrong_value("per_sample", "False for a tape recorded with recompute", True)
         size = self.params.flat.size
         found = empty((batch.size, size) if per_sample else size, self.dtype)
         gradients = NamedArrays(found, self._layout.shapes)

@@ -65,7 +65,8 @@ class Tangents(Configured):
         """
         if dx is None and dparams is None and _is_nothing(dstate):
             raise _errors.no_direction()
-        self._check_usual("jvp")
+        if self._cell.is_projected:
+            self._check_on_cpu("jvp with proj_size")
         border = self._border
         own, batch, _ = border.read_batch(self, self._cell, x, lengths, mask, reset)
         pairs = []
@@ -152,7 +153,7 @@ def _on_device(layer: Configured, batch: Any, starts: Any, ends: Any, dparams: N
         runs = zip(ready[depth], weights, strict=True)
         traces = [run.record(own, x, y, starts[0], ends[0]) for (_, run), own in runs]
         for (place, run_tangent), own, trace in zip(ready_tangents[depth], weights, traces, strict=True):
-            moves = None if dparams is None else _directions(layer, dparams, place)[:4]
+            moves = None if dparams is None else _directions(layer, dparams, place)
             run_tangent(own, trace, moves, x, dx, dy, starts[1], ends[1])
 
     return run_layer

@@ -109,9 +109,13 @@ class Layout:
 
     def kernel_extras(self, arrays: Mapping[str, Array], place: Place) -> Any:
         """What only some cells have: peepholes (K,H), W_hr (output_size,H)."""
-        peepholes = [arrays[f"peephole_{gate}_{place.suffix}"] for gate in self.peepholes]
+        peepholes = None
+        if self.peepholes:
+            peepholes = empty_beside(arrays[f"weight_hh_{place.suffix}"], (len(self.peepholes), self.hidden_size))
+            for row, gate in enumerate(self.peepholes):
+                peepholes[row] = arrays[f"peephole_{gate}_{place.suffix}"]
         W_hr = arrays[f"weight_hr_{place.suffix}"] if self.is_projected else None
-        return cpu.Extras(np.stack(peepholes) if peepholes else None, W_hr)
+        return cpu.Extras(peepholes, W_hr)
 
     @cached_property
     def _spans(self) -> dict[Place, list[tuple[slice | None, tuple[int, int]]]]:
@@ -159,7 +163,8 @@ class Layout:
         """
         if isinstance(flat, np.ndarray):
             return [self.gradient_arrays(row, place) for row in flat]
-        return [empty_beside(flat, (len(flat), *shape)) for _, shape in self._spans[place][:4]]
+        arrays = [empty_beside(flat, (len(flat), *shape)) for _, shape in self._spans[place]]
+        return arrays[:4], cpu.Extras(peepholes=arrays[5], W_hr=arrays[4])
 
     def finish_samples(self, flat: Array, place: Place, samples: Any) -> None:
         """What is left to do then."""
@@ -167,8 +172,9 @@ class Layout:
             for row, (targets, _) in zip(flat, samples, strict=True):
                 self.finish_gradients(row, place, targets[3])
             return
-        self.place_samples(flat, place, samples)
-        self.finish_gradients(flat, place, samples[3])
+        arrays, extras = samples
+        self.place_samples(flat, place, [*arrays, extras.W_hr, extras.peepholes])
+        self.finish_gradients(flat, place, arrays[3])
 
     def place_samples(self, flat: Array, place: Place, arrays: Any) -> None:
         """W_ih (N,G*H,I) and so on, in the order of `gradient_arrays` -> flat (N,P)"""

@@ -4,7 +4,7 @@ Where only some steps run, a table says which row of the user's each one is; ins
 """
 
 from copy import copy
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numba import cuda
@@ -26,7 +26,7 @@ class Schedule:
     def __init__(self, B, T, batch_first, counts=None, times=None, owners=None):
         self.batch_first, self.users_batch, self.users_steps = batch_first, B, T
         self.is_ragged, self.table, self.batch, self.steps = counts is not None, None, B, T
-        self.owners, self._given = owners, (counts, times, owners)
+        self._owners, self._given = owners, (counts, times, owners)
         if counts is None:
             self.lengths = _all_steps(B, T)
             return
@@ -48,6 +48,16 @@ class Schedule:
     def with_time_first(self):
         """The same, where the user's rows are those of (T,B,F)."""
         return Schedule(self.users_batch, self.users_steps, False, *self._given) if self.batch_first else self
+
+    @property
+    def is_cut(self):
+        """Whether sequences are pieces of the user's."""
+        return self._owners is not None
+
+    @cached_property
+    def owners(self):
+        """(batch,), of which of the user's each sequence is"""
+        return _in_order(self.batch) if self._owners is None else arrays.from_host(self._owners.astype(np.int64))
 
     def valid(self, leading):
         """Which steps run, as the user's array is laid out; None for all."""
@@ -89,6 +99,11 @@ def put(rows, schedule, out):
 @lru_cache
 def _all_steps(B, T):
     return arrays.from_host(np.full(B, T, np.int32))
+
+
+@lru_cache
+def _in_order(B):
+    return arrays.from_host(np.arange(B))
 
 
 @lru_cache

@@ -12,7 +12,8 @@ from numba import cuda, float32, float64
 
 from fastgate.kernels.arithmetic import fma
 from fastgate.kernels.cuda import streams, transfers
-from fastgate.kernels.cuda.direction import _Direction, reset_states
+from fastgate.kernels.cuda.direction import _Direction
+from fastgate.kernels.cuda.operands import operands
 from fastgate.kernels.cuda.products import product
 from fastgate.kernels.cuda.weights import pack_weights
 from fastgate.kernels.jit import equation
@@ -22,22 +23,22 @@ class Tangent(_Direction):
     """Of one direction of one layer, what its `Forward` has recorded being given."""
 
     def __call__(self, weights, trace, moves, x, dx, dy, d_start, d_end):
-        """x, dx (T,B,I)  moves: W_ih (G*H,I), W_hh (G*H,H), b_ih, b_hh (G*H), or None where no parameter moves
+        """x, dx (T,B,I)  moves: W_ih (G*H,I), W_hh (G*H,H), b_ih, b_hh (G*H), `Extras`; or None where no parameter does
         states d_start (N,B,H) -> dy (T,B,D*H), its columns of this direction  d_end
         """
         T, B, H, G = self.T, self.B, self.H, self.cell.gates
         transfers.wait_for(weights.W_hh.stream)
         dxw, of_rows = self.scratch("xw", T, B, H, G), (T * B, H * G, self.I)
         how = {"b_across": True, "precision": self.precision}
-        W = dW = weights.W_hh
-        db, reset = weights.bias, self.cell.reset is not None
-        operand, d_operand = self.scratch("operand", T, B, H * reset), self.scratch("d_operand", B, H * reset)
+        W, own_weights, reset = weights.W_hh, weights.own, self.cell.reset is not None
+        dW, d_own = W, own_weights
+        operand, d_operand = self.scratch("operand", T, B, 0), self.scratch("d_operand", B, H * reset)
         if moves:
             own = pack_weights(self.kind, *moves)
-            dW, db = own.W_hh, moves[3]
+            dW, d_own = own.W_hh, own.own
             product(x.flat, own.W_ih.flat, dxw.flat, *of_rows, bias=own.bias.flat, **how)
             if reset:
-                reset_states(self.cell, trace, self.schedule, self.reverse, operand)
+                *_, (_, operand) = operands(self.cell, trace, None, self.schedule.lengths, self.reverse)
         product(dx.flat, weights.W_ih.flat, dxw.flat, *of_rows, added=bool(moves), **how)
         dh, dc = self.scratch("dh", 2, B, H), self.scratch("dc", 1, B, H if self.cell.memory else 0)
         moving = (dh, dc) if self.cell.memory else (dh,)
@@ -46,7 +47,9 @@ class Tangent(_Direction):
         width = dy.shape[2]
         run(
             _kernels(self.cell, H, bool(moves), self.kind.has_candidate_bias, str(self.dtype)), H,
-            [array.flat for array in (dxw, W, dW, db, self.schedule.lengths, *trace.arrays(), operand)],
+            [array.flat for array in (
+                dxw, W, dW, own_weights, d_own, self.schedule.lengths, *trace.arrays(), operand
+            )],
             [array.flat for array in (dh, dc, d_operand, dy)], (B * width, width, self.reverse * H), self.reverse, T, B,
         )  # fmt: skip
         for state, its_end, slot in zip(moving, d_end, (T % 2, 0), strict=False):
@@ -54,7 +57,7 @@ class Tangent(_Direction):
 
 
 def run(kernels, H, read, written, y_strides, reverse, T, B):
-    """read: dxw (T,B,H,G), W, dW (H,G,H), db (G*H), lengths (B), h, c, saved, operand (T,B,H) of two phases
+    """read: dxw (T,B,H,G), W, dW (H,G,H), own, d_own (H,P), lengths (B), h, c, saved, operand (T,B,H) of two phases
     written: dh (2,B,H)[0], dc (B,H), d_operand (B,H), dy by its strides of t and b and the place of its first column
     -> dh[T % 2]  dc  dy
     """
@@ -73,10 +76,12 @@ def _kernels(cell, H, moves, has_candidate_bias, dtype):
     zero, one = number(0), number(1)
     G, S, R, has_memory, is_reset = cell.gates, cell.saved, cell.gradients, cell.memory, cell.reset is not None
     places, recurrent, first_gate = max(1, S), cell.recurrent, cell.phases[-1][0]
+    P, peepholes = cell.own, cell.peepholes or (0,)
+    last = peepholes[-1]
     cell_backward, reset_backward = cell.backward, cell.reset_backward
 
     @equation
-    def move_gates(first, last, dxw, at, W, dW, db, unit, values, row, tangents, d_row, a):
+    def move_gates(first, last, dxw, at, W, dW, d_own, unit, values, row, tangents, d_row, a):
         """What moves the pre-activations of a unit's gates first to last, in `a` by the places of da"""
         for g in range(first, last):
             total = zero
@@ -85,16 +90,16 @@ def _kernels(cell, H, moves, has_candidate_bias, dtype):
                 if moves:
                     total = fma(dW[(unit * G + g) * H + k], values[row + k], total)
             if moves and has_candidate_bias and g == G - 1:
-                total += db[g * H + unit]
+                total += d_own[unit]
             a[g] += dxw[at + g]
             a[recurrent[g]] += total
 
     @equation
-    def derivative(dh_next, dc_next, saved, h_prev, c_prev, h_next, c_next, dh, dc, a, da):
+    def derivative(dh_next, dc_next, saved, mine, h_prev, c_prev, h_next, c_next, dh, dc, a, da):
         """Of h, or of c: with a one for it and a zero for the other"""
         for r in range(R):
             da[r] = zero
-        dh_prev, dc_prev = cell_backward(saved, h_prev, c_prev, h_next, c_next, dh_next, dc_next, da)
+        dh_prev, dc_prev = cell_backward(saved, mine, h_prev, c_prev, h_next, c_next, dh_next, dc_next, da)
         if is_reset:
             dh_prev += reset_backward(saved, h_prev, zero, da)
         total = dh_prev * dh + dc_prev * dc
@@ -104,12 +109,12 @@ def _kernels(cell, H, moves, has_candidate_bias, dtype):
 
     @cuda.jit
     def step(
-        dxw, W, dW, db, lengths, h, c, saved, operand, dh, dc, d_operand, dy, y_t, y_b, y_at, s, t, B
+        dxw, W, dW, own, d_own, lengths, h, c, saved, operand, dh, dc, d_operand, dy, y_t, y_b, y_at, s, t, B
     ):  # fmt: skip
-        """dxw (T,B,H,G)  W, dW (H,G,H)  db (G*H)  lengths (B)  h, c (T+1,B,H)  saved (T,B,H,S)  operand (T,B,H)
-        d_operand (B,H)  dh (2,B,H)[s % 2]  dc (B,H) -> dh[1 - s % 2]  dc  dy
+        """dxw (T,B,H,G)  W, dW (H,G,H)  own, d_own (H,P)  lengths (B)  h, c (T+1,B,H)  saved (T,B,H,S)
+        operand (T,B,H)  d_operand (B,H)  dh (2,B,H)[s % 2]  dc (B,H) -> dh[1 - s % 2]  dc  dy
         """
-        own, a, da = cuda.local.array(places, real), cuda.local.array(R, real), cuda.local.array(R, real)
+        kept, a, da = cuda.local.array(places, real), cuda.local.array(R, real), cuda.local.array(R, real)
         for i in range(cuda.grid(1), B * H, cuda.gridsize(1)):
             n, unit = i // H, i % H
             before, after, now = s * B * H + i, (s + 1) * B * H + i, s % 2 * B * H
@@ -119,29 +124,34 @@ def _kernels(cell, H, moves, has_candidate_bias, dtype):
                 for r in range(R):
                     a[r] = dxw[at + r] if r < first_gate else zero  # `reset` has left them there
                 for j in range(S):
-                    own[j] = saved[before * S + j]
+                    kept[j] = saved[before * S + j]
                 if is_reset:
                     row, d_row = (s * B + n) * H, n * H
-                    move_gates(first_gate, G, dxw, at, W, dW, db, unit, operand, row, d_operand, d_row, a)
+                    move_gates(first_gate, G, dxw, at, W, dW, d_own, unit, operand, row, d_operand, d_row, a)
                 else:
                     row, d_row = (s * B + n) * H, now + n * H
-                    move_gates(first_gate, G, dxw, at, W, dW, db, unit, h, row, dh, d_row, a)
+                    move_gates(first_gate, G, dxw, at, W, dW, d_own, unit, h, row, dh, d_row, a)
+                mine = own[unit * P : (unit + 1) * P]
+                if moves and P and has_memory:
+                    for p in range(P):
+                        seen = c[after] if peepholes[p] == last else c[before]
+                        a[peepholes[p]] = fma(d_own[unit * P + p], seen, a[peepholes[p]])
                 if has_memory:
                     states = h[before], c[before], h[after], c[after], moved, dc[i]
-                    moved = derivative(one, zero, own, *states, a, da)
-                    dc[i] = derivative(zero, one, own, *states, a, da)
+                    moved = derivative(one, zero, kept, mine, *states, a, da)
+                    dc[i] = derivative(zero, one, kept, mine, *states, a, da)
                 else:
-                    moved = derivative(one, zero, own, h[before], zero, h[after], zero, moved, zero, a, da)
+                    moved = derivative(one, zero, kept, mine, h[before], zero, h[after], zero, moved, zero, a, da)
                 shown = moved
             dh[B * H - now + i] = moved
             dy[t * y_t + n * y_b + y_at + unit] = shown
 
     @cuda.jit
-    def reset(dxw, W, dW, db, lengths, h, c, saved, operand, dh, dc, d_operand, dy, s, t, B):
-        """dxw (T,B,H,G)  W, dW (H,G,H)  db (G*H)  lengths (B)  h (T+1,B,H)  saved (T,B,H,S)  dh (2,B,H)[s % 2]
+    def reset(dxw, W, dW, own, d_own, lengths, h, c, saved, operand, dh, dc, d_operand, dy, s, t, B):
+        """dxw (T,B,H,G)  W, dW (H,G,H)  own, d_own (H,P)  lengths (B)  h (T+1,B,H)  saved (T,B,H,S)  dh (2,B,H)[s % 2]
         -> d_operand (B,H)  dxw, all that moves the gates of the first phase
         """
-        own, a, da = cuda.local.array(places, real), cuda.local.array(R, real), cuda.local.array(R, real)
+        kept, a, da = cuda.local.array(places, real), cuda.local.array(R, real), cuda.local.array(R, real)
         for i in range(cuda.grid(1), B * H, cuda.gridsize(1)):
             n, unit = i // H, i % H
             before, at, now = s * B * H + i, (t * B * H + i) * G, s % 2 * B * H
@@ -149,9 +159,9 @@ def _kernels(cell, H, moves, has_candidate_bias, dtype):
                 for r in range(R):
                     a[r], da[r] = zero, zero
                 for j in range(S):
-                    own[j] = saved[before * S + j]
-                move_gates(0, first_gate, dxw, at, W, dW, db, unit, h, (s * B + n) * H, dh, now + n * H, a)
-                total = reset_backward(own, h[before], one, da) * dh[now + i]
+                    kept[j] = saved[before * S + j]
+                move_gates(0, first_gate, dxw, at, W, dW, d_own, unit, h, (s * B + n) * H, dh, now + n * H, a)
+                total = reset_backward(kept, h[before], one, da) * dh[now + i]
                 for g in range(first_gate):
                     dxw[at + g] = a[g]
                     total = fma(da[g], a[g], total)

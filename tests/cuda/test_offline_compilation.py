@@ -12,32 +12,53 @@ if config.ENABLE_CUDASIM:
 if getattr(cuda, "implementation", "") != "NVIDIA":
     pytest.skip("needs numba-cuda", allow_module_level=True)
 
-from fastgate.kernels.cuda import cells, elementwise, products, rows, steps, tangents, weights
+from fastgate.kernels.cuda import (
+    cells,
+    elementwise,
+    operands,
+    products,
+    recurrent_dropout,
+    rows,
+    steps,
+    tangents,
+    weights,
+)
 from fastgate.kernels.cuda.device_step import make_step
-from fastgate.kernels.cuda.direction import _reset_states, _turn_round
+from fastgate.kernels.cuda.direction import _turn_round
 from fastgate.kernels.cuda.dropout import _scale
 from fastgate.kernels.cuda.launch import Program
 
 i, lengths, table = int64, int32[::1], int64[::1]
 
 
+def of_steps(cell, v, size, dtype):
+    step, reset, project = steps._forward_kernels(cell, 64, size, dtype)
+    units, reset_back, product, show = steps._backward_kernels(cell, 64, size, dtype)
+    yield step, (v, v, v, lengths, *[v] * 6, *[i] * 9)
+    yield units, (v, i, i, i, v, lengths, *[v] * 8, i, i, i)
+    yield product, (v, lengths, v, v, v, i, i, i)
+    if reset:
+        yield reset, (v, v, lengths, v, v, v, v, i, i, i, i)
+        yield reset_back, (v, lengths, v, v, v, v, v, i, i, i)
+    if project:
+        yield project, (v, v, lengths, v, v, *[i] * 7)
+        yield show, (v, i, i, i, lengths, v, v, i, i, i)
+
+
 def kernels_of(name, dtype):
     """Pairs of a kernel and the types of its arguments."""
     real = float32 if dtype == "float32" else float64
     v, deep, cell = real[::1], types.Array(real, 3, "A"), cells.cell(name, dtype)
-    step, reset = steps._forward_kernels(cell, 64, dtype)
-    units, reset_back, product = steps._backward_kernels(cell, 64, dtype)
-    yield step, (v, v, v, lengths, v, v, v, v, v, *[i] * 9)
-    yield units, (v, i, i, i, lengths, v, v, v, v, v, v, i, i, i)
-    yield product, (v, lengths, v, v, i, i, i)
-    if reset:
-        yield reset, (v, v, lengths, v, v, v, i, i, i, i)
-        yield reset_back, (v, lengths, v, v, v, v, i, i, i)
-    read, written = (v, v, v, v, lengths, v, v, v, v), (v, v, v, v)
+    yield from of_steps(cell, v, 64, dtype)
+    masked = cell._replace(is_masked=True)
+    yield from of_steps(masked, v, 64, dtype)
+    if cell.memory:
+        yield from of_steps(cells.projected(masked), v, 24, dtype)
     for moves in (False, True):
         move, move_reset = tangents._kernels(cell, 64, moves, name == "gru", dtype)
+        read, written = (v, v, v, v, v, v, lengths, v, v, v, v), (v, v, v, v)
         yield move, (*read, *written, *[i] * 6)
-        if reset:
+        if move_reset:
             yield move_reset, (*read, *written, i, i, i)
     advance = make_step(cell, 3, 5, 2, dtype)
 
@@ -59,8 +80,12 @@ def kernels_of(name, dtype):
     yield rows._put, (v, table, i, i, i, v, i, i)
     yield _scale, (v, i, i, i, table, *[i] * 5, *[uint64] * 4, real)
     yield _turn_round, (v, v, i, i)
-    yield _reset_states, (v, v, lengths, v, *[i] * 5)
-    yield weights._biases, (v, v, v, v, i, i, i)
+    for times_h in (False, True):
+        yield operands._take_saved(4, 1, times_h), (v, v, lengths, v, *[i] * 4)
+    yield operands._seen((0, 1, 3), 4), (v, v, v, i, i)
+    yield recurrent_dropout._draw, (v, i, table, *[i] * 4, *[uint64] * 4, real)
+    yield recurrent_dropout._multiply, (v, v, v, *[i] * 5)
+    yield weights._biases, (v, v, v, i, i, i)
     yield weights._transpose, (v, v, i, i)
     yield weights._interleave((0, 1, 2, -1)), (v, v, i, i)
     yield weights._separate((-1, 1, 3), 4), (v, v, i, i, i)
@@ -88,7 +113,7 @@ def test_what_a_unit_has_lies_in_registers(name, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", ["lstm", "gru", "gru_reset_before", "rnn_tanh"])
+@pytest.mark.parametrize("name", cells.MAKERS)
 def test_ptx(name, dtype, monkeypatch):
     offline.pretend(monkeypatch)
     for kernel, signature in kernels_of(name, dtype):

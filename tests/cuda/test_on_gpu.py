@@ -17,8 +17,10 @@ SIZES = [(1, 5, 3, 16), (7, 33, 20, 100), (32, 64, 64, 256), (40, 20, 100, 777),
 TOLERANCE = {"highest": 3e-5, "high": 3e-4, "medium": 3e-2}
 CELLS = {
     "lstm": (fg.LSTM, {}),
+    "lstm coupled": (fg.LSTM, {"coupled": True, "peepholes": True}),
     "gru": (fg.GRU, {}),
     "gru reset before": (fg.GRU, {"reset_after": False}),
+    "gru reset carry": (fg.GRU, {"reset_after": False, "reset_carry": True}),
     "rnn": (fg.RNN, {}),
 }
 
@@ -50,14 +52,21 @@ def test_float32_against_float64(name, sizes, precision):
     np.testing.assert_array_equal(np.asarray(again.params.flat), np.asarray(found.params.flat))
 
 
-@pytest.mark.parametrize("name", CELLS)
+BY_STEPS = {
+    "lstm all": (fg.LSTM, {"proj_size": 20, "coupled": True, "peepholes": True, "recurrent_dropout": 0.3}),
+    "gru masked": (fg.GRU, {"recurrent_dropout": 0.3}),
+    "gru reset carry masked": (fg.GRU, {"reset_after": False, "reset_carry": True, "recurrent_dropout": 0.3}),
+}
+
+
+@pytest.mark.parametrize("name", [*CELLS, *BY_STEPS])
 def test_float64(name):
-    kind, options = CELLS[name]
+    kind, options = (CELLS | BY_STEPS)[name]
     layer = kind(20, 65, seed=0, device="cuda", dtype="float64", **options)
     x = np.random.default_rng(0).standard_normal((6, 30, 20))
     truth = layer.to("cpu")
-    y, _, tape = truth.forward(x)
-    own, _, own_tape = layer.forward(x)
+    y, _, tape = truth.forward(x, rng_key=1)
+    own, _, own_tape = layer.forward(x, rng_key=1)
     close(own, y, 1e-13)
     close(layer.backward(own_tape, y).params.flat, truth.backward(tape, y).params.flat, 1e-11)
 
