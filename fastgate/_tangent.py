@@ -152,7 +152,7 @@ def _on_device(layer: Configured, batch: Any, starts: Any, ends: Any, dparams: N
         runs = zip(ready[depth], weights, strict=True)
         traces = [run.record(own, x, y, starts[0], ends[0]) for (_, run), own in runs]
         for (place, run_tangent), own, trace in zip(ready_tangents[depth], weights, traces, strict=True):
-            moves = None if dparams is None else _directions(layer, dparams, place)[:4]
+            moves = None if dparams is None else _directions(layer, dparams, place)
             run_tangent(own, trace, moves, x, dx, dy, starts[1], ends[1])
 
     return run_layer
