@@ -50,14 +50,11 @@ class Kind:
 
     def __init__(self, kind, activations, clip, precision, projected, masked, options):
         make_maker, usual, clipped = KINDS[kind]
-        given = activations or usual
         pairs = [
             activation(name, tuple(parameters), clip if is_clipped else None)
-            for (name, *parameters), is_clipped in zip(given, clipped, strict=True)
+            for (name, *parameters), is_clipped in zip(activations or usual, clipped, strict=True)
         ]
         self.name, self.precision = kind, precision
-        # So that what is made for these equations alone fits.
-        self.is_usual = clip is None and given == usual and not (projected or masked or options)
         self.is_projected, self.is_masked = projected, masked
         self._make = make_maker(pairs, **dict.fromkeys(options, True))
 

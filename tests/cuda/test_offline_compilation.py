@@ -119,4 +119,5 @@ def test_ptx(name, dtype, monkeypatch):
     for kernel, signature in kernels_of(name, dtype):
         ptx, _ = cuda.compile(kernel.py_func, signature, cc=(9, 0), device=False, abi="numba", output="ptx")
         assert "call" not in ptx, kernel.py_func
+        assert "__local_depot" not in ptx, kernel.py_func
         assert dtype == "float64" or ".f64" not in ptx, kernel.py_func
