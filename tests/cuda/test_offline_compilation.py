@@ -56,7 +56,7 @@ def kernels_of(name, dtype):
         yield from of_steps(cells.projected(masked), v, 24, dtype)
     for moves in (False, True):
         move, move_reset = tangents._kernels(cell, 64, moves, name == "gru", dtype)
-        read, written = (v, v, v, v, v, v, lengths, v, v, v, v), (v, v, v, v)
+        read, written = (v, v, v, v, v, lengths, v, v, v, v), (v, v, v, v)
         yield move, (*read, *written, *[i] * 6)
         if move_reset:
             yield move_reset, (*read, *written, i, i, i)
