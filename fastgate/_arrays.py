@@ -109,7 +109,7 @@ def as_array(name: str, value: Any, expected: str = "an array of numbers") -> Ar
     """
     if type(value) is np.ndarray:
         return value
-    if hasattr(value, "__cuda_array_interface__"):
+    if is_foreign(value):
         return on("cuda").to_host(value)  # type: ignore[no-any-return]
     parts = value if isinstance(value, (list, tuple)) else (value,)
     if any(isinstance(part, np.ma.MaskedArray) for part in parts):
@@ -172,6 +172,26 @@ def zeros_beside(array: Any, shape: tuple[int, ...]) -> Any:
     found = empty_beside(array, shape)
     found[...] = 0
     return found
+
+
+def is_foreign(value: Any) -> bool:
+    """Whether it lies on a GPU, and says so by the protocol of arrays there."""
+    return hasattr(value, "__cuda_array_interface__")
+
+
+def where_it_lies(value: Any) -> Any:
+    """What lies on a GPU as it is, anything else as an array of NumPy's."""
+    return value if is_foreign(value) else np.asarray(value)
+
+
+def stacked(arrays: Sequence[Any]) -> Any:
+    """One with a leading axis, where they lie."""
+    if isinstance(arrays[0], np.ndarray):
+        return np.stack(arrays)
+    out = empty_beside(arrays[0], (len(arrays), *arrays[0].shape))
+    for row, own in zip(out, arrays, strict=True):
+        row[...] = own
+    return out
 
 
 def is_ready(value: Any, dtype: np.dtype[Any]) -> bool:

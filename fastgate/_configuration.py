@@ -103,16 +103,13 @@ class Configured(Frozen):
         )
 
     def _kernel_cell(self, **options: Any) -> Any:
-        """The cell of this layer's options, and of these; an error where its device does not have it."""
+        """The cell of this layer's options, and of these; an error where its device is not there."""
         if self.device == "cpu":
             return cpu.cell(**self._cell_options, **options)
         kernels = on(self.device)
         if (missing := kernels.missing()) is not None:
             raise _errors.no_device(self.device, missing)
-        try:
-            return kernels.cell(**self._cell_options, precision=self.precision, **options)
-        except NotImplementedError as option:
-            raise _errors.not_on_device(str(option), self.device) from None
+        return kernels.cell(**self._cell_options, precision=self.precision, **options)
 
     def _check_on_cpu(self, what: str) -> None:
         """Raise unless this is where the layer lies."""

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     is_unbatched: bool
     x_shape: tuple[int, int, int]
     y_shape: tuple[int, int, int]
-    zeros: tuple[Any, ...]
+    zeros: tuple[Any, ...]  # only when `read_states` gives them out
     segments: Segments | None
     stays: bool  # whether results stay on the device, where x was
     leading: tuple[int, int]  # axes of the user's arrays
@@ -66,7 +66,7 @@ def read_batch(
         is_unbatched,
         rows.shape,
         (*rows.shape[:2], layout.directions * layout.output_size),
-        tuple(cuda.zeros(own, layer.dtype) for own in _border.state_shapes(layer, B)),
+        tuple(cuda.empty(own, layer.dtype) for own in _border.state_shapes(layer, B)),
         segments,
         stays,
         (B, T) if batch_first else (T, B),
@@ -136,13 +136,14 @@ def check_output(layer: Configured, out: Any, batch: Batch, x: Any, start: list[
 def read_states(layer: Configured, name: str, state: Any, zeros: tuple[Any, ...], *, unbatched: bool) -> list[Any]:
     """One or two arrays on the device, shaped as `zeros`, which stand where none is given."""
     if state is None:
-        return list(zeros)
+        return [_read_state(layer, name, None, own, unbatched) for own in zeros]
     parts = _border.parts_of_state(layer, name, state)
     return [_read_state(layer, *part, own, unbatched) for part, own in zip(parts, zeros, strict=True)]
 
 
 def _read_state(layer: Configured, name: str, value: Any, zeros: Any, unbatched: bool) -> Any:
     if value is None:
+        zeros[...] = 0
         return zeros
     cuda = on("cuda")
     stays = cuda.is_on_device(value)
@@ -206,12 +207,21 @@ def write_output(batch: Batch, y: Any, out: Any = None, *, is_locked: bool = Fal
 
 def read_output_gradient(layer: Configured, dy: Any, batch: Batch) -> Any:
     """As y lies inside, zeros where there is none."""
+    return _read_like(layer, "dy", dy, "y", batch.y_shape, batch)
+
+
+def read_input_tangent(layer: Configured, dx: Any, batch: Batch) -> Any:
+    """As x lies inside, zeros where there is none."""
+    return _read_like(layer, "dx", dx, "x", batch.x_shape, batch)
+
+
+def _read_like(layer: Configured, name: str, value: Any, like: str, shape: tuple[int, int, int], batch: Batch) -> Any:
     cuda = on("cuda")
     cuda.wait_for(batch.stream)
-    if dy is None:
-        return cuda.zeros(batch.y_shape, layer.dtype)
-    stays = cuda.is_on_device(dy)
-    array = cuda.view(dy) if stays else as_real("dy", dy)
-    if array.shape != batch.users_y_shape:
-        raise _errors.wrong_shape("dy", f"that of y, {batch.users_y_shape}", array.shape)
-    return _rows_inside(layer, "dy", array, batch.schedule, batch.schedule.valid(array.shape[:-1]), stays)
+    if value is None:
+        return cuda.zeros(shape, layer.dtype)
+    stays = cuda.is_on_device(value)
+    array = cuda.view(value) if stays else as_real(name, value)
+    if array.shape != (expected := batch.users_shape(shape[2])):
+        raise _errors.wrong_shape(name, f"that of {like}, {expected}", array.shape)
+    return _rows_inside(layer, name, array, batch.schedule, batch.schedule.valid(array.shape[:-1]), stays)

@@ -115,11 +115,10 @@ def backward(ensemble: Ensemble, tape: Tapes, dy: Array | None, dstate: Any) -> 
     _share(ensemble, batch, some)
     gradients = NamedArrays(np.empty((count, layer.params.flat.size), dtype), layout.shapes)
     for place in places:
-        found = [part.array for part in sums[place]]
-        for (span, shape), array in zip(layout._spans[place], found, strict=False):
-            if span is not None:
-                gradients.flat[:, span] = array[:, :, : shape[1]].reshape(count, -1)
-        layout.finish_gradients(gradients, place, found[3])
+        shapes = [shape for _, shape in layout._spans[place]]
+        found = [part.array[:, :, :width] for part, (_, width) in zip(sums[place], shapes, strict=False)]
+        layout.place_samples(gradients.flat, place, found)
+        layout.finish_gradients(gradients.flat, place, found[3])
     dx: Array = d_inputs[0].array
     states = _write_states([part.array for part in start], batch.is_unbatched)
     return Gradients(dx[:, 0] if batch.is_unbatched else dx, states, gradients)

@@ -168,8 +168,8 @@ def no_single_step(call: str = "step", place: str = "a bidirectional layer") -> 
     return ValueError(f"{call}: {place} needs the whole sequence; it cannot run step by step")
 
 
-def not_embeddable(layer: object, reason: str) -> ValueError:
-    return ValueError(f"jit: {layer} cannot be stepped inside compiled loops, because of {reason}")
+def not_embeddable(layer: object, reason: str, call: str = "jit") -> ValueError:
+    return ValueError(f"{call}: {layer} cannot be stepped inside compiled loops, because of {reason}")
 
 
 def not_quantizable(name: str, weights: str) -> ValueError:
@@ -192,6 +192,10 @@ def no_mpi(problem: object) -> RuntimeError:
     return RuntimeError(
         f"distributed: mpi4py finds no MPI ({problem}); install one, as with apt-get install openmpi-bin"
     )
+
+
+def written_by_flat(name: str) -> TypeError:
+    return TypeError(f"params[{name!r}]: of many sequences or members on a GPU it is a copy; write into flat")
 
 
 def nothing_counts(names: Iterable[str]) -> ValueError:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_floating
+from fastgate._arrays import Array, as_floating, is_foreign, stacked, where_it_lies
 from fastgate._params import NamedArrays, Params
 from fastgate._recurrent import Recurrent
 from fastgate._tape import Gradients
@@ -27,16 +26,22 @@ def check(name: str, members: Sequence[Any]) -> None:
         place = f"{name}[{number}]"
         if not isinstance(member, (Recurrent, Sequential)):
             raise _errors.wrong_type(place, "an LSTM, GRU, RNN or Sequential", type(member).__name__)
-        for layer in [member] if isinstance(member, Recurrent) else member.layers:
-            if isinstance(layer, Recurrent):
-                layer._check_on_cpu(place)
         for owner in owners_of(member):
             if (other := owners.setdefault(id(owner), place)) != place:
                 raise _errors.misplaced(place, "parameters of its own", f"some that {other} has, too")
+        if (device := device_of(member)) != (expected := device_of(members[0])):
+            raise _errors.wrong_value(f"{place}.device", f"{expected!r}, as {name}[0] has", device)
         config = member.config()
         first = config if first is None else first
-        for part, expected, own in differences("", first, config):
-            raise _errors.wrong_value(f"{place}{part}", f"{_short(expected)!r}, as {name}[0] has", _short(own))
+        for part, wanted, own in differences("", first, config):
+            raise _errors.wrong_value(f"{place}{part}", f"{_short(wanted)!r}, as {name}[0] has", _short(own))
+
+
+def device_of(member: Member) -> str:
+    """Where it computes, of a model its layers that keep a state."""
+    layers = [member] if isinstance(member, Recurrent) else member.layers
+    found = sorted({layer.device for layer in layers if isinstance(layer, Recurrent)})
+    return " and ".join(found) or "cpu"
 
 
 def check_gradients(name: str, gradients: Any, members: Sequence[Member]) -> None:
@@ -106,8 +111,8 @@ def backward(members: Sequence[Member], tapes: Sequence[Any], dy: Any, dstate: A
     rows, states = [None] * count if dy is None else dy, split_states("dstate", dstate, count)
     calls = zip(members, tapes, rows, states, strict=True)
     found = [member.backward(tape, row, state) for member, tape, row, state in calls]
-    params = NamedArrays(np.stack([own.params.flat for own in found]), members[0].params._shapes)
-    dx: Any = None if found[0].x is None else np.stack([own.x for own in found])
+    params = NamedArrays(stacked([own.params.flat for own in found]), members[0].params._shapes)
+    dx: Any = None if found[0].x is None else stacked([own.x for own in found])
     return Gradients(dx, join_states([own.state for own in found]), params)
 
 
@@ -118,10 +123,15 @@ def split_states(name: str, state: Any, count: int) -> list[Any]:
     if isinstance(state, (tuple, list)):
         parts = [split_states(name, part, count) for part in state]
         return [tuple(part[m] for part in parts) for m in range(count)]
-    own = np.asarray(state)
+    return list(of_members(name, state, count))
+
+
+def of_members(name: str, value: Any, count: int) -> Any:
+    """An array with a leading axis of members, where it lies."""
+    own = where_it_lies(value)
     if own.ndim < 1 or len(own) != count:
-        raise _errors.wrong_shape(name, f"({count}, ...), one for each member", own.shape)
-    return list(own)
+        raise _errors.wrong_shape(name, f"({count}, ...), one for each member", tuple(own.shape))
+    return own
 
 
 def join_states(states: Sequence[Any]) -> Any:
@@ -130,14 +140,16 @@ def join_states(states: Sequence[Any]) -> Any:
         return None
     if isinstance(states[0], tuple):
         return tuple(join_states(parts) for parts in zip(*states, strict=True))
-    return np.stack(states)
+    return stacked(states)
 
 
 def value_and_gradient(loss: Loss, y: Array, member: int) -> tuple[float, Array]:
     found = loss(y, member)
     if not isinstance(found, tuple) or len(found) != 2:
         raise _errors.wrong_type("loss", "a function that returns (value, dy)", type(found).__name__)
-    dy = as_floating("dy", found[1], y.dtype)
-    if dy.shape != y.shape:
-        raise _errors.wrong_shape("dy", f"that of y, {y.shape}", dy.shape)
+    dy: Any = found[1]
+    if not is_foreign(dy):
+        dy = as_floating("dy", dy, y.dtype)
+    if tuple(dy.shape) != y.shape:
+        raise _errors.wrong_shape("dy", f"that of y, {y.shape}", tuple(dy.shape))
     return float(found[0]), dy

@@ -21,7 +21,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def split(flat: Array, shapes: Shapes) -> dict[str, Array]:
-    """Name -> view of `flat` (..., P), one after the other."""
+    """Name -> view of `flat` (..., P), one after the other; of a matrix on a GPU a copy."""
     views, start = {}, 0
     for name, shape in shapes.items():
         size = prod(shape)
@@ -51,7 +51,10 @@ def on_host(params: Mapping[str, Array]) -> dict[str, Array]:
 
 
 class NamedArrays(Mapping[str, Array]):
-    """Name -> array, all of them views of the vector `flat`; both can be written, by assignment too."""
+    """Name -> array, all of them views of the vector `flat`; both can be written, by assignment too.
+
+    A matrix `flat` on a GPU is written by itself alone: what it has of a name does not lie together.
+    """
 
     def __init__(self, flat: Array, shapes: Shapes) -> None:
         self._flat, self._shapes = flat, shapes
@@ -75,6 +78,8 @@ class NamedArrays(Mapping[str, Array]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         target = _find(self._views, name)
+        if self._flat.ndim > 1 and not isinstance(self._flat, np.ndarray):
+            raise _errors.written_by_flat(name)
         target[...] = _as_shaped(f"params[{name!r}]", value, target)
 
     def update(self, values: Mapping[str, Any]) -> None:

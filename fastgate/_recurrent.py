@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from fastgate import _errors, _stack
 from fastgate._arrays import Array, as_flag, as_recompute, as_size
-from fastgate._kernels import cpu
 from fastgate._params import NamedArrays
 from fastgate._step import Steps
 from fastgate._tangent import Tangents
@@ -107,7 +106,8 @@ class Recurrent(Steps, Tangents):
             Keep only the states at every so many steps (rounded up: the sums over rows are cut there), and compute the
             rest again in `backward`, which takes as long as another `forward`. "auto" takes the number of steps that
             needs the least memory, which grows with the square root of T beside the input of each layer. The gradients
-            are the same to the last bit.
+            are the same to the last bit; on a GPU those of parameters differ by roundings, as the sums over rows are
+            cut where stretches end.
 
         Returns
         -------
@@ -129,8 +129,6 @@ class Recurrent(Steps, Tangents):
                 raise _errors.key_needed(self.dropout, self.recurrent_dropout)
             dropout_key = key
         recompute, cell, border = as_recompute(recompute), self._cell_of(dropout_key), self._border
-        if recompute is not None:
-            self._check_on_cpu("recompute")
         own, batch, is_copy = border.read_batch(self, cell, x, lengths, mask, reset)
         given = border.read_states(self, "state", state, batch.zeros, unbatched=batch.is_unbatched)
         start, end = border.states_of_run(self, batch, given)
@@ -139,7 +137,7 @@ class Recurrent(Steps, Tangents):
         snapshot = self.params._snapshot
         steps = None
         if recompute is not None:
-            steps = cpu.steps_of_stretch(batch.schedule, None if recompute == "auto" else recompute)
+            steps = self._kernels.steps_of_stretch(batch.schedule, None if recompute == "auto" else recompute)
         y, records = _stack.record(self, cell, snapshot, own, batch, start, end, dropout_key, steps)
         tape = Tape(self.params, snapshot, batch, records, dropout_key)
         return border.write_output(batch, y, is_locked=True), border.write_end(self, batch, end), tape
@@ -180,10 +178,8 @@ class Recurrent(Steps, Tangents):
             raise _errors.nothing_to_propagate()
         end = border.end_gradient(self, batch, end)
         start = [empty(part.shape, self.dtype) for part in end]
-        if as_flag("per_sample", per_sample):
-            self._check_on_cpu("per_sample")
-            if not isinstance(tape.records[0].tape, cpu.Trace):
-                raise _errors.wrong_value("per_sample", "False for a tape recorded with recompute", True)
+        if as_flag("per_sample", per_sample) and not isinstance(tape.records[0].tape, self._kernels.Trace):
+            raise _errors.wrong_value("per_sample", "False for a tape recorded with recompute", True)
         size = self.params.flat.size
         found = empty((batch.size, size) if per_sample else size, self.dtype)
         gradients = NamedArrays(found, self._layout.shapes)
@@ -234,5 +230,4 @@ class Recurrent(Steps, Tangents):
         """
         from fastgate import _embedded
 
-        self._check_on_cpu("jit")
-        return _embedded.recurrent_cell(self)
+        return _embedded.recurrent_cell(self.to("cpu"))

@@ -58,7 +58,7 @@ def record(
                 row, weights = layer._layout.row(place), packed(layer, cell, snapshot, place, batch.slices)
                 first, last = [part[row] for part in start], [part[row] for part in end]
                 where = batch.schedule, batch.slices, steps, dropout.get(place)
-                tape = cpu.record_states(cell, weights, _rows(x), _rows(y), direction, first, last, *where)
+                tape = layer._kernels.record_states(cell, weights, _rows(x), _rows(y), direction, first, last, *where)
             records.append(Record(x, tape))
         _drop(layer, y, batch, dropout_key, depth)
         x = y
@@ -74,23 +74,21 @@ def backward(
     """
     layout, batch, cell = layer._layout, tape.batch, layer._cell_of(tape.dropout_key)
     dropout = _recurrent_dropout(layer, cell, tape.dropout_key)
-    is_whole = isinstance(tape.records[0].tape, layer._kernels.Trace)
+    is_whole, is_of_each = isinstance(tape.records[0].tape, layer._kernels.Trace), gradients.flat.ndim == 2
     ready = _ready(layer, cell, layer._kernels.Backward, batch) if is_whole else []
     for depth in reversed(range(layout.num_layers)):
         _drop(layer, dy, batch, tape.dropout_key, depth)
         dx = _new(layer, batch, (*batch.x_shape[:2], layout.input_size_of(depth)))
-        found = []
+        found: list[tuple[Place, Any]] = []
         for direction in range(layout.directions):
             place = Place(depth, direction)
             row, weights = layout.row(place), packed_backward(layer, tape.snapshot, place)
             x, own = tape.records[row]
-            if gradients.flat.ndim == 2:
+            if is_of_each:
                 _, run = ready[depth][direction]
-                each = [NamedArrays(flat, layout.shapes) for flat in gradients.flat]
-                pairs = [layout.gradient_arrays(own_gradients.flat, place) for own_gradients in each]
-                run.per_sample(weights, own, x, dy, end, start, dx, pairs, dropout.get(place))
-                for own_gradients, (targets, _) in zip(each, pairs, strict=True):
-                    layout.finish_gradients(own_gradients, place, targets[3])
+                samples = layout.sample_arrays(gradients.flat, place)
+                run.per_sample(weights, own, x, dy, end, start, dx, samples, dropout.get(place))
+                found.append((place, samples))
                 continue
             targets, extras = layout.gradient_arrays(gradients.flat, place)
             if is_whole:
@@ -98,13 +96,14 @@ def backward(
                 run.whole(weights, own, x, dy, end, start, dx, targets, extras, dropout.get(place))
             else:
                 last, first = [part[row] for part in end], [part[row] for part in start]
-                cpu.recompute(
+                layer._kernels.recompute(
                     cell, weights, own, _rows(x), _rows(dy), direction, last, first, _rows(dx), batch.schedule,
                     batch.slices, targets, extras, dropout.get(place),
                 )  # fmt: skip
             found.append((place, targets[3]))
-        for place, b_hh in found:  # a device may compute both directions at once
-            layout.finish_gradients(gradients, place, b_hh)
+        finish = layout.finish_samples if is_of_each else layout.finish_gradients
+        for place, computed in found:  # a device may compute both directions at once
+            finish(gradients.flat, place, computed)
         dy = dx
     return dy
 

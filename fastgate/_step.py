@@ -98,8 +98,7 @@ class Steps(Configured, Streamed):
         ValueError
             If the layer is bidirectional.
         """
-        self._check_on_cpu("cfunc")
-        return CFunction(self)
+        return CFunction(self.to("cpu"))
 
 
 def _first_step(layer: Configured, x: Any, state: Any) -> tuple[Array, State]:

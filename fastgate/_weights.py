@@ -109,9 +109,13 @@ class Layout:
 
     def kernel_extras(self, arrays: Mapping[str, Array], place: Place) -> Any:
         """What only some cells have: peepholes (K,H), W_hr (output_size,H)."""
-        peepholes = [arrays[f"peephole_{gate}_{place.suffix}"] for gate in self.peepholes]
+        peepholes = None
+        if self.peepholes:
+            peepholes = empty_beside(arrays[f"weight_hh_{place.suffix}"], (len(self.peepholes), self.hidden_size))
+            for row, gate in enumerate(self.peepholes):
+                peepholes[row] = arrays[f"peephole_{gate}_{place.suffix}"]
         W_hr = arrays[f"weight_hr_{place.suffix}"] if self.is_projected else None
-        return cpu.Extras(np.stack(peepholes) if peepholes else None, W_hr)
+        return cpu.Extras(peepholes, W_hr)
 
     @cached_property
     def _spans(self) -> dict[Place, list[tuple[slice | None, tuple[int, int]]]]:
@@ -139,10 +143,44 @@ class Layout:
         extras = [None if span is None else flat[span].reshape(shape) for span, shape in (peepholes, W_hr)]
         return arrays, cpu.Extras(*extras)
 
-    def finish_gradients(self, arrays: Mapping[str, Array], place: Place, b_hh: Array) -> None:
-        """Take from the gradient of b_hh what a single bias keeps of it."""
+    def finish_gradients(self, flat: Array, place: Place, b_hh: Array) -> None:
+        """Take from the gradient of b_hh, of all parameters or (N,P) of each member or sequence, what a single bias
+        keeps of it.
+        """
         if self.bias == "single" and self.recurrent_candidate_bias:
-            arrays[f"bias_hn_{place.suffix}"][...] = b_hh.reshape(*b_hh.shape[:-2], -1)[..., -self.hidden_size :]
+            last = b_hh.reshape(*flat.shape[:-1], self.gates * self.hidden_size)[..., -self.hidden_size :]
+            flat[..., self._span_of_candidate[place]] = last
+
+    @cached_property
+    def _span_of_candidate(self) -> dict[Place, slice]:
+        """Behind the other bias."""
+        ends = {place: self._spans[place][2][0].stop for place in self.places()}  # type: ignore[union-attr]
+        return {place: slice(end, end + self.hidden_size) for place, end in ends.items()}
+
+    def sample_arrays(self, flat: Array, place: Place) -> Any:
+        """What `per_sample` writes into: of each row of an ndarray (B,P) its `gradient_arrays`. Kernels of a GPU take
+        one array (B,...) of each kind for all sequences, which `finish_samples` puts into their columns.
+        """
+        if isinstance(flat, np.ndarray):
+            return [self.gradient_arrays(row, place) for row in flat]
+        arrays = [empty_beside(flat, (len(flat), *shape)) for _, shape in self._spans[place]]
+        return arrays[:4], cpu.Extras(peepholes=arrays[5], W_hr=arrays[4])
+
+    def finish_samples(self, flat: Array, place: Place, samples: Any) -> None:
+        """What is left to do then."""
+        if isinstance(flat, np.ndarray):
+            for row, (targets, _) in zip(flat, samples, strict=True):
+                self.finish_gradients(row, place, targets[3])
+            return
+        arrays, extras = samples
+        self.place_samples(flat, place, [*arrays, extras.W_hr, extras.peepholes])
+        self.finish_gradients(flat, place, arrays[3])
+
+    def place_samples(self, flat: Array, place: Place, arrays: Any) -> None:
+        """W_ih (N,G*H,I) and so on, in the order of `gradient_arrays` -> flat (N,P)"""
+        for (span, _), array in zip(self._spans[place], arrays, strict=False):
+            if span is not None:
+                flat[:, span] = array.reshape(len(flat), span.stop - span.start)
 
 
 class Initialization(NamedTuple):

@@ -68,7 +68,7 @@ def device_step(layer: Any) -> tuple[Any, Any]:
     Parameters
     ----------
     layer : LSTM, GRU or RNN
-        On any device; of one direction, without a projection, peepholes and other options that a GPU does not have.
+        On any device; of one direction and without a projection.
 
     Returns
     -------
@@ -85,6 +85,8 @@ def device_step(layer: Any) -> tuple[Any, Any]:
         raise _errors.wrong_type("layer", "an LSTM, GRU or RNN", type(layer).__name__)
     if layer.bidirectional:
         raise _errors.no_single_step("device_step")
+    if layer._layout.is_projected:
+        raise _errors.not_embeddable(layer, f"proj_size={layer._layout.output_size}", "device_step")
     own = layer.to("cuda")
     snapshot, places = own.params._snapshot, own._layout.places()
     packed = [_stack.packed(own, own._cell, snapshot, place) for place in places]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _border, _ensemble, _errors, _members
-from fastgate._arrays import Array, as_flag, as_floating, as_size
+from fastgate._arrays import Array, as_flag, as_floating, as_size, empty_beside, stacked, where_it_lies
 from fastgate._params import NamedArrays, Params
 from fastgate._recurrent import Recurrent
 from fastgate._tape import Gradients
@@ -31,12 +31,12 @@ class Ensemble:
     What it computes is bit for bit what its members compute one by one. Small recurrent layers run one after the other
     in compiled code, shared out over the threads, so that a call costs little more than what it computes. Members run
     one by one, each on all threads, where their batches are large enough for that, with dropout or resets, and on the
-    way back with peepholes or a projection; models always do. `fit` is a model's own: it trains them one by one.
+    way back with peepholes or a projection; models always do, and layers on a GPU. `fit` is a model's own.
 
     Parameters
     ----------
     members : iterable of LSTM, GRU or RNN, or of Sequential
-        Equal but for seeds and parameters. They stay as they are and can be used, and written, by themselves.
+        Equal but for seeds and parameters, on one device. They stay what they are, and can be used by themselves.
 
     Attributes
     ----------
@@ -73,6 +73,7 @@ class Ensemble:
             raise _errors.wrong_value("members", "at least one layer or model", self.members)
         _members.check("members", self.members)
         self._first: Any = self.members[0]
+        self._are_layers_of_cpu = isinstance(self._first, Recurrent) and self._first.device == "cpu"
         self._words: dict[Any, Any] = {}
 
     @classmethod
@@ -81,12 +82,13 @@ class Ensemble:
         from fastgate._from_config import from_config
 
         _members.check("member", [member])
-        config, count = member.config(), as_size("members", members)
+        config, count, device = member.config(), as_size("members", members), _members.device_of(member)
         own = max(1, _members.count_seeds(config))
         start = np.random.SeedSequence(as_size("seed", seed, least=0))
         seeds = start.generate_state(count * own).reshape(count, own).tolist()
         custom = {type(member).__name__: type(member)}
-        return cls(from_config(_members.seeded(config, iter(row)), custom=custom) for row in seeds)
+        made = (from_config(_members.seeded(config, iter(row)), custom=custom) for row in seeds)
+        return cls(own if device == "cpu" else own.to(device) for own in made)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.members,)
@@ -100,7 +102,7 @@ class Ensemble:
     @property
     def flat(self) -> Array:
         """All parameters, (M, P)."""
-        return np.stack([member.params.flat for member in self.members])
+        return stacked([member.params.flat for member in self.members])  # type: ignore[no-any-return]
 
     @flat.setter
     def flat(self, value: Any) -> None:
@@ -258,11 +260,11 @@ class Ensemble:
         """
         if not callable(loss):
             raise _errors.wrong_type("loss", "a function of y and the number of a member", type(loss).__name__)
-        own, count = (self._split("x", x) if as_flag("each", each) else np.asarray(x)), len(self)
+        own, count = (self._split("x", x) if as_flag("each", each) else where_it_lies(x)), len(self)
         states = _members.split_states("state", state, count)
         losses, params = np.empty(count), self._first.params
-        found = NamedArrays(np.empty((count, params.flat.size), params.dtype), params._shapes)
-        if isinstance(self._first, Recurrent) and _ensemble.fit_in_caches(self._first, count, own[0] if each else own):
+        found = NamedArrays(empty_beside(params.flat, (count, params.flat.size)), params._shapes)
+        if self._are_layers_of_cpu and _ensemble.fit_in_caches(self._first, count, own[0] if each else own):
             y, _, tape = self.forward(own, state, each=each, **options)
             dy = np.empty_like(y)
             for m in range(count):
@@ -278,7 +280,7 @@ class Ensemble:
         self, x: Any, state: Any, each: bool, options: dict[str, Any], *, keep: bool
     ) -> tuple[Array, Any, EnsembleTape]:
         first, rows = self._first, self._split("x", x) if as_flag("each", each) else None
-        if isinstance(first, Recurrent):
+        if self._are_layers_of_cpu:
             lengths, mask = options["lengths"], options["mask"]
             one, all_x = (x, x) if rows is None else (rows[0], rows)
             _, batch, _ = _border.read_batch(first, first._cell, one, lengths, mask, options["reset"])
@@ -289,10 +291,7 @@ class Ensemble:
         run, states = _members.forward if keep else _members.infer, _members.split_states("state", state, len(self))
         pairs = zip(self.members, [x] * len(self) if rows is None else rows, states, strict=True)
         ys, ends, each_tape = zip(*(run(member, own, start, options) for member, own, start in pairs), strict=True)
-        return np.stack(ys), _members.join_states(ends), EnsembleTape(self, each_tape)
+        return stacked(ys), _members.join_states(ends), EnsembleTape(self, each_tape)
 
-    def _split(self, name: str, value: Any) -> Array:
-        own = np.asarray(value)
-        if own.ndim < 1 or len(own) != len(self):
-            raise _errors.wrong_shape(name, f"({len(self)}, ...), one for each member", own.shape)
-        return own
+    def _split(self, name: str, value: Any) -> Any:
+        return _members.of_members(name, value, len(self))

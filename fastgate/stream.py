@@ -13,7 +13,7 @@ from numpy import ndarray
 
 import fastgate
 from fastgate import _border, _errors, _safetensors
-from fastgate._arrays import Array, as_array, as_real, as_size
+from fastgate._arrays import Array, as_array, as_real, as_size, is_foreign
 from fastgate._configuration import Configured
 from fastgate._masks import as_mask
 
@@ -47,6 +47,7 @@ class Stream:
         self._layers, self._features = owner._streamed()
         self.batch = None if batch is None else as_size("batch", batch, least=0)
         self._owner, self._is_model = owner, not isinstance(owner, Configured)
+        self._stays = not self._is_model and owner.device != "cpu"  # what comes from there
         self._size = 1 if self.batch is None else self.batch
         self._step, self._run = owner.step, owner.run if self._is_model else owner.__call__
         # Inside there is always an axis of sequences. States are never written, but replaced: copies may share them.
@@ -65,7 +66,7 @@ class Stream:
         Returns
         -------
         y : ndarray, (B, H), (B, T, H) or as `x` is laid out
-            Fresh memory, unless all that the model does is to hand `x` on.
+            Fresh memory, unless all that the model does is to hand `x` on. On the GPU where `x` and the layer are.
 
         Raises
         ------
@@ -79,7 +80,8 @@ class Stream:
                 return y[0]  # type: ignore[no-any-return]
             y, self._state = self._step(x, self._state)
             return y
-        return self._push(as_array("x", x))
+        own: Any = x
+        return self._push(own if self._stays and is_foreign(own) else as_array("x", own))
 
     def _push(self, x: Array) -> Array:
         has_batch, depth = self.batch is not None, len(self._features)
@@ -89,9 +91,10 @@ class Stream:
         fits = is_known and (None in self._features or x.shape[x.ndim - depth :] == self._features)
         if not fits or (has_batch and x.shape[axis] != self._size):
             raise _errors.wrong_shape("x", self._expected(), as_real("x", x).shape)
-        own = x if has_batch else np.expand_dims(x, axis)
+        leading = x.shape[:axis]
+        own = x if has_batch else x.reshape(*leading, 1, *x.shape[axis:])
         y, self._state = (self._run if is_piece else self._step)(own, self._state)
-        return y if has_batch else y[(slice(None),) * axis + (0,)]  # type: ignore[no-any-return]
+        return y if has_batch else y.reshape(*leading, *y.shape[axis + 1 :])  # type: ignore[no-any-return]
 
     def reset(self, mask: npt.ArrayLike | None = None) -> None:
         """Set states to zeros.
@@ -113,7 +116,7 @@ class Stream:
         rows = as_mask(mask, shape, axes=axes).reshape(-1)
         if not rows.any():
             return
-        states = [[part.copy() for part in parts] for parts in self._parts()]
+        states = [[np.array(part) for part in parts] for parts in self._parts()]
         for parts in states:
             for part in parts:
                 part[:, rows] = 0
@@ -203,8 +206,9 @@ class Stream:
             yield from zip((f"{prefix}h", f"{prefix}c"), own, strict=False)
 
     def _outside(self, part: Array) -> Array:
-        """A copy as the user has it."""
-        return (part[:, 0] if self.batch is None else part).copy()
+        """A copy as the user has it, of NumPy."""
+        own = np.array(part)
+        return own[:, 0].copy() if self.batch is None else own
 
     def _expected(self) -> str:
         step = ["features" if size is None else str(size) for size in self._features]

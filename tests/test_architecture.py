@@ -27,6 +27,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 KERNELS_MAY_IMPORT = {
     *(
         "contextlib",
+        "copy",
         "ctypes",
         "functools",
         "hashlib",

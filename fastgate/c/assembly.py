@@ -34,6 +34,7 @@ class Assembled:
     def __init__(self, given: Any) -> None:
         if not isinstance(given, Frozen):
             raise _errors.wrong_type("layer", "a layer or a Sequential model", type(given).__name__)
+        given = given.to("cpu") if hasattr(given, "to") else given  # which describes itself in what is written
         members = given._members if isinstance(given, Sequential) else (member("", given),)
         for m in members:
             _check(m)

@@ -23,6 +23,7 @@ class RecurrentPart(Part):
     """LSTM, GRU or RNN."""
 
     def __init__(self, program: Program, layer: Any, name: str) -> None:
+        layer = layer.to("cpu")
         super().__init__(program, layer, name)
         self.size, self.units = layer._layout.output_size, layer.hidden_size
         self.outputs = self.size

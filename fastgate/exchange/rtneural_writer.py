@@ -62,7 +62,7 @@ def _parts(layer: Any, place: str) -> Iterator[tuple[str, Any]]:
         for option, parameter in inspect.signature(type(layer)).parameters.items():
             if option not in SAME and (value := getattr(layer, option)) != parameter.default:
                 raise _errors.misplaced(place, f"{option}={parameter.default!r}, as in RTNeural", repr(value))
-    for own, array in getattr(layer, "params", {}).items():
+    for own, array in on_host(getattr(layer, "params", {})).items():
         if not np.isfinite(array).all():
             raise _errors.misplaced(f"{place}: params[{own!r}]", "finite numbers, as JSON has no others", "others")
     yield place, layer

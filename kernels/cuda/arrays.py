@@ -119,9 +119,15 @@ class DeviceArray(NDArrayOperatorsMixin):
         return self.shape[0]
 
     def __getitem__(self, key):
-        """A piece along the first axis, by an integer or a slice without steps; `...` is all of it."""
+        """A piece along the first axis, by an integer or a slice without steps; `...` is all of it. Of a matrix
+        `[:, first:last]` is a copy.
+        """
         if key is Ellipsis or key == ():
             return self
+        if (columns := self._columns(key)) is not None:
+            out = empty((self.shape[0], columns.stop - columns.start), self.dtype)
+            _copy_columns(self, columns.start, out, 0, *out.shape)
+            return out
         if isinstance(key, tuple) and len(key) == 2 and key[0] is Ellipsis and self.ndim == 1:
             key = key[1]
         each = prod(self.shape[1:])
@@ -142,6 +148,13 @@ class DeviceArray(NDArrayOperatorsMixin):
 
     def __setitem__(self, key, value):
         """Entries from an array of the same shape on either side, or one number for all."""
+        if (columns := self._columns(key)) is not None:
+            own, shape = value, (self.shape[0], columns.stop - columns.start)
+            if not (isinstance(own, DeviceArray) and (own.shape, own.dtype) == (shape, self.dtype)):
+                own = empty(shape, self.dtype)
+                own[...] = value
+            _copy_columns(own, 0, self, columns.start, *shape)
+            return
         target = self[key]
         if isinstance(value, DeviceArray):
             if value.shape != target.shape:
@@ -152,6 +165,13 @@ class DeviceArray(NDArrayOperatorsMixin):
             transfers.upload(own.reshape(-1), target.flat)
         else:
             streams.over(elementwise.fill, target.size, target.flat, self.dtype.type(value), target.size)
+
+    def _columns(self, key):
+        """Which columns of a matrix are asked for, if some are."""
+        if self.ndim != 2 or not isinstance(key, tuple) or len(key) != 2 or key[0] not in (Ellipsis, slice(None)):
+            return None
+        first, last, step = key[1].indices(self.shape[1]) if isinstance(key[1], slice) else (0, 0, 0)
+        return slice(first, max(first, last)) if step == 1 else None
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
         if method != "__call__" or options or not elementwise.is_known(ufunc):
@@ -176,6 +196,12 @@ class DeviceArray(NDArrayOperatorsMixin):
 def _piece(flat, first, last):
     """Numba cannot take an empty one of every array."""
     return flat[first:last] if last > first else cuda.device_array(0, flat.dtype)
+
+
+def _copy_columns(x, x_at, out, out_at, rows, columns):
+    """x (M,_)[:, x_at:] -> out (M,_)[:, out_at:], so many columns"""
+    places = x.shape[1], x_at, out.flat, out.shape[1], out_at
+    streams.over(elementwise.copy_columns, rows * columns, x.flat, *places, columns, rows * columns)
 
 
 def empty(shape, dtype):

@@ -37,18 +37,21 @@ def is_there():
     return library() is not None
 
 
-def multiply(a, b, out, rows, columns, depth, a_across, b_across, added, precision, stream):
+def multiply(a, b, out, rows, columns, depth, a_across, b_across, added, precision, batch, stream):
     """As `products.product`: row-major matrices, which cuBLAS reads as the transposed ones, out' = b' a'."""
     kind, scalar = KINDS[str(out.dtype)], ctypes.c_double if out.dtype.itemsize == 8 else ctypes.c_float
     compute = FLOAT64 if out.dtype.itemsize == 8 else TF32 if precision == "medium" else EXACT
-    lda, ldb = rows if a_across else depth, depth if b_across else columns
     one, beta = scalar(1), scalar(1 if added else 0)
-    factors = (
-        (address_of(b), kind, ldb),
-        (address_of(a), kind, lda),
-    )
+    many = batch > 1
+
+    def matrix(flat, outer, inner, is_outermost):
+        """One of a batch (batch,outer,inner), or (outer,batch,inner)."""
+        pitch, step = (inner, outer * inner) if is_outermost else (batch * inner, inner)
+        return ctypes.c_void_p(address_of(flat)), kind, pitch, *([ctypes.c_longlong(step)] if many else [])
+
+    call = library().cublasGemmStridedBatchedEx if many else library().cublasGemmEx
     _check(
-        library().cublasGemmEx(
+        call(
             _handle(stream),
             TRANSPOSED if b_across else PLAIN,
             TRANSPOSED if a_across else PLAIN,
@@ -56,14 +59,11 @@ def multiply(a, b, out, rows, columns, depth, a_across, b_across, added, precisi
             rows,
             depth,
             ctypes.byref(one),
-            ctypes.c_void_p(factors[0][0]),
-            *factors[0][1:],
-            ctypes.c_void_p(factors[1][0]),
-            *factors[1][1:],
+            *(matrix(b, columns, depth, True) if b_across else matrix(b, depth, columns, False)),
+            *(matrix(a, depth, rows, False) if a_across else matrix(a, rows, depth, True)),
             ctypes.byref(beta),
-            ctypes.c_void_p(address_of(out)),
-            kind,
-            columns,
+            *matrix(out, rows, columns, True),
+            *([batch] if many else []),
             compute,
             ANY_ALGORITHM,
         )

@@ -9,7 +9,7 @@ from fastgate.kernels.jit import equation
 def make_step(cell, I, H, layers, dtype):
     """step(weights, x, h, c, h_next, c_next) of a `cells.Cell`; weights are those of `Weights.in_order`."""
     real = float32 if dtype == "float32" else float64
-    G, places, has_memory, is_reset = cell.gates, max(1, cell.saved), cell.memory, cell.reset is not None
+    G, P, places, has_memory, is_reset = cell.gates, cell.own, max(1, cell.saved), cell.memory, cell.reset is not None
     advance, reset, last = cell.forward, cell.reset, cell.phases[-1][0]
 
     @equation
@@ -33,7 +33,7 @@ def make_step(cell, I, H, layers, dtype):
         at = 0
         for layer in range(layers):
             width = I if layer == 0 else H
-            b_q = at + H * G * (width + H + 1)
+            at_own = at + H * G * (width + H + 1)
             if is_reset:  # the candidate's operand, for all units, where another cell has its memory
                 for unit in range(H):
                     sum_up(weights, at, layer, width, unit, x, h, h, h_next, own, u)
@@ -43,10 +43,11 @@ def make_step(cell, I, H, layers, dtype):
                 if is_reset:
                     reset(own, u, h[layer, unit], saved)
                 c_prev = c[layer, unit] if has_memory else h[layer, unit]
-                h_new, c_new = advance(own, u, weights[b_q + unit], h[layer, unit], c_prev, saved)
+                of_unit = weights[at_own + unit * P : at_own + (unit + 1) * P]
+                h_new, c_new = advance(own, u, of_unit, h[layer, unit], c_prev, saved)
                 h_next[layer, unit] = h_new
                 if has_memory:
                     c_next[layer, unit] = c_new
-            at = b_q + H
+            at = at_own + H * P
 
     return step

@@ -101,6 +101,14 @@ def fill(out, value, size):
 
 
 @cuda.jit
+def copy_columns(x, x_width, x_at, out, out_width, out_at, columns, size):
+    """x (M,N)[:, x_at:] -> out (M,K)[:, out_at:], so many columns; N and K are the widths"""
+    for i in range(cuda.grid(1), size, cuda.gridsize(1)):
+        row, column = i // columns, i % columns
+        out[row * out_width + out_at + column] = x[row * x_width + x_at + column]
+
+
+@cuda.jit
 def gather(x, out):
     """x (L,M,N) of any strides -> out (L*M*N)"""
     M, N = x.shape[1], x.shape[2]

@@ -1,6 +1,6 @@
 """Which cell of which options: what a layer needs to know of it, and its equations for a dtype."""
 
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 
 import numpy as np
 
@@ -9,36 +9,54 @@ from fastgate.kernels.cuda import cells
 from fastgate.kernels.nonlinearities import activation
 
 SIGMOID, TANH = ("sigmoid",), ("tanh",)
-# What makes the equations and the cell, the usual activations, and which of them a clip acts before.
+
+
+def _lstm(pairs, *, coupled=False, peepholes=False):
+    make = equations.make_coupled_lstm if coupled else equations.make_lstm
+    own = make(*pairs)[2:] if peepholes else make(*pairs)[:2]
+    return partial(
+        cells.make_coupled_lstm if coupled else cells.make_lstm, cell=own[0], cell_vjp=own[1], peepholes=peepholes
+    )
+
+
+def _gru(pairs):
+    *_, own, own_vjp = equations.make_gru(*pairs)
+    return partial(cells.make_gru, cell=own, cell_vjp=own_vjp)
+
+
+def _gru_reset_before(pairs, *, carries_reset):
+    reset, reset_vjp, update, update_vjp, *_ = equations.make_gru(*pairs)
+    functions = {"reset_step": reset, "reset_vjp": reset_vjp, "update": update, "update_vjp": update_vjp}
+    return partial(cells.make_gru_reset_before, **functions, carries_reset=carries_reset)
+
+
+def _rnn(pairs):
+    own, own_vjp = equations.make_rnn(*pairs)
+    return partial(cells.make_rnn, cell=own, cell_vjp=own_vjp)
+
+
+# What makes the maker of a cell from its activations, the usual ones, and which of them a clip acts before.
 KINDS = {
-    "lstm": (lambda *a: equations.make_lstm(*a)[:2], cells.make_lstm, (SIGMOID, TANH, TANH), (True, True, False)),
-    "gru": (lambda *a: equations.make_gru(*a)[4:], cells.make_gru, (SIGMOID, TANH), (True, True)),
-    "gru_reset_before": (
-        lambda *a: equations.make_gru(*a)[:4],
-        cells.make_gru_reset_before,
-        (SIGMOID, TANH),
-        (True, True),
-    ),
-    "rnn": (lambda *a: equations.make_rnn(*a), cells.make_rnn, (TANH,), (True,)),
+    "lstm": (_lstm, (SIGMOID, TANH, TANH), (True, True, False)),
+    "gru": (_gru, (SIGMOID, TANH), (True, True)),
+    "gru_reset_before": (partial(_gru_reset_before, carries_reset=False), (SIGMOID, TANH), (True, True)),
+    "gru_reset_carry": (partial(_gru_reset_before, carries_reset=True), (SIGMOID, TANH), (True, True)),
+    "rnn": (_rnn, (TANH,), (True,)),
 }
 
 
 class Kind:
     """A cell with its options, under the names that the CPU's `Cell` has."""
 
-    peephole_gates = ()
-    is_masked = is_projected = False
-
-    def __init__(self, kind, activations, clip, precision):
-        make_equations, self._make, usual, clipped = KINDS[kind]
-        given = activations or usual
+    def __init__(self, kind, activations, clip, precision, projected, masked, options):
+        make_maker, usual, clipped = KINDS[kind]
         pairs = [
             activation(name, tuple(parameters), clip if is_clipped else None)
-            for (name, *parameters), is_clipped in zip(given, clipped, strict=True)
+            for (name, *parameters), is_clipped in zip(activations or usual, clipped, strict=True)
         ]
         self.name, self.precision = kind, precision
-        self.is_usual = clip is None and given == usual  # so that what is made for these equations alone fits
-        self._equations = make_equations(*pairs)
+        self.is_projected, self.is_masked = projected, masked
+        self._make = make_maker(pairs, **dict.fromkeys(options, True))
 
     def of(self, dtype):
         """The `cells.Cell`, the same object for the same dtype."""
@@ -46,11 +64,15 @@ class Kind:
 
     @cached_property
     def _float32(self):
-        return self._make(np.float32, *self._equations)
+        return self._made(np.float32)
 
     @cached_property
     def _float64(self):
-        return self._make(np.float64, *self._equations)
+        return self._made(np.float64)
+
+    def _made(self, real):
+        made = self._make(real)._replace(is_masked=self.is_masked)
+        return cells.projected(made) if self.is_projected else made
 
     @property
     def gates(self):
@@ -59,6 +81,10 @@ class Kind:
     @property
     def gradients(self):
         return self._float32.gradients
+
+    @property
+    def peephole_gates(self):
+        return self._float32.peepholes
 
     @property
     def has_memory(self):
@@ -72,19 +98,16 @@ class Kind:
     @property
     def has_single_bias(self):
         """Whether there is no bias in the recurrent product."""
-        return self.name == "gru_reset_before"
+        return self._float32.reset is not None
 
 
-def cell(kind, activations=None, clip=None, *, precision="highest", **options):
-    """The `Kind`; a NotImplementedError names an option that is not computed here."""
-    if kind == "gru_reset_carry":
-        raise NotImplementedError("reset_carry")
-    for name, given in options.items():
-        if given:
-            raise NotImplementedError({"projected": "proj_size", "masked": "recurrent_dropout"}.get(name, name))
-    return _made(kind, activations, clip, precision)
+def cell(
+    kind, activations=None, clip=None, *, precision="highest", coupled=False, peepholes=False, projected=False,
+    masked=False,
+):  # fmt: skip
+    """The `Kind`."""
+    options = (name for name, is_given in (("coupled", coupled), ("peepholes", peepholes)) if is_given)
+    return _kind(kind, activations, clip, precision, projected, masked, tuple(options))
 
 
-@cache
-def _made(kind, activations, clip, precision):
-    return Kind(kind, activations, clip, precision)
+_kind = cache(Kind)

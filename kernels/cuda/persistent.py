@@ -6,7 +6,7 @@ publishes its own units' new state; see `exchange.py`. Blocks must all run at on
 All arrays are flat, C-contiguous and on the device; s counts steps in the order of computing, t is the time, and D is
 the number of directions:
 
-    xw (D,T,B,H,G)  W (D,H,G,H)  b_q (D,H)  lengths (B)     in: what the input gives, by time; a row runs at t < length
+    xw (D,T,B,H,G)  W (D,H,G,H)  own (D,H,P)  lengths (B)   in: what the input gives, by time; a row runs at t < length
     h (D,T+1,B,H)   c (D,T+1,B,H), or (D,B,H) in inference  in: the start; out: the rest, by step, h `UNSET` before
     operand (D,T,B,H)                                       out: what the second phase multiplies, `UNSET` before
     saved (D,T,B,H,S)                                       out: by step, what `Cell` says
@@ -29,9 +29,9 @@ from fastgate.kernels.cuda.prims import load16, store16, width
 @cache
 def make_forward(cell, H, block, *, dtype="float32", precision="highest", keeps=True, limit=LIMIT):
     """The `Program` of a `Cell`; it keeps what backward needs, or does not."""
-    G, S, MEMORY, TWO = cell.gates, cell.saved, cell.memory, cell.reset is not None
+    G, S, P, MEMORY, TWO = cell.gates, cell.saved, cell.own, cell.memory, cell.reset is not None
     U, ROWS, KEEPS, LIMIT = block.units, block.rows, keeps, limit
-    SAVED, LOADS_WHOLE, SAVES_WHOLE = max(S, 1), width(dtype) == G, width(dtype) == S
+    SAVED, OWN, LOADS_WHOLE, SAVES_WHOLE = max(S, 1), max(P, 1), width(dtype) == G, width(dtype) == S
     SIZE_OF_W = H * G * H
     NUMBER, ZERO = from_dtype(np.dtype(dtype)), np.dtype(dtype).type(0)
     assert block.threads >= U * ROWS
@@ -48,7 +48,7 @@ def make_forward(cell, H, block, *, dtype="float32", precision="highest", keeps=
     load_two, prepare_two, receive_two, multiply_two, sum_up_two, publish_operand, *_ = two.functions
     advance, reset = cell.forward, cell.reset or cell.forward
 
-    def forward(xw, W, b_q, lengths, h, c, operand, saved, y, y_t, y_b, y_at, error, reverse, T, B):
+    def forward(xw, W, own, lengths, h, c, operand, saved, y, y_t, y_b, y_at, error, reverse, T, B):
         shared = cuda.shared.array(0, NUMBER)
         direction, backwards, first, unit, b, begin, end = seat(U, B, reverse)
         all_steps = direction * T * B
@@ -63,7 +63,9 @@ def make_forward(cell, H, block, *, dtype="float32", precision="highest", keeps=
             prepare_two(shared)
         x, u = cuda.local.array(G, NUMBER), cuda.local.array(G, NUMBER)
         kept, out = cuda.local.array(SAVED, NUMBER), cuda.local.array(1, NUMBER)
-        bias = b_q[direction * H + unit] if unit < H else ZERO
+        of_unit = cuda.local.array(OWN, NUMBER)
+        for p in range(P):
+            of_unit[p] = own[(direction * H + unit) * P + p] if unit < H else ZERO
         patience, turn = int32(LIMIT), 0
 
         for s in range(T):
@@ -105,7 +107,7 @@ def make_forward(cell, H, block, *, dtype="float32", precision="highest", keeps=
                         sum_up_two(shared, b, unit - first, u, GATES_BEFORE, turn)
 
                 if mine:
-                    h_new, c_new = advance(x, u, bias, h_prev, c_prev, kept)
+                    h_new, c_new = advance(x, u, of_unit, h_prev, c_prev, kept)
                     out[0] = h_new if runs else h_prev
                     publish(shared, h, then, out, b, unit, s + 1)
                     y[t * y_t + (n + b) * y_b + y_at + direction * H + unit] = h_new if runs else ZERO

@@ -3,6 +3,7 @@
 What blocks exchange is da, by which a step's states are multiplied backward. Further arrays:
 
     W_T (D,H,H,G)                                   in: W transposed, rows (unit, gate) of W being its columns
+    peepholes (D,H,P)                               in: `own`, of cells whose gates see c
     dy      as y                                    in: the gradient of what each step gave
     da (D,T,B,H,R)                                  out, by step; `UNSET` before
     dh, dc (D,B,H)                                  in: gradients of the last states; out: of the first ones
@@ -23,8 +24,9 @@ from fastgate.kernels.cuda.prims import load16, width
 def make_backward(cell, H, block, *, dtype="float32", precision="highest", limit=LIMIT):
     """The `Program` that undoes that of `make_forward`."""
     G, S, R, MEMORY, TWO = cell.gates, cell.saved, cell.gradients, cell.memory, cell.reset is not None
+    P = len(cell.peepholes)
     U, ROWS, LIMIT = block.units, block.rows, limit
-    SAVED, LOADS_WHOLE = max(S, 1), width(dtype) == S
+    SAVED, OWN, LOADS_WHOLE = max(S, 1), max(P, 1), width(dtype) == S
     SIZE_OF_W = H * G * H
     NUMBER, ZERO = from_dtype(np.dtype(dtype)), np.dtype(dtype).type(0)
     assert block.threads >= U * ROWS
@@ -44,7 +46,7 @@ def make_backward(cell, H, block, *, dtype="float32", precision="highest", limit
     load_two, prepare_two, receive_two, multiply_two, sum_up_two, publish_candidate, *_ = two.functions
     retreat, reset_back = cell.backward, cell.reset_backward or cell.backward
 
-    def backward(W_T, dy, dy_t, dy_b, dy_at, lengths, h, c, saved, da, dh, dc, error, reverse, T, B):
+    def backward(W_T, peepholes, dy, dy_t, dy_b, dy_at, lengths, h, c, saved, da, dh, dc, error, reverse, T, B):
         shared = cuda.shared.array(0, NUMBER)
         direction, backwards, first, unit, b, begin, end = seat(U, B, reverse)
         all_steps = direction * T * B
@@ -58,6 +60,9 @@ def make_backward(cell, H, block, *, dtype="float32", precision="highest", limit
             load_two(W_T, first, w_two)
             prepare_two(shared)
         kept, out, u = cuda.local.array(SAVED, NUMBER), cuda.local.array(R, NUMBER), cuda.local.array(1, NUMBER)
+        of_unit = cuda.local.array(OWN, NUMBER)
+        for p in range(P):
+            of_unit[p] = peepholes[(direction * H + unit) * P + p] if unit < H else ZERO
         patience, turn = int32(LIMIT), 0
 
         for s in range(T - 1, -2, -1):
@@ -95,7 +100,9 @@ def make_backward(cell, H, block, *, dtype="float32", precision="highest", limit
                         dh_own += u[0]
 
                 if works:
-                    dh_prev, dc_prev = retreat(kept, h_prev, c_prev, h_next, c_next, dh_own + dy_own, dc_own, out)
+                    dh_prev, dc_prev = retreat(
+                        kept, of_unit, h_prev, c_prev, h_next, c_next, dh_own + dy_own, dc_own, out
+                    )
                     if not runs:
                         dh_prev, dc_prev = dh_own, dc_own
                         for e in range(R):

@@ -18,24 +18,27 @@ DEPTH = 4 if SIMULATED else 16  # of what lies in shared memory at once
 THREADS = (BLOCK // EACH) ** 2
 
 
-def product(a, b, out, rows, columns, depth, *, bias=None, added=False, a_across=False, b_across=False, precision=""):
+def product(
+    a, b, out, rows, columns, depth, *, bias=None, added=False, a_across=False, b_across=False, precision="", batch=1
+):
     """a (rows,depth)  b (depth,columns)  bias (columns) -> out (rows,columns), or added to it
 
-    Flat arrays; `a_across` and `b_across` say that (depth,rows) or (columns,depth) is what lies in memory.
+    Flat arrays; `a_across` and `b_across` say that (depth,rows) or (columns,depth) is what lies in memory. Of many
+    products at once, an axis of the `batch` lies before that of rows or columns: a (depth,batch,rows), if across.
     """
-    if not rows * columns:
+    if not batch * rows * columns:
         return
     if depth and cublas.is_there():
         if bias is not None:
             over_rows(_repeat, out, rows, columns, bias)
-        cublas.multiply(
-            a, b, out, rows, columns, depth, a_across, b_across, added or bias is not None, precision, streams.stream()
-        )
+        how = added or bias is not None, precision, batch, streams.stream()
+        cublas.multiply(a, b, out, rows, columns, depth, a_across, b_across, *how)
         return
     kernel = _tiles(a_across, b_across, bias is not None, added, str(out.dtype))
     across = -(-columns // BLOCK)
     blocks = across * -(-rows // BLOCK)
-    kernel[blocks, THREADS, streams.stream()](a, b, out if bias is None else bias, out, rows, columns, depth, across)
+    sizes = rows, columns, depth, across, blocks, batch
+    kernel[blocks * batch, THREADS, streams.stream()](a, b, out if bias is None else bias, out, *sizes)
 
 
 def over_rows(kernel, out, rows, columns, *arguments):
@@ -56,13 +59,14 @@ def _tiles(a_across, b_across, has_bias, added, dtype):
     zero, threads_across, pitch, entries = number(0), BLOCK // EACH, BLOCK + 1, BLOCK * DEPTH
 
     @cuda.jit
-    def kernel(a, b, bias, out, rows, columns, depth, across):
-        """a (M*K)  b (K*N)  bias (N) -> out (M*N)"""
+    def kernel(a, b, bias, out, rows, columns, depth, across, blocks, batch):
+        """a (B*M*K), across (K*B*M)  b (K*B*N), across (B*N*K)  bias (N) -> out (B*M*N)"""
         tile_a = cuda.shared.array((DEPTH, pitch), real)
         tile_b = cuda.shared.array((DEPTH, pitch), real)
         sums = cuda.local.array((EACH, EACH), real)
         thread = cuda.threadIdx.x
-        first_row, first_column = (cuda.blockIdx.x // across) * BLOCK, (cuda.blockIdx.x % across) * BLOCK
+        number, block = cuda.blockIdx.x // blocks, cuda.blockIdx.x % blocks
+        first_row, first_column = (block // across) * BLOCK, (block % across) * BLOCK
         own_row, own_column = thread // threads_across, thread % threads_across
         for i in range(EACH):
             for j in range(EACH):
@@ -74,12 +78,18 @@ def _tiles(a_across, b_across, has_bias, added, dtype):
                 row, at = first_row + m, k + p
                 tile_a[p, m] = zero
                 if row < rows and at < depth:
-                    tile_a[p, m] = a[at * rows + row] if a_across else a[row * depth + at]
+                    tile_a[p, m] = (
+                        a[(at * batch + number) * rows + row] if a_across else a[(number * rows + row) * depth + at]
+                    )
                 n, p = (entry // DEPTH, entry % DEPTH) if b_across else (entry % BLOCK, entry // BLOCK)
                 column, at = first_column + n, k + p
                 tile_b[p, n] = zero
                 if column < columns and at < depth:
-                    tile_b[p, n] = b[column * depth + at] if b_across else b[at * columns + column]
+                    tile_b[p, n] = (
+                        b[(number * columns + column) * depth + at]
+                        if b_across
+                        else b[(at * batch + number) * columns + column]
+                    )
             cuda.syncthreads()
             for p in range(DEPTH):
                 for i in range(EACH):
@@ -91,7 +101,7 @@ def _tiles(a_across, b_across, has_bias, added, dtype):
             for j in range(EACH):
                 row, column = first_row + own_row + i * threads_across, first_column + own_column + j * threads_across
                 if row < rows and column < columns:
-                    at = row * columns + column
+                    at = (number * rows + row) * columns + column
                     if added:
                         out[at] += sums[i, j]
                     elif has_bias:

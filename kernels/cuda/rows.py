@@ -3,7 +3,8 @@
 Where only some steps run, a table says which row of the user's each one is; inside, what does not run is zero.
 """
 
-from functools import lru_cache
+from copy import copy
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numba import cuda
@@ -19,11 +20,13 @@ class Schedule:
     Sequences may be pieces of the user's: `owners` (B,) says of which. Those of one kind are equal, and compare so.
     """
 
+    is_piece = False  # of the steps of another one
     recurs = False  # nothing that is made for a schedule is worth keeping: kernels are found by sizes
 
     def __init__(self, B, T, batch_first, counts=None, times=None, owners=None):
         self.batch_first, self.users_batch, self.users_steps = batch_first, B, T
         self.is_ragged, self.table, self.batch, self.steps = counts is not None, None, B, T
+        self._owners, self._given = owners, (counts, times, owners)
         if counts is None:
             self.lengths = _all_steps(B, T)
             return
@@ -35,6 +38,26 @@ class Schedule:
         table = np.full((self.steps, self.batch), -1, np.int64)
         table[step, sequence] = owner * T + time if batch_first else time * B + owner
         self.table, self._rows = arrays.from_host(table), table[table >= 0]
+
+    def piece(self, first, last):
+        """Of these steps alone, for kernels: the user's rows are not known of it."""
+        own = copy(self)
+        own.is_piece, own.steps, own.lengths = True, last - first, self.lengths - first  # compared to, so they may be
+        return own  # below 0 or above the number of steps
+
+    def with_time_first(self):
+        """The same, where the user's rows are those of (T,B,F)."""
+        return Schedule(self.users_batch, self.users_steps, False, *self._given) if self.batch_first else self
+
+    @property
+    def is_cut(self):
+        """Whether sequences are pieces of the user's."""
+        return self._owners is not None
+
+    @cached_property
+    def owners(self):
+        """(batch,), of which of the user's each sequence is"""
+        return _in_order(self.batch) if self._owners is None else arrays.from_host(self._owners.astype(np.int64))
 
     def valid(self, leading):
         """Which steps run, as the user's array is laid out; None for all."""
@@ -76,6 +99,11 @@ def put(rows, schedule, out):
 @lru_cache
 def _all_steps(B, T):
     return arrays.from_host(np.full(B, T, np.int32))
+
+
+@lru_cache
+def _in_order(B):
+    return arrays.from_host(np.arange(B))
 
 
 @lru_cache

@@ -10,43 +10,59 @@ from fastgate.kernels.cuda import arrays, streams
 
 class Weights(NamedTuple):
     W_ih: Any  # (H,G,I)
-    W_hh: Any  # (H,G,H)
+    W_hh: Any  # (H,G,size), with `size` units of h: H, unless the cell is projected
     bias: Any  # (H,G), both of them added
-    b_q: Any  # (H) that of the candidate which is not, zero where a cell has none
+    own: Any  # (H,P), see `cells.py`
+    W_hr: Any  # (size,H), empty unless the cell is projected
 
     def in_order(self):
         """As `device_step.py` reads them."""
-        return self.W_ih, self.W_hh, self.bias, self.b_q
+        return self.W_ih, self.W_hh, self.bias, self.own
 
 
 class BackwardWeights(NamedTuple):
     W_ih: Any  # (H,R,I), zero where a gradient is none of the input's
-    W_hh: Any  # (H,G,H)
-    W_T: Any  # (H,H,G), the last axis of W_hh first
+    W_hh: Any  # (H,G,size)
+    W_T: Any  # (size,H,G), the last axis of W_hh first
+    peepholes: Any  # (H,P), empty where there are none
+    W_hr: Any  # as in `Weights`
 
 
-class Extras(NamedTuple):
-    """What other devices know."""
-
-    peepholes: None = None
-    W_hr: None = None
-
-
-def pack_weights(cell, W_ih, W_hh, b_ih, b_hh, extras=None, slices=1):
-    """W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (G*H), zero where there is none"""
-    H, gates = W_hh.shape[1], cell.gates
-    bias, b_q = arrays.empty((H, len(gates)), W_hh.dtype), arrays.empty((H,), W_hh.dtype)
-    streams.over(_biases, H, b_ih.flat, b_hh.flat, bias.flat, b_q.flat, len(gates), H, int(cell.has_candidate_bias))
-    return Weights(interleave(W_ih, gates), interleave(W_hh, gates), bias, b_q)
+def pack_weights(cell, W_ih, W_hh, b_ih, b_hh, extras, slices=1):
+    """W_ih (G*H,I)  W_hh (G*H,size)  b_ih, b_hh (G*H), zero where there is none
+    extras: peepholes (P,H)  W_hr (size,H), each None where there is none
+    """
+    gates, apart = cell.gates, cell.has_candidate_bias
+    H = W_hh.shape[0] // len(gates)
+    bias = arrays.empty((H, len(gates)), W_hh.dtype)
+    streams.over(_biases, bias.size, b_ih.flat, b_hh.flat, bias.flat, len(gates), H, int(apart))
+    own = _by_unit(b_hh[-H:].reshape(1, H)) if apart else _peepholes(extras, H, W_hh.dtype)
+    return Weights(interleave(W_ih, gates), interleave(W_hh, gates), bias, own, _projection(extras, W_hh.dtype))
 
 
-def pack_backward_weights(cell, W_ih, W_hh, extras=None):
-    """W_ih (G*H,I)  W_hh (G*H,H)"""
+def pack_backward_weights(cell, W_ih, W_hh, extras):
+    """W_ih (G*H,I)  W_hh (G*H,size)  extras as above"""
     rest = cell.gradients - len(cell.gates)
     own, columns = interleave(W_hh, cell.gates), W_hh.shape[1]
     W_T = arrays.empty((columns, len(own), len(cell.gates)), W_hh.dtype)
     streams.over(_transpose, own.size, own.flat, W_T.flat, own.size // columns, columns)
-    return BackwardWeights(interleave(W_ih, cell.gates + (-1,) * rest), own, W_T)
+    inputs, dtype = interleave(W_ih, cell.gates + (-1,) * rest), W_hh.dtype
+    return BackwardWeights(inputs, own, W_T, _peepholes(extras, len(own), dtype), _projection(extras, dtype))
+
+
+def _by_unit(rows):
+    """rows (P,H) -> (H,P)"""
+    out = arrays.empty(rows.shape[::-1], rows.dtype)
+    streams.over(_transpose, out.size, rows.flat, out.flat, *rows.shape)
+    return out
+
+
+def _peepholes(extras, H, dtype):
+    return arrays.empty((H, 0), dtype) if extras.peepholes is None else _by_unit(extras.peepholes)
+
+
+def _projection(extras, dtype):
+    return arrays.empty((0, 0), dtype) if extras.W_hr is None else extras.W_hr.copy()
 
 
 def interleave(W, gates):
@@ -58,9 +74,9 @@ def interleave(W, gates):
 
 
 def separate(gradient, places, out):
-    """gradient (H,R,K), of whose R those at `places` are gates -> out (G*H,K)"""
-    R, K = gradient.shape[1:]
-    streams.over(_separate(places, R), out.size, gradient.flat, out.flat, len(gradient), K)
+    """gradient (N,H,R,K), of whose R those at `places` are gates -> out (N,G*H,K), as it was for -1"""
+    N, H, R, K = gradient.shape
+    streams.over(_separate(places, R), out.size, gradient.flat, out.flat, N, H, K)
 
 
 @cuda.jit
@@ -71,15 +87,13 @@ def _transpose(x, out, rows, columns):
 
 
 @cuda.jit
-def _biases(b_ih, b_hh, bias, b_q, G, H, has_own):
-    """b_ih, b_hh (G*H) -> bias (H*G)  b_q (H)"""
-    for u in range(cuda.grid(1), H, cuda.gridsize(1)):
-        for g in range(G):
-            bias[u * G + g] = b_ih[g * H + u] + b_hh[g * H + u]
-        b_q[u] = 0
-        if has_own:
-            bias[u * G + G - 1] = b_ih[(G - 1) * H + u]
-            b_q[u] = b_hh[(G - 1) * H + u]
+def _biases(b_ih, b_hh, bias, G, H, is_apart):
+    """b_ih, b_hh (G*H) -> bias (H*G), their sum, but for the last of b_hh that is apart"""
+    for i in range(cuda.grid(1), G * H, cuda.gridsize(1)):
+        at = i % G * H + i // G
+        bias[i] = b_ih[at]
+        if not is_apart or i % G < G - 1:
+            bias[i] += b_hh[at]
 
 
 @cache
@@ -105,10 +119,12 @@ def _separate(places, R):
     G = len(places)
 
     @cuda.jit
-    def kernel(gradient, out, H, K):
-        """gradient (H*R*K) -> out (G*H*K)"""
-        for i in range(cuda.grid(1), G * H * K, cuda.gridsize(1)):
+    def kernel(gradient, out, N, H, K):
+        """gradient (N*H*R*K) -> out (N*G*H*K)"""
+        for i in range(cuda.grid(1), N * G * H * K, cuda.gridsize(1)):
             row, k = i // K, i % K
-            out[i] = gradient[((row % H) * R + places[row // H]) * K + k]
+            n, unit, place = row // (G * H), row % H, places[row // H % G]
+            if place >= 0:
+                out[i] = gradient[((n * H + unit) * R + place) * K + k]
 
     return kernel

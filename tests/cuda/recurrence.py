@@ -1,6 +1,6 @@
 """A recurrence to compute on some machine, the arrays that kernels take, and what the CPU's layers say it gives."""
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,10 +11,14 @@ from fastgate.kernels.cuda.cells import cell
 
 LAYERS = {
     "lstm": fg.LSTM,
+    "lstm_peepholes": partial(fg.LSTM, peepholes=True),
+    "lstm_coupled": partial(fg.LSTM, coupled=True),
+    "lstm_coupled_peepholes": partial(fg.LSTM, coupled=True, peepholes=True),
     "gru": fg.GRU,
-    "gru_reset_before": lambda *sizes, **options: fg.GRU(*sizes, reset_after=False, **options),
+    "gru_reset_before": partial(fg.GRU, reset_after=False),
+    "gru_reset_carry": partial(fg.GRU, reset_after=False, reset_carry=True),
     "rnn_tanh": fg.RNN,
-    "rnn_relu": lambda *sizes, **options: fg.RNN(*sizes, nonlinearity="relu", **options),
+    "rnn_relu": partial(fg.RNN, nonlinearity="relu"),
 }
 
 
@@ -87,17 +91,23 @@ class Recurrence:
         W_ih, W_hh, b_ih, b_hh = map(by_unit, ("weight_ih", "weight_hh", self.first_bias, "bias_hh"))
         return W_ih.reshape(H, G, -1), W_hh.reshape(H, G, H), b_ih.reshape(H, G), b_hh.reshape(H, G)
 
+    def peepholes(self, d):
+        """Their names, in the order of the gates."""
+        return [name for name in self.layer.params if name.startswith("peephole") and ("reverse" in name) == bool(d)]
+
     def run_forward(self, make, block, machine, *, parts=1, keeps=True, **options):
         """Launch what `make` makes on `machine`, a function of (program, grid, arguments)."""
         T, B, H, _, D = self.sizes
         G, S, dtype = self.cell.gates, self.cell.saved, self.dtype
-        xw, W, b_q = np.empty((D, T, B, H, G)), np.empty((D, H, G, H)), np.zeros((D, H))
+        xw, W, own = np.empty((D, T, B, H, G)), np.empty((D, H, G, H)), np.zeros((D, H, self.cell.own))
         for d in range(D):
             W_ih, W[d], b_ih, b_hh = self.weights(d)
             if self.name == "gru":
-                b_q[d], b_hh[:, 2] = b_hh[:, 2], 0
+                own[d, :, 0], b_hh[:, 2] = b_hh[:, 2], 0
+            for p, name in enumerate(self.peepholes(d)):
+                own[d, :, p] = self.layer.params[name]
             xw[d] = np.einsum("tbi,ugi->tbug", self.x.astype("float64"), W_ih) + b_ih + b_hh
-        self.W = W.astype(dtype)
+        self.W, self.own = W.astype(dtype), own.astype(dtype)
         self.h = unwritten((D, T + 1, B, H), dtype)
         self.h[:, 0] = self.start[0]
         self.c = unwritten((D, T + 1 if keeps else 1, B, H), dtype)
@@ -107,7 +117,7 @@ class Recurrence:
         self.found_y = np.full((B, T, D * H + 1), np.nan, dtype)
         error = np.zeros(1, np.int32)
         program = make(self.cell, H, block, dtype=dtype, keeps=keeps, **options)
-        arrays = (xw.astype(dtype), self.W, b_q.astype(dtype), self.lengths, self.h, self.c, self.operand, self.saved)
+        arrays = (xw.astype(dtype), self.W, self.own, self.lengths, self.h, self.c, self.operand, self.saved)
         y_t, y_b, y_at = D * H + 1, T * (D * H + 1), 1
         rest = (self.found_y, y_t, y_b, y_at, error, self.reverse, T, B)
         machine(program, grid_of(H, B, block, parts, D), (*arrays, *rest))
@@ -123,8 +133,9 @@ class Recurrence:
         error = np.zeros(1, np.int32)
         program = make(self.cell, H, block, dtype=self.dtype, **options)
         arrays = (self.lengths, self.h, self.c, self.saved, self.da, self.dh, self.dc, error)
+        of_dy = dy, D * H, T * D * H, 0
         W_T = np.ascontiguousarray(np.moveaxis(self.W, 3, 1))
-        machine(program, grid_of(H, B, block, parts, D), (W_T, dy, D * H, T * D * H, 0, *arrays, self.reverse, T, B))
+        machine(program, grid_of(H, B, block, parts, D), (W_T, self.own, *of_dy, *arrays, self.reverse, T, B))
         return error[0]
 
     def forward_errors(self):
@@ -158,6 +169,9 @@ class Recurrence:
                 self.first_bias: by_time.sum((0, 1)).T,
                 "bias_hh": of_u.sum((0, 1)).T,
             }
+            for gate, name in zip(self.cell.peepholes, self.peepholes(d), strict=True):
+                c = self.c[d, 1:] if gate == self.cell.peepholes[-1] else self.c[d, :-1]
+                pairs.append(((da[..., gate] * c).sum((0, 1)), self.truth.params[name]))
             for name, values in found.items():
                 if name + suffix in self.truth.params:
                     truth = self.truth.params[name + suffix]

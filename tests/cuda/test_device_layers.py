@@ -20,6 +20,34 @@ CASES = {
     "gru": (fg.GRU, {"bidirectional": True, "bias": "single"}, {"mask": MASK, "reset": RESET}),
     "gru float32": (fg.GRU, {"dtype": "float32", "batch_first": False}, {"lengths": [4, 1, 3]}),
     "gru reset before": (fg.GRU, {"reset_after": False, "bidirectional": True}, {"lengths": [3, 0, 4]}),
+    "gru reset carry": (fg.GRU, {"reset_after": False, "reset_carry": True}, {"lengths": [3, 0, 4]}),
+    "gru masked": (
+        fg.GRU,
+        {"recurrent_dropout": 0.4, "bidirectional": True, "num_layers": 2},
+        {"mask": MASK, "reset": RESET},
+    ),
+    "gru reset before masked": (fg.GRU, {"reset_after": False, "recurrent_dropout": 0.4}, {"lengths": [3, 0, 4]}),
+    "gru reset carry masked": (
+        fg.GRU,
+        {"reset_after": False, "reset_carry": True, "recurrent_dropout": 0.4, "batch_first": False, "clip": 0.7},
+        {},
+    ),
+    "lstm coupled": (fg.LSTM, {"coupled": True, "bidirectional": True}, {"lengths": [2, 4, 0]}),
+    "lstm peepholes": (fg.LSTM, {"peepholes": True, "num_layers": 2, "bidirectional": True}, {"mask": MASK}),
+    "lstm coupled peepholes": (fg.LSTM, {"coupled": True, "peepholes": True}, {"reset": RESET}),
+    "lstm projected": (
+        fg.LSTM,
+        {"proj_size": 2, "num_layers": 2, "bidirectional": True, "dropout": 0.5},
+        {"lengths": [2, 4, 0]},
+    ),
+    "lstm all": (
+        fg.LSTM,
+        {"proj_size": 2, "coupled": True, "peepholes": True, "recurrent_dropout": 0.4, "bidirectional": True}
+        | {"activations": ("hard_sigmoid", "softsign", "tanh"), "clip": 0.5, "bias": "single"},
+        {"reset": RESET},
+    ),
+    "lstm masked float32": (fg.LSTM, {"peepholes": True, "recurrent_dropout": 0.4, "dtype": "float32"}, {}),
+    "rnn masked": (fg.RNN, {"recurrent_dropout": 0.4, "bidirectional": True}, {"mask": MASK}),
     "rnn": (fg.RNN, {"bidirectional": True}, {"reset": RESET}),
     "rnn relu": (fg.RNN, {"nonlinearity": "relu", "num_layers": 2, "batch_first": False}, {}),
 }
@@ -33,9 +61,10 @@ def example(kind, layer, rng):
     """x, states, dy and dstate."""
     leading = (B, T) if layer.batch_first else (T, B)
     D = 1 + layer.bidirectional
-    x, dy = (rng.standard_normal((*leading, width)) for width in (I, D * H))
-    states = [rng.standard_normal((D * layer.num_layers, B, H)) for _ in range(4)]
-    pairs = [tuple(states[:2]), tuple(states[2:])] if kind is fg.LSTM else states[:2]
+    size = getattr(layer, "proj_size", 0) or H
+    x, dy = (rng.standard_normal((*leading, width)) for width in (I, D * size))
+    states = [rng.standard_normal((D * layer.num_layers, B, width)) for width in (size, H, size, H)]
+    pairs = [tuple(states[:2]), tuple(states[2:])] if kind is fg.LSTM else states[::2]
     return x, dy, *pairs
 
 
@@ -73,9 +102,12 @@ def test_same_as_the_cpu(name):
     assert_equal(np.asarray(found.params.flat), expected.params.flat, dtype)
 
 
-@pytest.mark.parametrize("kind", [fg.LSTM, fg.GRU])
-def test_unbatched_steps_and_empty(kind):
-    layer = kind(I, H, num_layers=2, seed=0, dtype="float64")
+OPTIONS = {"proj_size": 2, "peepholes": True, "recurrent_dropout": 0.5}
+
+
+@pytest.mark.parametrize(("kind", "options"), [(fg.LSTM, {}), (fg.LSTM, OPTIONS), (fg.GRU, {})])
+def test_unbatched_steps_and_empty(kind, options):
+    layer = kind(I, H, num_layers=2, seed=0, dtype="float64", **options)
     twin, x = layer.to("cuda"), np.random.default_rng(0).standard_normal((T, I))
     y, state = layer(x)
     own, own_state = twin(x)
@@ -89,8 +121,8 @@ def test_unbatched_steps_and_empty(kind):
     own, _ = twin.step(x[:2])
     assert_equal(own, layer.step(x[:2])[0], "float64")
     for shape in ((2, 0, I), (0, 2, I)):
-        y, _, tape = twin.forward(np.zeros(shape), training=False)
-        assert y.shape == (*shape[:2], H)
+        y, _, tape = twin.forward(np.zeros(shape), rng_key=0)
+        assert y.shape == (*shape[:2], options.get("proj_size", H))
         assert np.asarray(twin.backward(tape, y).params.flat).any() == 0
 
 
@@ -114,18 +146,7 @@ def test_what_lies_beyond_is_never_read():
 
 
 REFUSED = {
-    "jvp": lambda layer, x: layer.jvp(x, dx=x),
-    "jit": lambda layer, x: layer.jit(),
     "quantized": lambda layer, x: layer.quantized("int8"),
-    "cfunc": lambda layer, x: layer.cfunc(),
-    "recompute": lambda layer, x: layer.forward(x, recompute=2),
-    "per_sample": lambda layer, x: layer.backward(layer.forward(x)[2], np.ones((1, 1, H)), per_sample=True),
-    "proj_size": lambda layer, x: fg.LSTM(I, H, proj_size=2, device="cuda"),
-    "peepholes": lambda layer, x: layer.replace(peepholes=True),
-    "coupled": lambda layer, x: fg.LSTM(I, H, coupled=True, device="cuda"),
-    "reset_carry": lambda layer, x: fg.GRU(I, H, reset_after=False, reset_carry=True).to("cuda"),
-    "recurrent_dropout": lambda layer, x: fg.RNN(I, H, recurrent_dropout=0.5, device="cuda").forward(x, rng_key=1),
-    r"members\[0\]": lambda layer, x: fg.Ensemble([layer]),
 }
 
 

@@ -17,6 +17,8 @@ CELLS = {
     "lstm": lambda: fg.LSTM(2, 3, num_layers=2, seed=0, dtype="float64"),
     "gru": lambda: fg.GRU(2, 3, num_layers=2, seed=0, dtype="float64"),
     "gru reset before": lambda: fg.GRU(2, 3, num_layers=2, seed=0, dtype="float64", reset_after=False),
+    "lstm coupled": lambda: fg.LSTM(2, 3, num_layers=2, seed=0, dtype="float64", coupled=True, peepholes=True),
+    "gru reset carry": lambda: fg.GRU(2, 3, num_layers=2, seed=0, dtype="float64", reset_after=False, reset_carry=True),
     "rnn": lambda: fg.RNN(2, 3, seed=0, dtype="float32", bias=False),
 }
 
@@ -47,9 +49,11 @@ def test_a_thread_advances_a_sequence(name):
 
 
 @pytest.mark.usefixtures("device")
-def test_no_step_of_what_needs_the_whole_sequence():
+def test_no_step_of_what_is_none():
     with pytest.raises(ValueError, match="bidirectional"):
         device_step(fg.LSTM(2, 3, bidirectional=True))
+    with pytest.raises(ValueError, match="proj_size=2"):
+        device_step(fg.LSTM(2, 3, proj_size=2))
     with pytest.raises(TypeError, match="LSTM, GRU or RNN"):
         device_step(fg.Linear(2, 3))
 

@@ -17,8 +17,10 @@ SIZES = [(1, 5, 3, 16), (7, 33, 20, 100), (32, 64, 64, 256), (40, 20, 100, 777),
 TOLERANCE = {"highest": 3e-5, "high": 3e-4, "medium": 3e-2}
 CELLS = {
     "lstm": (fg.LSTM, {}),
+    "lstm coupled": (fg.LSTM, {"coupled": True, "peepholes": True}),
     "gru": (fg.GRU, {}),
     "gru reset before": (fg.GRU, {"reset_after": False}),
+    "gru reset carry": (fg.GRU, {"reset_after": False, "reset_carry": True}),
     "rnn": (fg.RNN, {}),
 }
 
@@ -50,16 +52,64 @@ def test_float32_against_float64(name, sizes, precision):
     np.testing.assert_array_equal(np.asarray(again.params.flat), np.asarray(found.params.flat))
 
 
-@pytest.mark.parametrize("name", CELLS)
+BY_STEPS = {
+    "lstm all": (fg.LSTM, {"proj_size": 20, "coupled": True, "peepholes": True, "recurrent_dropout": 0.3}),
+    "gru masked": (fg.GRU, {"recurrent_dropout": 0.3}),
+    "gru reset carry masked": (fg.GRU, {"reset_after": False, "reset_carry": True, "recurrent_dropout": 0.3}),
+}
+
+
+@pytest.mark.parametrize("name", [*CELLS, *BY_STEPS])
 def test_float64(name):
-    kind, options = CELLS[name]
+    kind, options = (CELLS | BY_STEPS)[name]
     layer = kind(20, 65, seed=0, device="cuda", dtype="float64", **options)
     x = np.random.default_rng(0).standard_normal((6, 30, 20))
     truth = layer.to("cpu")
-    y, _, tape = truth.forward(x)
-    own, _, own_tape = layer.forward(x)
+    y, _, tape = truth.forward(x, rng_key=1)
+    own, _, own_tape = layer.forward(x, rng_key=1)
     close(own, y, 1e-13)
     close(layer.backward(own_tape, y).params.flat, truth.backward(tape, y).params.flat, 1e-11)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_recompute_samples_and_tangents(name):
+    kind, options = CELLS[name]
+    layer = kind(20, 65, seed=0, device="cuda", dtype="float64", bidirectional=True, **options)
+    truth, rng = layer.to("cpu"), np.random.default_rng(0)
+    x, reset = rng.standard_normal((6, 90, 20)), rng.random((6, 90)) < 0.05
+    y, _, tape = truth.forward(x, reset=reset)
+    expected, each = truth.backward(tape, y), truth.backward(tape, y, per_sample=True)
+    for recompute in ("auto", 7):
+        own = layer.forward(x, reset=reset, recompute=recompute)[2]
+        assert own.nbytes < layer.forward(x, reset=reset)[2].nbytes
+        found = layer.backward(own, y)
+        close(found.x, expected.x, 1e-11)
+        close(found.params.flat, expected.params.flat, 1e-11)
+    found = layer.backward(layer.forward(x, reset=reset)[2], y, per_sample=True)
+    close(found.params.flat, each.params.flat, 1e-11)
+    close(found.params["weight_hh_l0"], each.params["weight_hh_l0"], 1e-11)
+    moves = {"dx": rng.standard_normal(x.shape), "dparams": truth.params.flat, "reset": reset}
+    close(layer.jvp(x, **moves)[2], truth.jvp(x, **moves)[2], 1e-11)
+
+
+def test_gradients_of_each_sequence_by_cublas():
+    for dtype, tolerance in (("float32", 1e-5), ("float64", 1e-12)):
+        layer = fg.LSTM(24, 72, seed=0, device="cuda", dtype=dtype)
+        x = array(np.random.default_rng(0).standard_normal((9, 30, 24)).astype(dtype))
+        y, _, tape = layer.forward(x)
+        each = np.asarray(layer.backward(tape, y, per_sample=True).params.flat, np.float64)
+        close(each.sum(axis=0), np.asarray(layer.backward(tape, y).params.flat, np.float64), tolerance)
+
+
+def test_ensembles_and_streams():
+    ensemble = fg.Ensemble.of(fg.GRU(8, 32, device="cuda"), 3, seed=0)
+    twin = fg.Ensemble(member.to("cpu") for member in ensemble.members)
+    x = np.random.default_rng(0).standard_normal((4, 10, 8)).astype(np.float32)
+    (y, _, tape), (own, _, own_tape) = twin.forward(x), ensemble.forward(array(x))
+    close(own, y, 1e-5)
+    close(ensemble.backward(own_tape, own).params.flat, twin.backward(tape, y).params.flat, 1e-4)
+    stream = ensemble.members[0].stream(4)
+    close(np.stack([stream.push(array(np.ascontiguousarray(x[:, t]))) for t in range(10)], 1), y[0], 1e-5)
 
 
 def test_more_steps_than_a_grid_has_rows():

@@ -46,7 +46,7 @@ def test_whoever_runs_first(name, seed):
     check(Recurrence(name, Sizes(T=3, B=3, H=8), seed=seed), SMALL, seed=10 * seed)
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "gru_reset_before"])
+@pytest.mark.parametrize("name", ["lstm", "lstm_coupled_peepholes", "gru", "gru_reset_carry"])
 def test_float64(name):
     check(Recurrence(name, Sizes(T=2, B=2, H=6), dtype="float64", reverse=1), SMALL)
 
@@ -56,12 +56,12 @@ def test_tensor_cores(precision):
     check(Recurrence("lstm", Sizes(T=2, B=3, H=16)), FOR_TENSOR_CORES, precision=precision)
 
 
-@pytest.mark.parametrize("name", ["gru", "gru_reset_before", "rnn_tanh"])
+@pytest.mark.parametrize("name", ["lstm_coupled_peepholes", "gru", "gru_reset_before", "rnn_tanh"])
 def test_tensor_cores_in_every_cell(name):
     check(Recurrence(name, Sizes(T=2, B=18, H=12)), Block(units=8, rows=16, warps=4), precision="high")
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "gru_reset_before"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru_reset_carry"])
 def test_clusters(name):
     """Of two blocks, for three parts of the batch."""
     case = Recurrence(name, Sizes(T=3, B=5, H=7, D=2), lengths=[3, 0, 2, 1, 3], reverse=0b10)
@@ -72,7 +72,7 @@ def test_clusters_with_tensor_cores():
     check(Recurrence("lstm", Sizes(T=3, B=9, H=16)), FOR_TENSOR_CORES._replace(cluster=2), precision="high")
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "gru_reset_before"])
+@pytest.mark.parametrize("name", ["lstm", "lstm_coupled", "gru", "gru_reset_before"])
 def test_columns_shared_in_clusters(name):
     check(Recurrence(name, Sizes(T=3, B=5, H=16, D=2), reverse=0b10), SMALL._replace(together=2), parts=2)
 
@@ -81,7 +81,7 @@ def test_columns_shared_in_clusters_with_tensor_cores():
     check(Recurrence("lstm", Sizes(T=2, B=9, H=32)), FOR_TENSOR_CORES._replace(together=2), precision="medium")
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru_reset_before"])
+@pytest.mark.parametrize("name", ["lstm_peepholes", "gru_reset_before"])
 def test_streamed_weights(name):
     check(Recurrence(name, Sizes(T=3, B=5, H=12)), SMALL._replace(streams=True))
 

@@ -28,7 +28,10 @@ BACKWARD_ON_TENSOR_CORES = Block(8, 8, 8)
 FORWARD = {
     "lstm": ("lstm", 1024, RESIDENT, {}, HOPPER, {"LDG.E.128.STRONG.GPU": 16, "HMMA": 0, "BAR.SYNC": 2}),
     "lstm on Ampere": ("lstm", 512, Block(4, 8, 8), {}, AMPERE, {"HMMA": 0, "BAR.SYNC": 2}),
+    "peepholes": ("lstm_peepholes", 1024, RESIDENT, {}, HOPPER, {"HMMA": 0, "BAR.SYNC": 2}),
+    "coupled": ("lstm_coupled_peepholes", 1024, FOR_TENSOR_CORES, {"precision": "high"}, HOPPER, {"BAR.SYNC": 2}),
     "gru": ("gru", 512, RESIDENT, {}, HOPPER, {"HMMA": 0}),
+    "gru_reset_carry": ("gru_reset_carry", 512, RESIDENT, {}, HOPPER, {"HMMA": 0}),
     "gru_reset_before, an odd H": ("gru_reset_before", 250, Block(2, 8, 8), {}, HOPPER, {"HMMA": 0, "BAR.SYNC": 4}),
     "rnn in inference": ("rnn_tanh", 512, RESIDENT, {"keeps": False}, HOPPER, {"STG.E.128": 0}),
     "float64": ("lstm", 256, Block(4, 8, 8), {"dtype": "float64"}, HOPPER, {"FFMA": None}),
@@ -46,7 +49,10 @@ FORWARD = {
 }  # fmt: skip
 BACKWARD = {
     "lstm": ("lstm", 1024, RESIDENT, {}, HOPPER, {"LDG.E.128.STRONG.GPU": 8, "STG.E.128.STRONG.GPU": 1, "HMMA": 0}),
+    "peepholes": ("lstm_peepholes", 1024, RESIDENT, {}, HOPPER, {"HMMA": 0}),
+    "coupled": ("lstm_coupled_peepholes", 1024, RESIDENT, {"precision": "medium"}, HOPPER, {"BAR.SYNC": None}),
     "gru_reset_before": ("gru_reset_before", 512, RESIDENT, {}, HOPPER, {"HMMA": 0, "BAR.SYNC": 4}),
+    "gru_reset_carry": ("gru_reset_carry", 512, RESIDENT, {}, HOPPER, {"HMMA": 0, "BAR.SYNC": 4}),
     "gru": ("gru", 1024, RESIDENT, {}, HOPPER, {"HMMA": 0}),
     "TF32": ("lstm", 1024, BACKWARD_ON_TENSOR_CORES, {"precision": "medium"}, AMPERE, {"HMMA.1688.F32.TF32": 64}),
     "columns shared": (
@@ -64,7 +70,7 @@ def signature_of(which, number):
     A, strides = number[::1], (int64, int64, int64)
     if which == "forward":
         return (A, A, A, int32[::1], A, A, A, A, A, *strides, *INTEGERS)
-    return (A, A, *strides, int32[::1], A, A, A, A, A, A, *INTEGERS)
+    return (A, A, A, *strides, int32[::1], A, A, A, A, A, A, *INTEGERS)
 
 
 def counted(instructions, name):

@@ -38,7 +38,9 @@ def on_gpu(program, grid, arguments):
         array[...] = there[id(array)].copy_to_host().reshape(array.shape)
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "gru_reset_before", "rnn_tanh"])
+@pytest.mark.parametrize(
+    "name", ["lstm", "lstm_coupled_peepholes", "gru", "gru_reset_before", "gru_reset_carry", "rnn_tanh"]
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_kind(kind, name):
     block, sizes, precision = KINDS[kind]

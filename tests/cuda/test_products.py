@@ -35,20 +35,54 @@ class ColumnMajor:
         A = matrix(a, *((k, m) if opa else (m, k)), lda)
         B = matrix(b, *((n, k) if opb else (k, n)), ldb)
         C = matrix(c, m, n, ldc)
-        C[...] = (A.T if opa else A) @ (B.T if opb else B) + beta._obj.value * C
+        C[...] = (A.T if opa else A) @ (B.T if opb else B) + (beta._obj.value * C if beta._obj.value else 0)
+        return 0
+
+    def cublasGemmStridedBatchedEx(
+        self, handle, opa, opb, m, n, k, alpha, a, kind_a, lda, step_a, b, kind_b, ldb, step_b, beta,
+        c, kind_c, ldc, step_c, batch, *rest,
+    ):  # fmt: skip
+        for number in range(batch):
+            own = (
+                (ctypes.c_void_p(pointer.value + 8 * number * step.value), kind, leading)
+                for pointer, kind, leading, step in ((a, kind_a, lda, step_a), (b, kind_b, ldb, step_b))
+            )
+            target = ctypes.c_void_p(c.value + 8 * number * step_c.value), kind_c, ldc
+            first, second = own
+            self.cublasGemmEx(handle, opa, opb, m, n, k, alpha, *first, *second, beta, *target)
         return 0
 
 
-@pytest.mark.parametrize("library", ["tiles", "cublas"])
-@pytest.mark.parametrize(("a_across", "b_across", "has_bias"), list(combinations([False, True], repeat=3)))
-def test_product(library, a_across, b_across, has_bias, monkeypatch):
-    if library == "cublas":
+@pytest.fixture(params=["tiles", "cublas"])
+def library(request, monkeypatch):
+    """What computes products."""
+    if request.param == "cublas":
         if not SIMULATED and not cublas.is_there():
             pytest.skip("needs cuBLAS")
         if SIMULATED:
             monkeypatch.setattr(cublas, "library", ColumnMajor)
     elif not SIMULATED:
         monkeypatch.setattr(cublas, "library", lambda: None)
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize(("a_across", "b_across"), list(combinations([False, True], repeat=2)))
+def test_products_of_a_batch(a_across, b_across):
+    rng, (batch, rows, columns, depth) = np.random.default_rng(0), (3, 5, 6, 7)
+    a, b = rng.standard_normal((batch, rows, depth)), rng.standard_normal((batch, depth, columns))
+    own = [
+        cuda.from_host(np.ascontiguousarray(a.transpose(2, 0, 1) if a_across else a)),
+        cuda.from_host(np.ascontiguousarray(b.transpose(0, 2, 1) if b_across else b.transpose(1, 0, 2))),
+    ]
+    out = cuda.empty((batch, rows, columns), a.dtype)
+    sizes = rows, columns, depth
+    product(own[0].flat, own[1].flat, out.flat, *sizes, a_across=a_across, b_across=b_across, batch=batch)
+    np.testing.assert_allclose(np.asarray(out), a @ b, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize(("a_across", "b_across", "has_bias"), list(combinations([False, True], repeat=3)))
+def test_product(a_across, b_across, has_bias):
     rng = np.random.default_rng(0)
     for rows, columns, depth in ((5, 6, 7), (1, 1, 1), (4, 8, 0)):
         a, b, bias = (

@@ -34,29 +34,50 @@ def launched(monkeypatch):
     plan.plan_for.cache_clear()
 
 
+# A layer, what it is called with, and the launches of inference, forward and backward.
 CASES = {
-    "lstm": (fg.LSTM, {"bidirectional": True}, {"lengths": [2, 1, 0]}),
-    "gru reset before": (fg.GRU, {"reset_after": False, "batch_first": False}, {"lengths": [1, 0, 2]}),
+    "lstm": (fg.LSTM, {"bidirectional": True}, {"lengths": [2, 1, 0]}, 3),
+    "lstm peepholes": (fg.LSTM, {"bidirectional": True, "coupled": True, "peepholes": True}, {}, 3),
+    "gru reset before": (fg.GRU, {"reset_after": False, "batch_first": False}, {"lengths": [1, 0, 2]}, 3),
+    "masked": (fg.GRU, {"recurrent_dropout": 0.5}, {}, 1),  # training goes by steps
+    "projected": (fg.LSTM, {"proj_size": 2}, {}, 0),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_layers_by_plan(name, launched):
-    kind, options, told = CASES[name]
+    kind, options, told, launches = CASES[name]
     layer = kind(2, 5, seed=0, **options)
     twin, rng = layer.to("cuda"), np.random.default_rng(0)
     x = rng.standard_normal((3, 2, 2) if layer.batch_first else (2, 3, 2)).astype(np.float32)
     y, _ = layer(x, **told)
     assert_equal(twin(x, **told)[0], y, "float32")
-    y, end, tape = layer.forward(x, **told)
-    own, _, own_tape = twin.forward(x, **told)
+    y, end, tape = layer.forward(x, rng_key=0, **told)
+    own, _, own_tape = twin.forward(x, rng_key=0, **told)
     assert_equal(own, y, "float32")
     expected, found = layer.backward(tape, y, end), twin.backward(own_tape, y, end)
     assert_equal(found.x, expected.x, "float32")
     for part, other in zip(parts_of(found.state), parts_of(expected.state), strict=True):
         assert_equal(part, other, "float32")
     assert_equal(np.asarray(found.params.flat), expected.params.flat, "float32")
-    assert len(launched) == 3  # of one direction, or of both at once
+    assert len(launched) == launches  # of one direction, or of both at once
+
+
+@pytest.mark.parametrize("name", ["lstm peepholes", "gru reset before"])
+def test_other_calls_by_plan(name, launched):
+    """Stretches of both directions do not share launches; tangents follow what may."""
+    kind, options, told, _ = CASES[name]
+    layer = kind(2, 5, seed=0, **options)
+    twin, rng = layer.to("cuda"), np.random.default_rng(0)
+    x = rng.standard_normal((3, 2, 2) if layer.batch_first else (2, 3, 2)).astype(np.float32)
+    y, _, tape = layer.forward(x, **told)
+    found = twin.backward(twin.forward(x, recompute=1, **told)[2], y)
+    assert_equal(np.asarray(found.params.flat), layer.backward(tape, y).params.flat, "float32")
+    assert len(launched) == (1 + layer.bidirectional) * 2 * 3
+    found = twin.backward(twin.forward(x, **told)[2], y, per_sample=True)
+    assert_equal(np.asarray(found.params.flat), layer.backward(tape, y, per_sample=True).params.flat, "float32")
+    moves = {"dx": x, "dparams": layer.params.flat}
+    assert_equal(twin.jvp(x, **moves, **told)[2], layer.jvp(x, **moves, **told)[2], "float32")
 
 
 def test_a_wait_in_vain_is_an_error(monkeypatch, launched):
