@@ -27,5 +27,6 @@ from fastgate.kernels.cuda.streams import of_copies as of_copies
 from fastgate.kernels.cuda.streams import on_stream as on_stream
 from fastgate.kernels.cuda.streams import stream as stream
 from fastgate.kernels.cuda.transfers import wait_for as wait_for
+from fastgate.kernels.cuda.weights import Extras as Extras
 from fastgate.kernels.cuda.weights import pack_backward_weights as pack_backward_weights
 from fastgate.kernels.cuda.weights import pack_weights as pack_weights

@@ -38,7 +38,7 @@ class Schedule:
         self.table, self._rows = arrays.from_host(table), table[table >= 0]
 
     @cached_property
-    def owners(self):
+    def sequences(self):
         """(batch,), of which of the user's each sequence is"""
         return _in_order(self.batch) if self._owners is None else arrays.from_host(self._owners.astype(np.int64))
 
