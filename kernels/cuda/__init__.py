@@ -31,5 +31,6 @@ from fastgate.kernels.cuda.stretches import record_states as record_states
 from fastgate.kernels.cuda.stretches import steps_of_stretch as steps_of_stretch
 from fastgate.kernels.cuda.tangents import Tangent as Tangent
 from fastgate.kernels.cuda.transfers import wait_for as wait_for
+from fastgate.kernels.cuda.weights import Extras as Extras
 from fastgate.kernels.cuda.weights import pack_backward_weights as pack_backward_weights
 from fastgate.kernels.cuda.weights import pack_weights as pack_weights

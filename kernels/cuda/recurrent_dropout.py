@@ -14,7 +14,7 @@ def draw_masks(dropout, schedule, gates, size, dtype):
         blocks = -(-size // 4)
         threshold, scale = threshold_of(dropout.probability), scale_of(dropout.probability, masks.dtype)
         words = np.uint64(dropout.place), *dropout.key, threshold, scale
-        place = schedule.owners.flat, first_row(), gates, size, blocks
+        place = schedule.sequences.flat, first_row(), gates, size, blocks
         streams.over(_draw, schedule.batch * gates * blocks, masks.flat, schedule.batch, *place, *words)
     return masks
 

@@ -55,7 +55,7 @@ class Schedule:
         return self._owners is not None
 
     @cached_property
-    def owners(self):
+    def sequences(self):
         """(batch,), of which of the user's each sequence is"""
         return _in_order(self.batch) if self._owners is None else arrays.from_host(self._owners.astype(np.int64))
 

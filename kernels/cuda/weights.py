@@ -28,10 +28,18 @@ class BackwardWeights(NamedTuple):
     W_hr: Any  # as in `Weights`
 
 
-def pack_weights(cell, W_ih, W_hh, b_ih, b_hh, extras, slices=1):
-    """W_ih (G*H,I)  W_hh (G*H,size)  b_ih, b_hh (G*H), zero where there is none
-    extras: peepholes (P,H)  W_hr (size,H), each None where there is none
-    """
+class Extras(NamedTuple):
+    """What only some cells have, or None."""
+
+    peepholes: Any = None  # (P,H)
+    W_hr: Any = None  # (size,H)
+
+
+NO_EXTRAS = Extras()
+
+
+def pack_weights(cell, W_ih, W_hh, b_ih, b_hh, extras=NO_EXTRAS, slices=1):
+    """W_ih (G*H,I)  W_hh (G*H,size)  b_ih, b_hh (G*H), zero where there is none"""
     gates, apart = cell.gates, cell.has_candidate_bias
     H = W_hh.shape[0] // len(gates)
     bias = arrays.empty((H, len(gates)), W_hh.dtype)
@@ -40,8 +48,8 @@ def pack_weights(cell, W_ih, W_hh, b_ih, b_hh, extras, slices=1):
     return Weights(interleave(W_ih, gates), interleave(W_hh, gates), bias, own, _projection(extras, W_hh.dtype))
 
 
-def pack_backward_weights(cell, W_ih, W_hh, extras):
-    """W_ih (G*H,I)  W_hh (G*H,size)  extras as above"""
+def pack_backward_weights(cell, W_ih, W_hh, extras=NO_EXTRAS):
+    """W_ih (G*H,I)  W_hh (G*H,size)"""
     rest = cell.gradients - len(cell.gates)
     own, columns = interleave(W_hh, cell.gates), W_hh.shape[1]
     W_T = arrays.empty((columns, len(own), len(cell.gates)), W_hh.dtype)
