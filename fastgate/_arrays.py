@@ -157,7 +157,7 @@ def address_of(array: Any) -> int:
 
 def beside(like: Any, array: Any) -> Any:
     """The array where the other lies: itself, or a copy."""
-    if type(array) is type(like):
+    if isinstance(array, np.ndarray) == isinstance(like, np.ndarray):
         return array
     return np.array(array) if isinstance(like, np.ndarray) else on("cuda").from_host(array)
 
@@ -209,12 +209,6 @@ def as_pairs(x: Any, lengths: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     """What an encoder-decoder reads."""
     own = (None, None) if lengths is None else as_pair("lengths", lengths, "a pair, of sources and of targets")
     return as_pair("x", x, "a pair (source, target)"), own
-
-
-def as_any_floating(name: str, value: Any) -> Array:
-    """For parts without a dtype of their own: float32 stays what it is, and everything else becomes float64."""
-    array = as_real(name, value)
-    return as_floating(name, array, DTYPES["float32" if array.dtype == np.float32 else "float64"])
 
 
 class _Interface:

@@ -172,7 +172,7 @@ class EncoderDecoder(Model):
         first, second = tape.tapes
         late = self.decoder.backward(second, dy)
         early = self.encoder.backward(first, None, late.state)
-        flat = np.concatenate([early.params.flat, late.params.flat])
+        flat = np.concatenate([early.params.flat, late.params.flat])  # wherever both lie
         return ModelGradients((early.x, late.x), (), NamedArrays(flat, self.params._shapes))
 
     def generate(

@@ -8,20 +8,21 @@ from threading import local
 
 import numpy as np
 from numba import cuda
-from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from fastgate.kernels.cuda import dlpack, elementwise, streams, transfers
+from fastgate.kernels.cuda.numpy_like import NumpyLike
 from fastgate.kernels.cuda.streams import SIMULATED
 
 _local = local()
 
 
-class DeviceArray(NDArrayOperatorsMixin):
+class DeviceArray(NumpyLike):
     """An array in the memory of the GPU, C-contiguous.
 
     Other libraries take it without a copy, by ``__cuda_array_interface__`` (CuPy, Numba, ``torch.as_tensor``) or by
-    DLPack (``torch.from_dlpack``, JAX). NumPy takes a copy: ``numpy.asarray(array)``. There are ``+ - * /`` with
-    numbers and with arrays of the same shape and dtype, ``array[...] = value``, and pieces along the first axis.
+    DLPack (``torch.from_dlpack``, JAX). NumPy takes a copy: ``numpy.asarray(array)``. Arithmetic with numbers and with
+    other arrays on the GPU runs there, as do those functions of NumPy that fastgate's own formulas need; shapes
+    broadcast along the first or the last axes. There are ``array[...] = value`` and pieces along the first axis.
 
     Attributes
     ----------
@@ -39,6 +40,11 @@ class DeviceArray(NDArrayOperatorsMixin):
     def of(shape, dtype):
         """One that nothing has been written into."""
         return empty(shape, dtype)
+
+    @staticmethod
+    def copied(array):
+        """One with the entries of an array of NumPy's."""
+        return from_host(array)
 
     @property
     def ndim(self):
@@ -99,12 +105,6 @@ class DeviceArray(NDArrayOperatorsMixin):
         out[...] = self
         return out
 
-    def sum_of_squares(self, unit=1.0):
-        """Of the entries over `unit`, in float64."""
-        sums = empty((-(-self.size // elementwise.SUMMED),), np.dtype(np.float64))
-        streams.over(elementwise.sum_squares, sums.size, self.flat, sums.flat, self.size, np.float64(unit))
-        return float(sums.copy_to_host().sum())
-
     def reshape(self, *shape):
         """The same memory with other axes; one length may be -1."""
         own = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
@@ -122,8 +122,10 @@ class DeviceArray(NDArrayOperatorsMixin):
         """A piece along the first axis, by an integer or a slice without steps; `...` is all of it."""
         if key is Ellipsis or key == ():
             return self
-        if isinstance(key, tuple) and len(key) == 2 and key[0] is Ellipsis and self.ndim == 1:
-            key = key[1]
+        if isinstance(key, tuple) and len(key) == 2 and key[0] in (Ellipsis, slice(None)):
+            if key[1] is None and self.ndim == 1:
+                return self.reshape(*self.shape, 1)
+            key = key[1] if self.ndim == 1 else key
         each = prod(self.shape[1:])
         if isinstance(key, slice):
             first, last, step = key.indices(self.shape[0])
@@ -153,24 +155,25 @@ class DeviceArray(NDArrayOperatorsMixin):
         else:
             streams.over(elementwise.fill, target.size, target.flat, self.dtype.type(value), target.size)
 
-    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
-        if method != "__call__" or options or not elementwise.is_known(ufunc):
-            return NotImplemented
-        arrays = [value for value in (*inputs, *(out or ())) if not np.isscalar(value)]
-        if not all(isinstance(array, DeviceArray) for array in arrays):
-            return NotImplemented
-        if any((array.shape, array.dtype) != (arrays[0].shape, arrays[0].dtype) for array in arrays):
-            raise ValueError(f"expected arrays of one shape and dtype, got {[array.shape for array in arrays]}")
-        target = out[0] if out else empty(arrays[0].shape, arrays[0].dtype)
-        own = [value.flat if isinstance(value, DeviceArray) else target.dtype.type(value) for value in inputs]
-        elementwise.run(ufunc, own, target.flat, target.size)
-        return target
-
     def __reduce__(self):
         return from_host, (self.copy_to_host(),)
 
     def __repr__(self):
         return f"DeviceArray(shape={self.shape}, dtype={self.dtype})"
+
+
+class Mirrored(DeviceArray):
+    """A copy of an array of the host that is kept beside it: it is read back at no cost. Neither is to be written."""
+
+    __slots__ = ("host",)
+
+    def __init__(self, host):
+        there = from_host(host)
+        super().__init__(there.flat, host.shape, there.stream)
+        self.host = host
+
+    def copy_to_host(self):
+        return self.host
 
 
 def _piece(flat, first, last):
