@@ -127,6 +127,11 @@ class Model(Frozen):
         return "\n".join(f"{path:{paths}}  {text:{texts}}  {count:>{counts}}" for path, text, count in rows)
 
 
+def on_cpu(layer: Any) -> Any:
+    """A layer or model there, for what reads its parameters: itself, if it is there; anything else is left alone."""
+    return layer.to("cpu") if isinstance(layer, (Placed, Model)) else layer
+
+
 def _moved(part: Any, device: str) -> Any:
     """A layer, or several of them; those without a device are copied."""
     if isinstance(part, tuple):

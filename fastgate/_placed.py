@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
 from fastgate import _errors
-from fastgate._arrays import as_choice, as_floating
+from fastgate._arrays import Array, as_choice, as_floating
 from fastgate._frozen import Frozen
 from fastgate._kernels import DEVICES, on
 from fastgate._places import as_floating_beside, as_numbers, is_there
@@ -61,7 +63,7 @@ class Dense(Placed):
         """The kernels of its device."""
         return on(self.device)
 
-    def _rows(self, name: str, value: Any, features: int) -> Any:
+    def _rows(self, name: str, value: Any, features: int) -> Array:
         """Where the layer lies: an array (..., features) in its dtype."""
         array = as_numbers(name, value)
         if array.ndim == 0 or array.shape[-1] != features:
@@ -71,6 +73,6 @@ class Dense(Placed):
         self._there.wait_for(self.params.flat.stream)
         return as_floating_beside(name, array, self.params.flat)
 
-    def _given(self, array: Any, value: Any) -> Any:
+    def _given(self, array: Array, value: Any) -> Array:
         """An array of the layer's to where the caller's value lies."""
-        return array if self.device == "cpu" or is_there(value) else array.copy_to_host()
+        return array if self.device == "cpu" or is_there(value) else np.asarray(array)

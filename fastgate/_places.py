@@ -1,4 +1,7 @@
-"""Where arrays lie, on the host or on a GPU: layers without a device of their own compute where their input is."""
+"""Where arrays lie, on the host or on a GPU: layers without a device of their own compute where their input is.
+
+An array on a GPU is typed as NumPy's are, since it takes part in the same formulas.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgate._arrays import DTYPES, as_floating, as_real, beside
+from fastgate._arrays import DTYPES, Array, as_floating, as_real, beside
 from fastgate._kernels import on
 
 
@@ -15,47 +18,41 @@ def is_there(value: Any) -> bool:
     return type(value) is not np.ndarray and hasattr(value, "__cuda_array_interface__")
 
 
-def as_numbers(name: str, value: Any, dtype: Any = None) -> Any:
+def as_numbers(name: str, value: Any, dtype: Any = None) -> Array:
     """Numbers where they are: an ndarray, not yet converted, or a `DeviceArray`, in `dtype` if that is given."""
     if not is_there(value):
         return as_real(name, value)
     kernels = on("cuda")
+    found: Any = value
     if isinstance(value, kernels.DeviceArray):
         kernels.wait_for(value.stream)
-        return value if dtype is None else value.astype(dtype)
-    array = kernels.view(value)
-    return kernels.contiguous(array, dtype or array.dtype)
+    else:
+        array = kernels.view(value)
+        found = kernels.contiguous(array, array.dtype)
+    there: Array = found if dtype is None else found.astype(dtype)
+    return there
 
 
-def as_floating_there(name: str, value: Any, dtype: Any) -> Any:
+def as_floating_there(name: str, value: Any, dtype: Any) -> Array:
     """Numbers in `dtype`, where they are."""
     return as_numbers(name, value, dtype) if is_there(value) else as_floating(name, value, dtype)
 
 
-def as_floating_beside(name: str, value: Any, like: Any) -> Any:
+def as_floating_beside(name: str, value: Any, like: Any) -> Array:
     """Numbers where another array lies, in its dtype; a copy where they are not."""
-    return beside(like, as_floating_there(name, value, like.dtype))
+    found: Array = beside(like, as_floating_there(name, value, like.dtype))
+    return found
 
 
-def as_any_floating(name: str, value: Any) -> Any:
+def as_any_floating(name: str, value: Any) -> Array:
     """For parts without a dtype of their own: float32 stays what it is, and everything else becomes float64."""
     array = as_numbers(name, value)
     return as_floating_there(name, array, DTYPES["float32" if array.dtype == np.float32 else "float64"])
 
 
-def unshared(own: Any, given: Any) -> Any:
+def unshared(own: Array, given: Any) -> Array:
     """It, or a copy where it may be the memory that was given, which others may write."""
     return own.copy() if np.may_share_memory(own, given) else own
-
-
-def cleared(array: Any, steps: Any) -> Any:
-    """A copy, with zeros in some of its rows: those that booleans on the host, shaped as its first axes, tell."""
-    if isinstance(array, np.ndarray):
-        own = array.copy()
-        own[steps] = 0
-        return own
-    rows = np.where(steps.reshape(-1), -1, np.arange(steps.size))
-    return np.take(_in_rows(array, steps), rows, axis=0).reshape(array.shape)
 
 
 def placed(x: Any, device: str) -> Any:
@@ -72,23 +69,36 @@ def given_back(value: Any) -> Any:
     return np.asarray(value) if is_there(value) else value
 
 
-def chosen(array: Any, where: Any) -> Any:
-    """The entries or rows of an array for which booleans on the host, shaped as its first axes, are True."""
+# What booleans on the host, shaped as an array's first axes, tell of its rows: on a GPU these are taken by number.
+
+
+def cleared(array: Array, steps: Array) -> Array:
+    """A copy, with zeros where they are True."""
     if isinstance(array, np.ndarray):
-        return array[where]
-    return np.take(_in_rows(array, where), np.flatnonzero(where), axis=0).reshape(-1, *array.shape[where.ndim :])
+        own = array.copy()
+        own[steps] = 0
+        return own
+    return _rows_of(array, steps, np.where(steps.reshape(-1), -1, np.arange(steps.size))).reshape(array.shape)
 
 
-def spread(array: Any, where: Any, shape: tuple[int, ...]) -> Any:
+def chosen(array: Array, steps: Array) -> Array:
+    """Those for which they are True, one after the other."""
+    if isinstance(array, np.ndarray):
+        return array[steps]
+    return _rows_of(array, steps, np.flatnonzero(steps)).reshape(-1, *array.shape[steps.ndim :])
+
+
+def spread(rows: Array, steps: Array, shape: tuple[int, ...]) -> Array:
     """The way back to an array of this shape, of zeros elsewhere."""
-    if isinstance(array, np.ndarray):
-        whole = np.zeros(shape, array.dtype)
-        whole[where] = array
+    if isinstance(rows, np.ndarray):
+        whole = np.zeros(shape, rows.dtype)
+        whole[steps] = rows
         return whole
-    rows = np.where(where, np.cumsum(where).reshape(where.shape) - 1, -1).reshape(-1)
-    return np.take(array.reshape(len(array), -1), rows, axis=0).reshape(shape)
+    flat = steps.reshape(-1)
+    return np.take(rows.reshape(len(rows), -1), np.where(flat, flat.cumsum() - 1, -1), axis=0).reshape(shape)
 
 
-def _in_rows(array: Any, steps: Any) -> Any:
-    """As one row for each of the steps, which its first axes are."""
-    return array.reshape(steps.size, -1)
+def _rows_of(array: Array, steps: Array, numbers: Array) -> Array:
+    """Of one row for each of the steps those of these numbers; zeros for -1."""
+    found: Array = np.take(array.reshape(steps.size, -1), numbers, axis=0)
+    return found

@@ -188,7 +188,8 @@ def cross_entropy(
 
 def row_losses(rows: Entries, gradient: Array | None = None) -> Array:
     """-log softmax(row)[target] of each row (N,), and in `gradient` (N,C), if given, that of their mean."""
-    losses, shares = empty_beside(rows.y, (len(rows.y),)), rows.shares
+    losses: Array = empty_beside(rows.y, (len(rows.y),))
+    shares = rows.shares
     on_host = isinstance(rows.y, np.ndarray)
     step = max(1, BLOCK // rows.y.shape[1] if on_host else len(rows.y))  # no cache to stay in on a GPU
     for start in range(0, len(losses), step):

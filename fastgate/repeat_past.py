@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastgate._arrays import Array, as_flag, beside
+from fastgate._arrays import Array, as_flag
 from fastgate._masks import as_mask, leading_shape, widened, with_steps
+from fastgate._places import as_floating_beside
 from fastgate._plain import Plain
 from fastgate._tape import PlainTape
 
@@ -98,22 +99,22 @@ class RepeatPast(Plain):
         given = np.asarray(own)  # on the host, wherever x lies: Keras' models alone need it
         y = np.take_along_axis(given, widened(np.maximum(last, 0), given), axis)
         y[last < 0] = 0
-        there = beside(own, y)
+        there = as_floating_beside("y", y, own)
         return there, self._tape(there, counting, begins, axis)
 
     def _backward(self, kept: Any, dy: Array) -> Array:
         """To the gradient of its step each adds those of the steps that repeat it; 0 where the mask is False."""
         counting, begins, axis = kept
-        dx = np.array(dy)
         if counting is None:
-            return beside(dy, dx)
+            return dy.copy()
+        dx: Array = np.array(dy)
         steps, here, cut = (np.moveaxis(array, axis, 0) for array in (dx, counting, begins))
         for t in range(len(steps) - 1, -1, -1):
             skipped = ~here[t]
             if t:
                 steps[t - 1] += np.where(widened(skipped & ~cut[t], steps[t]), steps[t], 0)
             steps[t][skipped] = 0
-        return beside(dy, dx)
+        return as_floating_beside("dx", dx, dy)
 
     def __repr__(self) -> str:
         return f"RepeatPast({'' if self.batch_first else 'batch_first=False'})"

@@ -120,9 +120,8 @@ def _is_array(value):
 def _computed(function, inputs, target=None):
     """The result of a ufunc, or of `numpy.where`, of arrays here and numbers."""
     arrays = [value for value in inputs if _is_array(value)]
-    if not all(
-        _is_array(value) or np.ndim(value) == 0 for value in (*inputs, *([target] if target is not None else []))
-    ):
+    operands = inputs if target is None else (*inputs, target)
+    if not all(_is_array(value) or np.ndim(value) == 0 for value in operands):
         return NotImplemented
     shape = np.broadcast_shapes(*[array.shape for array in arrays])
     values = arrays[1:] if function is np.where and _is_array(inputs[0]) else arrays

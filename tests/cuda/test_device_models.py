@@ -1,154 +1,20 @@
-"""Layers without a state, losses and whole models on the device give what they give on the CPU."""
+"""Whole models on the device compute and learn what they do on the CPU."""
 
 import numpy as np
 import pytest
 
 import fastgate as fg
-import fastgate.cuda
 from fastgate.cuda import DeviceArray, array
 from fastgate.kernels.cuda import transfers
 
 pytestmark = pytest.mark.usefixtures("device")
 
 FLOAT64 = {"dtype": "float64", "seed": 1}
-DENSE = {
-    "linear": lambda **own: fg.Linear(4, 5, **FLOAT64, **own),
-    "linear without bias": lambda **own: fg.Linear(4, 1, bias=False, **FLOAT64, **own),
-    "layer norm": lambda **own: fg.LayerNorm(4, dtype="float64", **own),
-}
-PLAIN = {
-    **{name: fg.Activation(name) for name in fastgate.activation.FUNCTIONS},
-    **{f"merge {mode}": fg.MergeDirections(mode) for mode in ("sum", "mul", "ave")},
-    "dropout": fg.Dropout(0.4, seed=3),
-    "dropout same": fg.Dropout(0.4, seed=3, same_every_step=True),
-    "dropout same, time first": fg.Dropout(0.4, seed=3, same_every_step=True, batch_first=False),
-    "reverse": fg.Reverse(),
-    "reverse, time first": fg.Reverse(batch_first=False),
-    "masking": fg.Masking(0.25),
-    "repeat past": fg.RepeatPast(),
-}
-SHAPES = [(3, 2, 4), (1, 4), (0, 3, 4)]
-
-
-def numbers(shape, seed=0):
-    found = np.random.default_rng(seed).standard_normal(shape)
-    found.reshape(-1, 4)[1:2] = 0.25  # what `Masking` masks
-    return found
 
 
 def same(own, expected):
     assert own.shape == expected.shape
     np.testing.assert_allclose(np.asarray(own), expected, rtol=0, atol=1e-13 * max(1, abs(expected).max(initial=0)))
-
-
-def both_ways(layer, twin, x, there=True, **options):
-    y, tape = layer.forward(x, **options)
-    own, own_tape = twin.forward(array(x) if there else x, **options)
-    assert isinstance(own, DeviceArray if there else np.ndarray)
-    same(own, y)
-    dy = np.random.default_rng(9).standard_normal(y.shape)
-    expected, found = layer.backward(tape, dy), twin.backward(own_tape, array(dy) if there else dy)
-    assert isinstance(found.x, DeviceArray if there else np.ndarray)
-    same(found.x, expected.x)
-    return expected, found
-
-
-@pytest.mark.parametrize("shape", [*SHAPES, (4,)], ids=str)
-@pytest.mark.parametrize("name", DENSE)
-def test_layers_with_parameters(name, shape):
-    layer, x = DENSE[name](), numbers(shape)
-    layer.params.flat = np.random.default_rng(5).standard_normal(layer.params.flat.size)
-    twin = layer.to("cuda")
-    assert twin.to("cpu").device == "cpu"
-    for there in (True, False):
-        expected, found = both_ways(layer, twin, x, there)
-        same(found.params.flat, expected.params.flat)
-        same(twin(array(x) if there else x), layer(x))
-    assert "device='cuda'" in repr(twin)
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("name", PLAIN)
-def test_layers_without_parameters_compute_where_their_input_is(name, shape):
-    layer, x = PLAIN[name], numbers(shape)
-    options = {"rng_key": 7} if isinstance(layer, fg.Dropout) else {}
-    if isinstance(layer, fg.RepeatPast):
-        options["mask"] = np.random.default_rng(0).random(shape[:-1]) < 0.5
-    both_ways(layer, layer, x, **options)
-
-
-@pytest.mark.parametrize("options", [{}, {"padding_idx": 2}])
-def test_embedding(options):
-    layer = fg.Embedding(5, 3, **FLOAT64, **options)
-    twin, x = layer.to("cuda"), np.array([[4, 2, 2, 0], [2, 4, 4, 4]])
-    y, tape = layer.forward(x)
-    dy = np.random.default_rng(0).standard_normal(y.shape)
-    for given in (x, array(x)):
-        own, own_tape = twin.forward(given)
-        same(own, y)
-        same(twin(given), y)
-        gradients = twin.backward(own_tape, array(dy))
-        assert isinstance(gradients.params.flat, DeviceArray)
-        same(gradients.params.flat, layer.backward(tape, dy).params.flat)
-    with pytest.raises(ValueError, match="values from 0 to 4"):
-        twin(array(x + 1))
-
-
-@pytest.mark.parametrize("all_layers", [False, True])
-def test_final_state(all_layers):
-    layer = fg.FinalState(all_layers)
-    state = tuple(np.random.default_rng(0).standard_normal((2, 4, 2, 3)))
-    for given in (state, state[0], state[0][:, 0]):
-        y, tape = layer.forward(given, directions=2)
-        there = tuple(map(array, given)) if isinstance(given, tuple) else array(given)
-        own, own_tape = layer.forward(there, directions=2)
-        assert isinstance(own, DeviceArray)
-        same(own, y)
-        expected, found = layer.backward(tape, y), layer.backward(own_tape, own)
-        pairs = zip(found, expected, strict=True) if isinstance(given, tuple) else [(found, expected)]
-        for part, other in pairs:
-            same(part, other)
-
-
-LOSSES = {
-    "mse": (fg.mse, (3, 4, 2), (3, 4, 2)),
-    "mae": (fg.mae, (3, 4, 1), (3, 4)),
-    "huber": (fg.huber, (3, 4, 2), (3, 2)),
-    "binary": (fg.binary_cross_entropy, (3, 4, 2), (3, 4, 2)),
-    "classes": (fg.cross_entropy, (3, 4, 5), (3, 4)),
-    "one class": (fg.cross_entropy, (3, 4, 5), (3,)),
-}
-COUNTED = {
-    "all": {},
-    "lengths": {"lengths": [2, 4, 0]},
-    "weights": {"weights": np.array([0.5, 0.0, 2.0])},
-    "mask": {"mask": np.arange(12).reshape(3, 4) % 3 > 0, "weights": np.arange(12.0).reshape(3, 4)},
-}
-
-
-@pytest.mark.parametrize("counted", COUNTED)
-@pytest.mark.parametrize("name", LOSSES)
-def test_losses(name, counted):
-    loss, shape, target_shape = LOSSES[name]
-    rng, options = np.random.default_rng(0), COUNTED[counted]
-    y, target = rng.standard_normal(shape), rng.random(target_shape)
-    target = (target * 5).astype(int) if loss is fg.cross_entropy else target
-    expected, dy = loss(y, target, **options)
-    for given in (target, array(target)):
-        found, own = loss(array(y), given, **options)
-        assert isinstance(found, float)
-        assert isinstance(own, DeviceArray)
-        assert found == pytest.approx(expected, rel=1e-14)
-        same(own, dy)
-
-
-@pytest.mark.parametrize("name", fastgate.metrics.METRICS)
-def test_metrics(name):
-    rng, metric = np.random.default_rng(0), fastgate.metrics.METRICS[name]
-    y, target = rng.standard_normal((3, 4, 5)), rng.random((3, 4, 5))
-    target = target.argmax(-1) if name in ("accuracy", "perplexity", "bits_per_character") else target
-    for options in COUNTED.values():
-        assert metric(array(y), target, **options) == pytest.approx(metric(y, target, **options), rel=1e-13)
 
 
 def everything():
@@ -269,3 +135,50 @@ def test_a_step_copies_the_batch_up_and_scalars_down(monkeypatch):
     model.fit(x, y[..., :2], batch_size=4, **options)
     assert sorted(up) == [4 * 5 * 2] * 2 + [4 * 5 * 3] * 2
     assert set(down) == {1}
+
+
+EXPORTS = {
+    "torch": lambda model, folder: fg.to_torch(model, folder / "model.pt"),
+    "keras": lambda model, folder: fg.to_keras(model, folder / "model.keras"),
+    "onnx": lambda model, folder: fg.to_onnx(model, folder / "model.onnx"),
+    "rtneural": lambda model, folder: fg.to_rtneural(model, folder / "model.json"),
+    "c": lambda model, folder: fg.to_c(model, folder),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_exports_go_through_the_cpu(name, tmp_path):
+    needed = {"onnx": "onnx", "keras": "h5py"}
+    if name in needed:
+        pytest.importorskip(needed[name])
+    model = fg.Sequential(fg.LSTM(2, 3, seed=0), fg.Linear(3, 1, seed=1))
+    written = []
+    for own in (model, model.to("cuda")):
+        folder = tmp_path / own.device
+        folder.mkdir()
+        EXPORTS[name](own, folder)
+        written.append({path.name: path.stat().st_size for path in folder.iterdir()})
+    assert written[0] == written[1]
+
+
+REFUSED = {
+    "per_sample": lambda model, x: model.backward(model.forward(x)[1], np.ones((1, 2, 1)), per_sample=True),
+    "jit": lambda model, x: model.layers[1].jit(),
+    r"members\[0\]": lambda model, x: fg.Ensemble([model]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_models_do_not_do_there_is_refused_by_name(name):
+    model = fg.Sequential(fg.GRU(2, 3), fg.Linear(3, 1)).to("cuda")
+    with pytest.raises(ValueError, match=f"^{name}.*expected .* on the CPU"):
+        REFUSED[name](model, np.zeros((1, 2, 2)))
+
+
+def test_steps_and_streams():
+    model = fg.Sequential(fg.Linear(2, 3, **FLOAT64), fg.GRU(3, 2, **FLOAT64), fg.Linear(2, 1, **FLOAT64))
+    twin, x = model.to("cuda"), np.random.default_rng(0).standard_normal((1, 3, 2))
+    state = None
+    for t, expected in enumerate(model(x)[0]):
+        y, state = twin.step(x[:, t], state)
+        same(y[0], expected)

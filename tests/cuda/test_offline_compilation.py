@@ -1,8 +1,9 @@
 """All other CUDA kernels compile for a GPU that is not there: float32 stays float32, and no function is called."""
 
+import numpy as np
 import offline
 import pytest
-from numba import cuda, float32, float64, int32, int64, types, uint64
+from numba import boolean, cuda, float32, float64, int32, int64, types, uint64
 from numba.core import config
 
 if config.ENABLE_CUDASIM:
@@ -10,10 +11,10 @@ if config.ENABLE_CUDASIM:
 if getattr(cuda, "implementation", "") != "NVIDIA":
     pytest.skip("needs numba-cuda", allow_module_level=True)
 
-from fastgate.kernels.cuda import cells, elementwise, products, rows, steps, weights
+from fastgate.kernels.cuda import cells, dense, elementwise, moves, products, reductions, rows, steps, weights
 from fastgate.kernels.cuda.device_step import make_step
 from fastgate.kernels.cuda.direction import _reset_states, _turn_round
-from fastgate.kernels.cuda.dropout import _scale
+from fastgate.kernels.cuda.dropout import _scale, _scale_entries
 
 i, lengths, table = int64, int32[::1], int64[::1]
 
@@ -58,11 +59,33 @@ def kernels_of(name, dtype):
     yield elementwise.fill, (v, real, i)
     yield elementwise.convert, (v, v, i)
     yield elementwise.gather, (deep, v)
-    for function in elementwise.OF_ONE.values():
-        yield elementwise._of_one(function), (v, v, i)
-    for function in elementwise.OF_TWO.values():
-        yield elementwise._of_two(function, False, False), (v, v, v, i)
-        yield elementwise._of_two(function, False, True), (v, real, v, i)
+    yield from dense_kernels(v, real, dtype)
+
+
+def dense_kernels(v, real, dtype):
+    """Those of formulas written with NumPy's functions, and of layers without a state."""
+    flags, read = boolean[::1], elementwise
+    for ufunc, function in elementwise.KNOWN.items():
+        out = flags if ufunc in elementwise.COMPARISONS else v
+        if ufunc is np.where:
+            yield read.kernel_of(function, read.WHOLE, read.WHOLE, read.NUMBER), (flags, i, v, i, real, i, out, i)
+        elif getattr(ufunc, "nin", 0) == 1:
+            yield read.kernel_of(function, read.WHOLE), (v, i, out, i)
+        else:
+            yield read.kernel_of(function, read.WHOLE, read.STRETCHED), (v, i, v, i, out, i)
+            yield read.kernel_of(function, read.REPEATED, read.NUMBER), (v, i, real, i, out, i)
+    yield elementwise.erfc, (v, v, i)
+    for kind in (reductions.SUM, reductions.SQUARES, reductions.MAX, reductions.MIN):
+        yield reductions.kernel_of(*kind, dtype), (v, v, i, i, i, real, real)
+    yield reductions._argmax, (v, table, i)
+    yield moves.take, (v, table, v, i)
+    yield moves.swap, (v, v, i, i, i)
+    yield moves.flip, (v, v, i, i)
+    yield moves.columns, (v, i, i, v, i, i, i, i)
+    yield moves.pick, (v, table, v, i)
+    yield moves.place, (v, table, v, i, i)
+    yield dense._add_rows, (v, table, i, i, v, i)
+    yield _scale_entries, (v, i, i, i, *[uint64] * 4, real)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
