@@ -103,13 +103,20 @@ def as_positive(name: str, value: Any) -> float:
     return number
 
 
+def is_there(value: Any) -> bool:
+    """Whether it is an array on a GPU."""
+    if type(value) is np.ndarray:
+        return False
+    return bool(getattr(value, "lies_there", False)) or hasattr(value, "__cuda_array_interface__")
+
+
 def as_array(name: str, value: Any, expected: str = "an array of numbers") -> Array:
     """Whatever NumPy can make an array of: foreign arrays by DLPack or the array protocol, those of a GPU by a copy;
     none with a mask.
     """
     if type(value) is np.ndarray:
         return value
-    if hasattr(value, "__cuda_array_interface__"):
+    if is_there(value):
         return on("cuda").to_host(value)  # type: ignore[no-any-return]
     parts = value if isinstance(value, (list, tuple)) else (value,)
     if any(isinstance(part, np.ma.MaskedArray) for part in parts):

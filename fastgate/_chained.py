@@ -43,7 +43,7 @@ class Chained(Model):
     ) -> tuple[Array, ModelTape]:
         as_flag("training", training)
         snapshots, starts = self.params._snapshots(), self._read_states("state", state)
-        there = placed(x, self.device)
+        there = placed(x, self.device, self.dtype)
         own, valid, beyond = self._read(there, lengths, mask, reset)
         y, ends, tapes, valid = _passes.forward(self._members, own, starts, valid, training, keys)
         y, mask = self._cleared(y, beyond), valid.at_end(y)
@@ -54,7 +54,7 @@ class Chained(Model):
     def _infer(
         self, x: Any, lengths: Any, state: Any, mask: Any = None, reset: Any = None
     ) -> tuple[Array, States, Array | None]:
-        there = placed(x, self.device)
+        there = placed(x, self.device, self.dtype)
         own, valid, beyond = self._read(there, lengths, mask, reset)
         y, ends, valid = _passes.infer(self._members, own, self._read_states("state", state), valid)
         y, mask = self._cleared(y, beyond), valid.at_end(y)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_booleans, as_lengths, as_real, beside
-from fastgate._places import as_floating_beside, as_floating_there, as_numbers, chosen, is_there, spread
+from fastgate._arrays import Array, as_booleans, as_lengths, as_real, beside, is_there
+from fastgate._places import as_floating_beside, as_floating_there, as_numbers, chosen, spread
 
 Shape = tuple[int, ...]
 

@@ -101,7 +101,8 @@ class Model(Frozen):
             If there is no such device, or a layer has an option that it does not have; a note names the layer.
         """
         as_device(device)
-        if all(getattr(layer, "device", device) == device for _, layer, _ in self._described()):
+        there = [layer.device == device for _, layer, _ in self._described() if isinstance(layer, Placed)]
+        if all(there):
             return self
         return _moved(self, device)  # type: ignore[no-any-return]
 
@@ -139,4 +140,10 @@ def _moved(part: Any, device: str) -> Any:
     if isinstance(part, Model):
         options = {name: getattr(part, name) for name in inspect.signature(type(part)).parameters}
         return part.replace(**{name: _moved(option, device) for name, option in options.items()})
-    return part.replace(device=device) if isinstance(part, Placed) else copy.deepcopy(part)
+    if not isinstance(part, Placed):
+        return copy.deepcopy(part)
+    try:
+        return part.replace(device=device)
+    except (ValueError, RuntimeError) as error:
+        error.add_note(f"in {part!r}")
+        raise

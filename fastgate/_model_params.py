@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_floating
+from fastgate._arrays import Array, as_floating, is_there
 from fastgate._kernels import on
 from fastgate._params import NamedArrays, Params, Shapes, Snapshot
-from fastgate._places import is_there
 
 
 class ModelParams(Mapping[str, Array]):

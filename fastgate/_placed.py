@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_choice, as_floating
+from fastgate._arrays import Array, as_choice, as_floating, is_there
 from fastgate._frozen import Frozen
 from fastgate._kernels import DEVICES, on
-from fastgate._places import as_floating_beside, as_numbers, is_there
+from fastgate._places import as_floating_beside, as_numbers
 
 
 def as_device(device: Any) -> str:

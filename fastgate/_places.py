@@ -9,13 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fastgate._arrays import DTYPES, Array, as_floating, as_real, beside
+from fastgate._arrays import DTYPES, Array, as_floating, as_real, beside, is_there
 from fastgate._kernels import on
-
-
-def is_there(value: Any) -> bool:
-    """Whether it is an array on a GPU."""
-    return type(value) is not np.ndarray and hasattr(value, "__cuda_array_interface__")
 
 
 def as_numbers(name: str, value: Any, dtype: Any = None) -> Array:
@@ -55,11 +50,18 @@ def unshared(own: Array, given: Any) -> Array:
     return own.copy() if np.may_share_memory(own, given) else own
 
 
-def placed(x: Any, device: str) -> Any:
-    """What a model is given, to its device: itself where it lies there, or on the CPU."""
+def placed(x: Any, device: str, dtype: Any) -> Any:
+    """What a model of this dtype is given, to its device: itself where it lies there, or on the CPU.
+
+    It goes there in the dtype that is smaller.
+    """
     if device == "cpu" or is_there(x):
         return x
-    return on(device).Mirrored(np.ascontiguousarray(as_real("x", x)))
+    array = as_real("x", x)
+    narrow = array.dtype.kind == "f" and (array.dtype.itemsize > dtype.itemsize or array.dtype not in DTYPES.values())
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        own = array.astype(dtype if narrow else array.dtype.newbyteorder("="), copy=False)
+    return on(device).Mirrored(np.ascontiguousarray(own))
 
 
 def given_back(value: Any) -> Any:
@@ -78,6 +80,8 @@ def cleared(array: Array, steps: Array) -> Array:
         own = array.copy()
         own[steps] = 0
         return own
+    if isinstance(array, on("cuda").Mirrored):  # before it is copied there
+        return type(array)(cleared(array.host, steps))
     return _rows_of(array, steps, np.where(steps.reshape(-1), -1, np.arange(steps.size))).reshape(array.shape)
 
 

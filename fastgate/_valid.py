@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_array
+from fastgate._arrays import Array, as_array, is_there
 from fastgate._masks import Mask, as_mask_of, within
-from fastgate._places import as_numbers, cleared, is_there
+from fastgate._places import as_numbers, cleared
 
 
 class Valid(NamedTuple):

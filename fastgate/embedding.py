@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_array, as_choice, as_dtype, as_flag, as_size, kind_of, new_seed
+from fastgate._arrays import Array, as_array, as_choice, as_dtype, as_flag, as_size, is_there, kind_of, new_seed
 from fastgate._masks import both
 from fastgate._params import NamedArrays, Params
 from fastgate._placed import Dense, as_device
-from fastgate._places import as_numbers, is_there
+from fastgate._places import as_numbers
 from fastgate._tape import LayerGradients, LayerTape, check_tape
 
 

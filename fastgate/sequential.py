@@ -227,7 +227,7 @@ class Sequential(Chained, Streamed):
         samples = None if axis is None else _samples.count(self._members, tape.tapes, axis)
         axis = None if samples is None else axis
         gradients = self.params._new_gradients() if samples is None else self.params._new_gradients(samples)
-        own = None if dy is None else self._cleared(placed(dy, self.device), tape.beyond)
+        own = None if dy is None else self._cleared(placed(dy, self.device, self.dtype), tape.beyond)
         ends, targets = self._read_states("dstate", dstate), self.params.split(gradients)
         dx, starts = _passes.backward(self._members, tape.tapes, own, ends, targets, axis)
         if per_sample and samples is None:

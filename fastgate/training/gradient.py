@@ -15,7 +15,7 @@ from fastgate.training.objective import Objective, Outputs
 
 def there(model: Any, x: Any) -> Any:
     """A batch where the model computes, and where its outputs then stay: it is copied once."""
-    return tuple(there(model, part) for part in x) if isinstance(x, tuple) else placed(x, model.device)
+    return tuple(there(model, part) for part in x) if isinstance(x, tuple) else placed(x, model.device, model.dtype)
 
 
 class Found(NamedTuple):

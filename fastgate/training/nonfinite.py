@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from fastgate import _passes
-from fastgate._arrays import Array, as_pairs
-from fastgate._places import is_there, placed
+from fastgate._arrays import Array, as_pairs, is_there
+from fastgate._places import placed
 from fastgate._protocol import Member
 from fastgate._valid import ALL, Valid
 from fastgate.training.layout import Batch
@@ -53,7 +53,7 @@ def _first_in(
 
     What a layer takes for nothing, as one that masks it, is no fault.
     """
-    y, valid, _ = model._read(placed(x, model.device), lengths)
+    y, valid, _ = model._read(placed(x, model.device, model.dtype), lengths)
     starts = model._read_states("state", state)
     ends: list[Any] = []
     first = "x" if _is_bad(np.asarray(y), valid) else None

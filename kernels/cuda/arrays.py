@@ -31,6 +31,7 @@ class DeviceArray(NumpyLike):
     """
 
     __slots__ = ("dtype", "flat", "shape", "stream")
+    lies_there = True  # on the device, as is told without asking for its address
 
     def __init__(self, flat, shape, stream=None):
         self.flat, self.shape, self.dtype = flat, tuple(shape), flat.dtype
@@ -163,14 +164,23 @@ class DeviceArray(NumpyLike):
 
 
 class Mirrored(DeviceArray):
-    """A copy of an array of the host that is kept beside it: it is read back at no cost. Neither is to be written."""
+    """An array of the host that is copied when a kernel first asks for it, and read back at no cost.
 
-    __slots__ = ("host",)
+    Neither is to be written.
+    """
+
+    __slots__ = ("_flat", "host")
 
     def __init__(self, host):
-        there = from_host(host)
-        super().__init__(there.flat, host.shape, there.stream)
-        self.host = host
+        self.host, self.shape, self.dtype = host, host.shape, host.dtype
+        self.stream, self._flat = streams.stream(), None
+
+    @property
+    def flat(self):
+        if self._flat is None:
+            there = from_host(self.host)
+            self._flat, self.stream = there.flat, there.stream
+        return self._flat
 
     def copy_to_host(self):
         return self.host

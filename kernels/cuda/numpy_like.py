@@ -146,7 +146,7 @@ def _whole(kind, x, dtype=None, unit=1.0):
     reductions.of_rows(kind, _flat(x), parts.flat, width, unit)
     if parts.size > 1:
         whole = x.of((1,), dtype)
-        again = (reductions._itself, kind[1])
+        again = (reductions.itself, kind[1])
         reductions.of_rows(again, parts.flat, whole.flat, parts.size)
         parts = whole
     return parts.copy_to_host()[0]

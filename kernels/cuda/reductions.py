@@ -16,7 +16,7 @@ PARTS = 1 << 10  # of a whole array, each of which is a row at first
 
 
 @equation
-def _itself(x, unit):
+def itself(x, unit):
     return x
 
 
@@ -30,7 +30,7 @@ def _sum(x, y):
     return x + y
 
 
-SUM, SQUARES, MAX, MIN = (_itself, _sum), (_square, _sum), (_itself, larger), (_itself, smaller)
+SUM, SQUARES, MAX, MIN = (itself, _sum), (_square, _sum), (itself, larger), (itself, smaller)
 
 
 def start_of(kind, dtype):
@@ -38,7 +38,7 @@ def start_of(kind, dtype):
     if kind[1] is _sum:
         return dtype.type(0)
     limits = (-np.inf, np.inf) if dtype.kind == "f" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    return dtype.type(limits[kind is MIN])
+    return dtype.type(limits[kind[1] is smaller])
 
 
 def of_rows(kind, x, out, width, unit=1.0):

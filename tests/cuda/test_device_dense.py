@@ -6,6 +6,7 @@ import pytest
 import fastgate as fg
 import fastgate.cuda
 from fastgate.cuda import DeviceArray, array
+from fastgate.kernels.cuda import reductions
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -148,3 +149,13 @@ def test_metrics(name):
     target = target.argmax(-1) if name in ("accuracy", "perplexity", "bits_per_character") else target
     for options in COUNTED.values():
         assert metric(array(y), target, **options) == pytest.approx(metric(y, target, **options), rel=1e-13)
+
+
+def test_reductions_of_several_parts():
+    host = np.random.default_rng(0).uniform(1, 2, 2 * reductions.PARTS + 3)
+    own = array(host)
+    assert own.sum() == pytest.approx(host.sum(), rel=1e-14)
+    assert own.sum_of_squares(2.0) == pytest.approx(np.square(host / 2).sum(), rel=1e-14)
+    assert (own.max(), own.min(), (-own).min()) == (host.max(), host.min(), -host.max())
+    host[5] = np.nan
+    assert np.isnan([array(host).max(), array(host).min(), array(host).sum()]).all()
