@@ -194,17 +194,17 @@ def row_losses(rows: Entries, gradient: Array | None = None) -> Array:
     step = max(1, BLOCK // rows.y.shape[1] if on_host else len(rows.y))  # no cache to stay in on a GPU
     for start in range(0, len(losses), step):
         block = slice(start, start + step)
-        logits, chosen = rows.y[block], rows.target[block][:, None]
+        logits, chosen = rows.y[block], rows.target[block]
+        at = np.arange(len(chosen))
         # From the logits, not from probabilities: log(softmax) would lose everything below the rounding of 1.
         odds = np.subtract(logits, logits.max(axis=1, keepdims=True), out=None if gradient is None else gradient[block])
-        shifted = np.take_along_axis(odds, chosen, axis=1).reshape(-1)
+        shifted = odds[at, chosen]
         total = np.exp(odds, out=odds).sum(axis=1)
         losses[block] = np.log(total) - shifted
         if gradient is not None:
             share = shares[block] if shares.ndim else shares
             odds *= (share / total)[:, None]
-            less = np.take_along_axis(odds, chosen, axis=1).reshape(-1) - share
-            np.put_along_axis(odds, chosen, less[:, None], axis=1)
+            odds[at, chosen] -= share
     return losses
 
 

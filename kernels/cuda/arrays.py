@@ -9,7 +9,7 @@ from threading import local
 import numpy as np
 from numba import cuda
 
-from fastgate.kernels.cuda import dlpack, elementwise, streams, transfers
+from fastgate.kernels.cuda import dlpack, elementwise, moves, streams, transfers
 from fastgate.kernels.cuda.numpy_like import NumpyLike
 from fastgate.kernels.cuda.streams import SIMULATED
 
@@ -120,9 +120,15 @@ class DeviceArray(NumpyLike):
         return self.shape[0]
 
     def __getitem__(self, key):
-        """A piece along the first axis, by an integer or a slice without steps; `...` is all of it."""
+        """A piece along the first axis, by an integer or a slice without steps; `...` is all of it. Of a matrix one
+        entry of each row: ``array[numpy.arange(len(array)), columns]``.
+        """
         if key is Ellipsis or key == ():
             return self
+        if self._is_entry_of_rows(key):
+            out = empty((self.shape[0],), self.dtype)
+            streams.over(moves.pick, out.size, self.flat, key[1].flat, out.flat, self.shape[1])
+            return out
         if isinstance(key, tuple) and len(key) == 2 and key[0] in (Ellipsis, slice(None)):
             if key[1] is None and self.ndim == 1:
                 return self.reshape(*self.shape, 1)
@@ -145,6 +151,9 @@ class DeviceArray(NumpyLike):
 
     def __setitem__(self, key, value):
         """Entries from an array of the same shape on either side, or one number for all."""
+        if self._is_entry_of_rows(key):
+            streams.over(moves.place, len(value), value.flat, key[1].flat, self.flat, self.shape[1], len(value))
+            return
         target = self[key]
         if isinstance(value, DeviceArray):
             if value.shape != target.shape:
@@ -155,6 +164,10 @@ class DeviceArray(NumpyLike):
             transfers.upload(own.reshape(-1), target.flat)
         else:
             streams.over(elementwise.fill, target.size, target.flat, self.dtype.type(value), target.size)
+
+    def _is_entry_of_rows(self, key):
+        is_pair = isinstance(key, tuple) and len(key) == 2 and self.ndim == 2
+        return is_pair and isinstance(key[1], DeviceArray) and np.array_equal(key[0], np.arange(self.shape[0]))
 
     def __reduce__(self):
         return from_host, (self.copy_to_host(),)

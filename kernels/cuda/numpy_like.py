@@ -216,20 +216,6 @@ def _take(array, index, axis):
     return out
 
 
-def _take_along_axis(array, index, axis):
-    """One entry of each row."""
-    if not (_is_array(array) and _is_array(index) and array.ndim == 2 and axis == 1 and index.shape == (len(array), 1)):
-        return _on_host(np.take_along_axis)(array, index, axis)
-    out = array.of(index.shape, array.dtype)
-    streams.over(moves.pick, out.size, _flat(array), _flat(index), out.flat, array.shape[1])
-    return out
-
-
-def _put_along_axis(array, index, values, axis):
-    """One entry of each row (M,N) by index (M,1)."""
-    streams.over(moves.place, index.size, _flat(values), _flat(index), _flat(array), array.shape[1], index.size)
-
-
 def _broadcast_to(array, shape):
     """Rows of the last axis repeated: a copy."""
     *leading, width = shape
@@ -252,7 +238,5 @@ FUNCTIONS = {
     np.flip: _flip,
     np.clip: _clip,
     np.take: _take,
-    np.take_along_axis: _take_along_axis,
-    np.put_along_axis: _put_along_axis,
     np.broadcast_to: _broadcast_to,
 }
