@@ -68,6 +68,10 @@ class Dense(Placed):
         array = as_numbers(name, value)
         if array.ndim == 0 or array.shape[-1] != features:
             raise _errors.wrong_shape(name, f"(..., {features})", array.shape)
+        return self._brought(name, array)
+
+    def _brought(self, name: str, array: Array) -> Array:
+        """Where the layer lies, in its dtype, when its parameters are written."""
         if self.device == "cpu":
             return as_floating(name, array, self.dtype)
         self._there.wait_for(self.params.flat.stream)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fastgate import _errors
 from fastgate._arrays import Array, as_choice, quiet
-from fastgate._places import as_any_floating, unshared
+from fastgate._places import as_any_floating, as_numbers, unshared
 from fastgate._plain import Plain
 from fastgate._tape import PlainTape
 
@@ -127,7 +127,8 @@ class Activation(Plain):
         tape : PlainTape
             With a copy of x.
         """
-        own = unshared(as_any_floating("x", x), x)
+        given = as_numbers("x", x)
+        own = unshared(as_any_floating("x", given), given)
         y = self._forward(own)
         if isinstance(y, np.ndarray):
             y.flags.writeable = False

@@ -9,7 +9,7 @@ from fastgate import _errors
 from fastgate._arrays import Array, as_dtype, as_positive, as_size, quiet
 from fastgate._params import NamedArrays, Params, Snapshot
 from fastgate._placed import Dense, as_device
-from fastgate._places import unshared
+from fastgate._places import as_numbers, unshared
 from fastgate._tape import LayerGradients, LayerTape, check_tape
 
 
@@ -86,9 +86,10 @@ class LayerNorm(Dense):
         TypeError, ValueError
             If x has the wrong type or shape.
         """
-        own, snapshot = self._rows("x", x, self.features), self.params._snapshot
+        given, snapshot = as_numbers("x", x), self.params._snapshot
+        own = self._rows("x", given, self.features)
         y = self._forward(own, snapshot)
-        return self._given(y, x), LayerTape(self.params, snapshot, unshared(own, x), y.shape)
+        return self._given(y, given), LayerTape(self.params, snapshot, unshared(own, given), y.shape)
 
     @quiet
     def backward(self, tape: LayerTape, dy: npt.ArrayLike) -> LayerGradients:

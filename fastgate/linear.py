@@ -11,7 +11,7 @@ from fastgate import _errors
 from fastgate._arrays import Array, as_choice, as_dtype, as_flag, as_size, new_seed
 from fastgate._params import NamedArrays, Params, Shapes, Snapshot
 from fastgate._placed import Dense, as_device
-from fastgate._places import unshared
+from fastgate._places import as_numbers, unshared
 from fastgate._tape import LayerGradients, LayerTape, check_tape
 
 
@@ -111,9 +111,10 @@ class Linear(Dense):
         TypeError, ValueError
             If x has the wrong type or shape.
         """
-        own, snapshot = self._rows("x", x, self.in_features), self.params._snapshot
+        given, snapshot = as_numbers("x", x), self.params._snapshot
+        own = self._rows("x", given, self.in_features)
         y = self._forward(own, snapshot)
-        return self._given(y, x), LayerTape(self.params, snapshot, unshared(own, x), y.shape)
+        return self._given(y, given), LayerTape(self.params, snapshot, unshared(own, given), y.shape)
 
     def backward(self, tape: LayerTape, dy: npt.ArrayLike) -> LayerGradients:
         """From the gradient in y to those in x and the parameters; the tape can be used again.

@@ -128,9 +128,9 @@ def test_arithmetic_rounds_as_numpy_does():
         np.testing.assert_array_equal(np.asarray(x), a * dtype(0.1))
     with pytest.raises(TypeError):
         np.sin(x)
-    for own in (x[:3], x.reshape(1, 7, 1)):
-        with pytest.raises(ValueError, match=r"broadcast|shapes"):
-            x.reshape(7, 1) + own
+    for own, other in ((x, x[:3]), (x[:6].reshape(3, 2), x[:6].reshape(3, 1, 2))):
+        with pytest.raises(ValueError, match="shape"):
+            own + other
 
 
 def test_pieces_copies_and_pickles():
