@@ -43,6 +43,7 @@ class EncoderDecoder(Model):
     params : mapping
         ``"encoder.0.weight"``, ..., ``"decoder.0.weight"``, ...; see `Sequential`.
     dtype : numpy.dtype
+    device : str
     batch_first : bool
 
     Raises

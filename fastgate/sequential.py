@@ -49,6 +49,8 @@ class Sequential(Chained, Streamed):
         of a layer; ``params.flat`` is a copy.
     dtype : numpy.dtype
         Of all parameters; float32 if there are none.
+    device : str
+        "cuda" where all its parameters lie on a GPU, as after ``model.to("cuda")``; else "cpu".
     batch_first : bool
         As its recurrent layers have it; True if there are none.
 

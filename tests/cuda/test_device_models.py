@@ -118,6 +118,33 @@ def test_encoder_and_decoder():
     np.testing.assert_array_equal(twin.generate(x[0], 0, None, 3)[0], model.generate(x[0], 0, None, 3)[0])
 
 
+def own_loss(y, target, weights=None):
+    assert type(y) is np.ndarray
+    return float(np.mean((y - target) ** 4)), 4 * (y - target) ** 3 / y.size
+
+
+TIME_FIRST = {"batch_first": False, **FLOAT64}
+TRAININGS = {
+    "stateful": (FLOAT64, {"loss": "mae", "stateful": 2, "batch_size": 3, "clip_value": 0.1}),
+    "lbfgs": (FLOAT64, {"loss": "huber", "optimizer": "lbfgs"}),
+    "a function": (FLOAT64, {"loss": own_loss, "shuffle": False}),
+    "time first": (TIME_FIRST, {"loss": "mse", "lengths": [2, 5, 0], "metrics": ["r2"]}),
+}
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_trainings(name):
+    layout, options = TRAININGS[name]
+    axes = (1, 0, 2) if "batch_first" in layout else (0, 1, 2)
+    x, y = np.random.default_rng(0).standard_normal((2, 3, 5, 2)).transpose(0, *(1 + axis for axis in axes))
+    model = fg.Sequential(fg.Linear(2, 3, **FLOAT64), fg.Activation("relu"), fg.GRU(3, 2, **layout))
+    losses = [
+        own.fit(x, y, **{"optimizer": fg.RMSprop(), "batch_size": 2, "epochs": 2} | options)["loss"]
+        for own in (model.to("cuda"), model)
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-11)
+
+
 NUMBERS = fg.Sequential(
     fg.LayerNorm(3, dtype="float64"),
     fg.GRU(3, 4, num_layers=2, dropout=0.5, **FLOAT64),
