@@ -1,4 +1,4 @@
-"""LSTM, GRU and RNN on NVIDIA GPUs, under the names that `kernels.cpu` has; also run by Numba's simulator."""
+"""Recurrent and dense layers on NVIDIA GPUs, under the names that `kernels.cpu` has; also run by Numba's simulator."""
 
 from fastgate.kernels.cuda import dense as dense
 from fastgate.kernels.cuda.arrays import DeviceArray as DeviceArray
