@@ -103,13 +103,20 @@ def as_positive(name: str, value: Any) -> float:
     return number
 
 
+def is_there(value: Any) -> bool:
+    """Whether it is an array on a GPU."""
+    if type(value) is np.ndarray:
+        return False
+    return bool(getattr(value, "lies_there", False)) or hasattr(value, "__cuda_array_interface__")
+
+
 def as_array(name: str, value: Any, expected: str = "an array of numbers") -> Array:
     """Whatever NumPy can make an array of: foreign arrays by DLPack or the array protocol, those of a GPU by a copy;
     none with a mask.
     """
     if type(value) is np.ndarray:
         return value
-    if is_foreign(value):
+    if is_there(value):
         return on("cuda").to_host(value)  # type: ignore[no-any-return]
     parts = value if isinstance(value, (list, tuple)) else (value,)
     if any(isinstance(part, np.ma.MaskedArray) for part in parts):
@@ -157,7 +164,7 @@ def address_of(array: Any) -> int:
 
 def beside(like: Any, array: Any) -> Any:
     """The array where the other lies: itself, or a copy."""
-    if type(array) is type(like):
+    if isinstance(array, np.ndarray) == isinstance(like, np.ndarray):
         return array
     return np.array(array) if isinstance(like, np.ndarray) else on("cuda").from_host(array)
 
@@ -174,14 +181,9 @@ def zeros_beside(array: Any, shape: tuple[int, ...]) -> Any:
     return found
 
 
-def is_foreign(value: Any) -> bool:
-    """Whether it lies on a GPU, and says so by the protocol of arrays there."""
-    return hasattr(value, "__cuda_array_interface__")
-
-
 def where_it_lies(value: Any) -> Any:
     """What lies on a GPU as it is, anything else as an array of NumPy's."""
-    return value if is_foreign(value) else np.asarray(value)
+    return value if is_there(value) else np.asarray(value)
 
 
 def stacked(arrays: Sequence[Any]) -> Any:
@@ -229,12 +231,6 @@ def as_pairs(x: Any, lengths: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     """What an encoder-decoder reads."""
     own = (None, None) if lengths is None else as_pair("lengths", lengths, "a pair, of sources and of targets")
     return as_pair("x", x, "a pair (source, target)"), own
-
-
-def as_any_floating(name: str, value: Any) -> Array:
-    """For parts without a dtype of their own: float32 stays what it is, and everything else becomes float64."""
-    array = as_real(name, value)
-    return as_floating(name, array, DTYPES["float32" if array.dtype == np.float32 else "float64"])
 
 
 class _Interface:

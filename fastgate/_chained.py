@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from fastgate import _assembly, _errors, _passes
-from fastgate._arrays import Array, as_flag, as_real
+from fastgate._arrays import Array, as_flag
 from fastgate._model import Model, ModelTape
 from fastgate._model_params import ModelParams
+from fastgate._places import as_numbers, given_back, placed
 from fastgate._protocol import Member
 from fastgate._tape import State
 from fastgate._valid import Valid, read_valid, zeros_where
@@ -42,17 +43,22 @@ class Chained(Model):
     ) -> tuple[Array, ModelTape]:
         as_flag("training", training)
         snapshots, starts = self.params._snapshots(), self._read_states("state", state)
-        own, valid, beyond = self._read(x, lengths, mask, reset)
+        there = placed(x, self.device, self.dtype)
+        own, valid, beyond = self._read(there, lengths, mask, reset)
         y, ends, tapes, valid = _passes.forward(self._members, own, starts, valid, training, keys)
-        y = self._cleared(y, beyond)
-        return y, ModelTape(self.params, snapshots, tapes, tuple(ends), beyond, valid.at_end(y))
+        y, mask = self._cleared(y, beyond), valid.at_end(y)
+        stays = there is x
+        y, state = (y, tuple(ends)) if stays else (given_back(y), given_back(tuple(ends)))
+        return y, ModelTape(self.params, snapshots, tapes, state, beyond, mask, stays)
 
     def _infer(
         self, x: Any, lengths: Any, state: Any, mask: Any = None, reset: Any = None
     ) -> tuple[Array, States, Array | None]:
-        own, valid, beyond = self._read(x, lengths, mask, reset)
+        there = placed(x, self.device, self.dtype)
+        own, valid, beyond = self._read(there, lengths, mask, reset)
         y, ends, valid = _passes.infer(self._members, own, self._read_states("state", state), valid)
-        return self._cleared(y, beyond), tuple(ends), valid.at_end(y)
+        y, mask = self._cleared(y, beyond), valid.at_end(y)
+        return (y, tuple(ends), mask) if there is x else (given_back(y), given_back(tuple(ends)), mask)
 
     def _read(self, x: Any, lengths: Any, mask: Any = None, reset: Any = None) -> tuple[Any, Valid, Array | None]:
         """x with zeros in the steps that do not count, so that no layer sees what is there; and which these are."""
@@ -62,7 +68,7 @@ class Chained(Model):
 
     def _cleared(self, y: Any, beyond: Array | None) -> Any:
         """Zeros in the steps that do not count, where y (or dy) has time steps."""
-        return y if beyond is None or not self._clears_output else zeros_where(beyond, as_real("dy", y))
+        return y if beyond is None or not self._clears_output else zeros_where(beyond, as_numbers("dy", y))
 
     def _read_states(self, name: str, state: Any) -> list[Any]:
         count = self._recurrent_count

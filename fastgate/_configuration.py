@@ -2,16 +2,16 @@
 
 import threading
 import warnings
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
 from fastgate._arrays import as_choice, as_dtype, as_flag, as_probability, as_size, new_seed
-from fastgate._frozen import Frozen
-from fastgate._kernels import DEVICES, cpu, on
+from fastgate._kernels import cpu, on
 from fastgate._params import Params
+from fastgate._placed import Placed, as_device
 from fastgate._weights import INITIALIZERS, Initialization, Layout
 
 TRANSIENT = "_cell", "_kernels", "_border", "_local", "_multiply_adds"  # what is not copied with a layer
@@ -24,10 +24,9 @@ def border_of(device: str) -> Any:
     return _border if device == "cpu" else _device_border
 
 
-class Configured(Frozen):
+class Configured(Placed):
     """Everything about a layer but its calls, for which see `Recurrent`."""
 
-    _not_kept: ClassVar[dict[str, Any]] = {"device": "cpu"}  # a file can be read anywhere; see `to`
     _gates: str  # their names in the order of the parameters
     _cell: Any
     _kernels: Any  # those of its device
@@ -64,7 +63,7 @@ class Configured(Frozen):
         self.dropout = as_probability("dropout", dropout)
         self.recurrent_dropout = as_probability("recurrent_dropout", recurrent_dropout)
         self.dtype = as_dtype(dtype)
-        self.device = as_choice("device", device, DEVICES)
+        self.device = as_device(device)
         self.precision = as_choice("precision", precision, ("highest", "high", "medium"))
         self.init = as_choice("init", init, tuple(INITIALIZERS))
         if self.dropout and self.num_layers == 1:
@@ -106,34 +105,8 @@ class Configured(Frozen):
         """The cell of this layer's options, and of these; an error where its device is not there."""
         if self.device == "cpu":
             return cpu.cell(**self._cell_options, **options)
-        kernels = on(self.device)
-        if (missing := kernels.missing()) is not None:
-            raise _errors.no_device(self.device, missing)
+        kernels = on(as_device(self.device))  # which a file may have brought to a machine without one
         return kernels.cell(**self._cell_options, precision=self.precision, **options)
-
-    def _check_on_cpu(self, what: str) -> None:
-        """Raise unless this is where the layer lies."""
-        if self.device != "cpu":
-            raise _errors.not_on_device(what, self.device)
-
-    def to(self, device: str) -> Self:
-        """This layer on a device.
-
-        Parameters
-        ----------
-        device : "cpu" or "cuda"
-
-        Returns
-        -------
-        layer of the same class
-            The layer itself where it is there; else another one with copies of its parameters.
-
-        Raises
-        ------
-        ValueError, RuntimeError
-            If there is no such device, or an option that it does not have; the message names it.
-        """
-        return self if as_choice("device", device, DEVICES) == self.device else self.replace(device=device)
 
     def _cell_of(self, dropout_key: int | None) -> Any:
         """The cell, or that of recurrent dropout, whose kernels are compiled on first use."""

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_booleans, as_floating, as_lengths, as_real
+from fastgate._arrays import Array, as_booleans, as_lengths, as_real, beside, is_there
+from fastgate._places import as_floating_beside, as_floating_there, as_numbers, chosen, spread
 
 Shape = tuple[int, ...]
 
@@ -37,12 +38,13 @@ class Entries(NamedTuple):
     def shares(self) -> Array:
         """How much of the mean each unit is: in y's dtype, shaped as the units, or () if all are equal."""
         weights = 1.0 if self.counted.weights is None else self.counted.weights
-        return np.asarray(weights / self.counted.total, self.y.dtype)
+        shares = np.asarray(weights / self.counted.total, self.y.dtype)
+        return beside(self.y, shares) if shares.ndim else shares
 
     def sum(self, losses: Array) -> float:
         """Of one number for each unit, times its weight."""
         weights = self.counted.weights
-        return float(np.sum(losses if weights is None else weights * losses, dtype=np.float64))
+        return float(np.sum(losses if weights is None else beside(losses, weights) * losses, dtype=np.float64))
 
     def mean(self, losses: Array) -> float:
         """Of one number for each unit, by their weights."""
@@ -52,22 +54,23 @@ class Entries(NamedTuple):
         """From the gradient in what counts to that in all of y: 0 elsewhere."""
         if self.counted.where is None:
             return dy.reshape(self.shape)
-        gradient = np.zeros(self.shape, dy.dtype)
-        gradient[self.counted.where] = dy
-        return gradient
+        return spread(dy, self.counted.where, self.shape)
 
 
 def read_entries(y: Any, target: Any, weights: Any, lengths: Any, mask: Any) -> Entries:
     """Every entry of y is a unit."""
-    given, wanted = as_real("y", y), as_real("target", target)
+    given, wanted = as_numbers("y", y), as_numbers("target", target)
     shape, dtype = given.shape, _dtype_of(given)
     wanted = _aligned(wanted, "y", shape, shape)
     if given.size == 0:
         raise _errors.wrong_shape("y", "with at least one entry", shape)
     counted = count(shape, weights, lengths, mask)
     if counted.where is not None:
-        given, wanted = given[counted.where], np.broadcast_to(wanted, shape)[counted.where]
-    own, expected = as_floating("y", given, dtype), as_floating("target", wanted, dtype)
+        given, wanted = chosen(given, counted.where), chosen(_widened_to(wanted, shape), counted.where)
+    own = as_floating_there("y", given, dtype)
+    if is_there(own) and wanted.shape != own.shape:
+        wanted = _widened_to(wanted, own.shape)
+    expected = as_floating_beside("target", wanted, own)
     if not own.ndim:
         own, expected = own.reshape(1), expected.reshape(1)  # NumPy computes no arrays from arrays without axes
     return Entries(own, expected, counted, shape)
@@ -75,7 +78,7 @@ def read_entries(y: Any, target: Any, weights: Any, lengths: Any, mask: Any) -> 
 
 def read_rows(name: str, logits: Any, target: Any, weights: Any, lengths: Any, mask: Any) -> Entries:
     """Every row of the logits is a unit, and its target a class."""
-    given, labels = as_real(name, logits), as_real("target", target)
+    given, labels = as_numbers(name, logits), as_real("target", target)
     labels = labels.astype(np.int64) if labels.dtype == bool else labels
     if labels.dtype.kind not in "iu":
         raise _errors.wrong_type("target", "integers", f"dtype {labels.dtype}")
@@ -88,12 +91,13 @@ def read_rows(name: str, logits: Any, target: Any, weights: Any, lengths: Any, m
     if labels.size == 0:
         raise _errors.wrong_shape("target", "with at least one entry", labels.shape)
     where, weights, total = count(units, weights, lengths, mask)
-    rows, labels = (given, labels.reshape(-1)) if where is None else (given[where], labels[where])
+    rows, labels = (given, labels.reshape(-1)) if where is None else (chosen(given, where), labels[where])
     if labels.min() < 0 or labels.max() >= classes:
         expected = f"classes from 0 to {classes - 1}"
         raise _errors.wrong_range("target", expected, labels.min(), labels.max())
-    rows = as_floating(name, rows, _dtype_of(given)).reshape(-1, classes)
+    rows = as_floating_there(name, rows, _dtype_of(given)).reshape(-1, classes)
     weights = None if weights is None else weights.reshape(-1)
+    labels = beside(rows, labels.astype(np.int64)) if is_there(rows) else labels
     return Entries(rows, labels, Counted(where, weights, total), given.shape)
 
 
@@ -171,6 +175,10 @@ def _leading(name: str, array: Array, units: Shape) -> Array:
 
 def _widened(array: Array, units: Shape) -> Array:
     return np.broadcast_to(array.reshape(array.shape + (1,) * (len(units) - array.ndim)), units)
+
+
+def _widened_to(target: Array, shape: Shape) -> Array:
+    return target if target.shape == shape else np.broadcast_to(np.asarray(target), shape)
 
 
 def _dtype_of(y: Array) -> np.dtype[Any]:

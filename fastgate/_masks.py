@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_any_floating, as_array, as_booleans, as_lengths
+from fastgate._arrays import Array, as_array, as_booleans, as_lengths
+from fastgate._places import as_any_floating
 
 Mask = npt.NDArray[np.bool_]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_floating, is_foreign, stacked, where_it_lies
+from fastgate._arrays import Array, as_floating, is_there, stacked, where_it_lies
 from fastgate._params import NamedArrays, Params
 from fastgate._recurrent import Recurrent
 from fastgate._tape import Gradients
@@ -148,7 +148,7 @@ def value_and_gradient(loss: Loss, y: Array, member: int) -> tuple[float, Array]
     if not isinstance(found, tuple) or len(found) != 2:
         raise _errors.wrong_type("loss", "a function that returns (value, dy)", type(found).__name__)
     dy: Any = found[1]
-    if not is_foreign(dy):
+    if not is_there(dy):
         dy = as_floating("dy", dy, y.dtype)
     if tuple(dy.shape) != y.shape:
         raise _errors.wrong_shape("dy", f"that of y, {y.shape}", tuple(dy.shape))

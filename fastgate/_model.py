@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from fastgate._arrays import Array
 from fastgate._frozen import Frozen
 from fastgate._model_params import ModelParams
 from fastgate._params import NamedArrays, Snapshot
+from fastgate._placed import Placed, as_device
 from fastgate._tape import State
 from fastgate.training.evaluation import evaluate, predict
 from fastgate.training.fit import fit
@@ -32,6 +35,7 @@ class ModelTape:
     state: Any = field(repr=False)  # the final state of each recurrent layer
     beyond: Array | None = field(repr=False)  # as the mask of the input, which steps of it do not count
     mask: Array | None = field(repr=False)
+    stays: bool = field(default=True, repr=False)  # on the device, where x was
 
     @property
     def nbytes(self) -> int:
@@ -70,6 +74,38 @@ class Model(Frozen):
 
     fit, predict, evaluate = fit, predict, evaluate
 
+    @property
+    def device(self) -> str:
+        """Where the model computes: "cuda" where all its parameters lie there.
+
+        Layers of several devices may follow one another: then data are copied between them at every step.
+        """
+        return self.params.device
+
+    def to(self, device: str) -> Self:
+        """This model on a device: all its layers that have parameters; the others compute where their input lies.
+
+        Parameters
+        ----------
+        device : "cpu" or "cuda"
+
+        Returns
+        -------
+        model of the same class
+            The model itself where it is there; else another one with copies of the parameters. Layers of your own are
+            copied, and go on computing on the CPU.
+
+        Raises
+        ------
+        ValueError, RuntimeError
+            If there is no such device, or a layer has an option that it does not have; a note names the layer.
+        """
+        as_device(device)
+        there = [layer.device == device for _, layer, _ in self._described() if isinstance(layer, Placed)]
+        if all(there):
+            return self
+        return _moved(self, device)  # type: ignore[no-any-return]
+
     def _infer(self, x: Any, lengths: Any, state: Any) -> tuple[Array, tuple[State, ...], Array | None]:
         """y, the final states, and the mask of y."""
         raise NotImplementedError
@@ -90,3 +126,24 @@ class Model(Frozen):
         rows = [("layer", "", "parameters"), *rows, ("all", "", f"{total:,}")]
         paths, texts, counts = (max(map(len, column)) for column in zip(*rows, strict=True))
         return "\n".join(f"{path:{paths}}  {text:{texts}}  {count:>{counts}}" for path, text, count in rows)
+
+
+def on_cpu(layer: Any) -> Any:
+    """A layer or model there, for what reads its parameters: itself, if it is there; anything else is left alone."""
+    return layer.to("cpu") if isinstance(layer, (Placed, Model)) else layer
+
+
+def _moved(part: Any, device: str) -> Any:
+    """A layer, or several of them; those without a device are copied."""
+    if isinstance(part, tuple):
+        return tuple(_moved(layer, device) for layer in part)
+    if isinstance(part, Model):
+        options = {name: getattr(part, name) for name in inspect.signature(type(part)).parameters}
+        return part.replace(**{name: _moved(option, device) for name, option in options.items()})
+    if not isinstance(part, Placed):
+        return copy.deepcopy(part)
+    try:
+        return part.replace(device=device)
+    except (ValueError, RuntimeError) as error:
+        error.add_note(f"in {part!r}")
+        raise

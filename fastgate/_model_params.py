@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_floating
+from fastgate._arrays import Array, as_floating, is_there
+from fastgate._kernels import on
 from fastgate._params import NamedArrays, Params, Shapes, Snapshot
 
 
@@ -29,6 +30,8 @@ class ModelParams(Mapping[str, Array]):
         self._size = ends[-1]
         parts = map(slice, ends, ends[1:])
         self._parts = [(part, own._shapes) for part, (_, own) in zip(parts, self._owners, strict=True)]
+        # Where gradients of all of them are put together: there, if all parameters lie there.
+        self.device = "cuda" if owners and all(is_there(own.flat) for _, own in owners) else "cpu"
         self._places = {f"{path}.{name}": (own, name) for path, own in self._owners for name in own}
 
     @property
@@ -53,7 +56,7 @@ class ModelParams(Mapping[str, Array]):
 
     @property
     def flat(self) -> Array:
-        """All parameters, one after the other: a read-only copy."""
+        """All parameters, one after the other: a read-only copy, on the host wherever they lie."""
         flat = self._gathered().flat
         flat.flags.writeable = False
         return flat
@@ -87,7 +90,7 @@ class ModelParams(Mapping[str, Array]):
                 target.flat[...] = part.flat
 
     def _new_gradients(self, *samples: int) -> NamedArrays:
-        return NamedArrays(np.zeros((*samples, self._size), self._dtype), self._shapes)
+        return NamedArrays(on(self.device).zeros((*samples, self._size), self._dtype), self._shapes)
 
     def _snapshots(self) -> tuple[Snapshot, ...]:
         """What a tape is valid for."""
@@ -98,7 +101,7 @@ class ModelParams(Mapping[str, Array]):
         return snapshots == self._snapshots()  # each is equal to itself alone
 
     def _gathered(self) -> NamedArrays:
-        flats = [own.flat for own in self.layers]
+        flats = [np.asarray(own.flat) for own in self.layers]
         return NamedArrays(np.concatenate(flats) if flats else np.zeros(0, self._dtype), self._shapes)
 
     def __getitem__(self, name: str) -> Array:

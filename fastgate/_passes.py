@@ -10,6 +10,7 @@ import numpy as np
 from fastgate import _errors, _samples
 from fastgate._arrays import Array, as_size
 from fastgate._params import NamedArrays
+from fastgate._places import as_floating_beside
 from fastgate._protocol import Member
 from fastgate._valid import ALL, Valid
 
@@ -163,7 +164,7 @@ def _sum(given: Any, found: Any) -> Any:
         if not isinstance(given, (tuple, list)) or len(given) != 2:
             raise _errors.wrong_type("dstate", "a pair (h, c)", type(given).__name__)
         return tuple(_sum(*parts) for parts in zip(given, found, strict=True))
-    own: Array = np.asarray(given)
+    own: Array = as_floating_beside("dstate", given, found)
     if own.shape != found.shape:
         raise _errors.wrong_shape("dstate", f"{found.shape}", own.shape)
     return own + found

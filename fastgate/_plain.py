@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_floating
+from fastgate._arrays import Array, empty_beside
 from fastgate._frozen import Frozen
 from fastgate._params import NamedArrays
+from fastgate._places import as_floating_beside
 from fastgate._tape import LayerGradients, PlainTape
 
 
 class Plain(Frozen):
-    """Base of the layers whose `forward` leaves a `PlainTape`: they say in `_backward` what becomes of a gradient."""
+    """Base of the layers whose `forward` leaves a `PlainTape`: they say in `_backward` what becomes of a gradient.
+
+    They compute where their input lies, and need no device of their own.
+    """
+
+    def _tape(self, y: Any, *kept: Any) -> PlainTape:
+        """With what `_backward` needs."""
+        return PlainTape(self, y.shape, y.dtype, kept, empty_beside(y, (0,)))
 
     def backward(self, tape: PlainTape, dy: npt.ArrayLike) -> LayerGradients:
         """From the gradient in y to that in x.
@@ -40,11 +47,11 @@ class Plain(Frozen):
             raise _errors.wrong_type("tape", "the tape that forward returned", type(tape).__name__)
         if tape.owner is not self:
             raise _errors.foreign_tape(self)
-        own = as_floating("dy", dy, tape.dtype)
+        own = as_floating_beside("dy", dy, tape.like)
         if own.shape != tape.y_shape:
             raise _errors.wrong_shape("dy", f"that of y, {tape.y_shape}", own.shape)
         dx = self._backward(tape.kept, own)
-        return LayerGradients(dx, NamedArrays(np.empty(0, dx.dtype), {}))
+        return LayerGradients(dx, NamedArrays(tape.like, {}))
 
     def _backward(self, kept: Any, dy: Array) -> Array:
         """dy, shaped as y and in its dtype -> dx, a fresh array; `kept` is that of the tape."""

@@ -9,9 +9,10 @@ from functools import cached_property
 from typing import Any
 
 from fastgate import _errors
-from fastgate._arrays import Array
+from fastgate._arrays import Array, beside
 from fastgate._masks import as_mask_of
 from fastgate._params import NamedArrays, Params
+from fastgate._places import given_back
 from fastgate._recurrent import Recurrent
 from fastgate._valid import ALL, ALL_TOLD, Valid
 from fastgate.activation import Activation
@@ -126,13 +127,14 @@ class Member:
         return Valid(None, as_mask_of(y, found, name=f"{self.place}.compute_mask"), reset)
 
     def forward(self, x: Any, offered: dict[str, Any]) -> tuple[Any, Any]:
-        """Pass on the options that the layer takes."""
-        y, tape = self.layer.forward(x, **{name: offered[name] for name in self.takes})
-        return y, tape
+        """Pass on the options that the layer takes. A user's layer computes with ndarrays, on the host."""
+        own = x if self.is_own else given_back(x)
+        y, tape = self.layer.forward(own, **{name: offered[name] for name in self.takes})
+        return (y if own is x else beside(x, y)), tape
 
     def backward(self, tape: Any, dy: Any) -> Any:
         """The gradients of a layer that is not recurrent."""
-        found = self.layer.backward(tape, dy)
+        found = self.layer.backward(tape, dy if self.is_own else given_back(dy))
         if not hasattr(found, "x"):
             expected = "an object with x and params, as fastgate.LayerGradients(dx, {})"
             raise _errors.wrong_type(f"{self.place}.backward", expected, type(found).__name__)

@@ -87,11 +87,12 @@ class PlainTape:
     y_shape: tuple[int, ...]
     dtype: np.dtype[Any]
     kept: Any = field(repr=False)  # whatever the owner's backward needs
+    like: Any = field(repr=False)  # an empty array that lies where y does
 
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays that the tape keeps."""
-        return sum(array.nbytes for array in self.kept if isinstance(array, np.ndarray))
+        return sum(getattr(array, "nbytes", 0) for array in self.kept)
 
 
 def check_tape(tape: Any, kind: type, layer: Any) -> None:

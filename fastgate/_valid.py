@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_array
+from fastgate._arrays import Array, as_array, is_there
 from fastgate._masks import Mask, as_mask_of, within
+from fastgate._places import as_numbers, cleared
 
 
 class Valid(NamedTuple):
@@ -33,7 +34,7 @@ def read_valid(x: Any, lengths: Any, mask: Any, reset: Any, batch_first: bool) -
     """A model's input, as an array where anything is said of its steps; and what is said."""
     if lengths is None and mask is None and reset is None:
         return x, ALL
-    array, valid = as_array("x", x), ALL
+    array, valid = as_numbers("x", x) if is_there(x) else as_array("x", x), ALL
     if mask is not None:
         if lengths is not None:
             raise _errors.unwanted("mask", "None beside lengths", mask)
@@ -59,6 +60,4 @@ def zeros_where(beyond: Array | None, array: Array) -> Array:
     """The array itself where there is nothing to clear, or it has no such steps."""
     if beyond is None or array.shape[: beyond.ndim] != beyond.shape or not beyond.any():
         return array
-    own = array.copy()
-    own[beyond] = 0
-    return own
+    return cleared(array, beyond)

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_any_floating, as_choice, quiet
+from fastgate._arrays import Array, as_choice, quiet
+from fastgate._places import as_any_floating, as_numbers, unshared
 from fastgate._plain import Plain
 from fastgate._tape import PlainTape
 
@@ -72,6 +73,11 @@ FUNCTIONS = {
 }  # fmt: skip
 
 
+def _as_array(value: Any) -> Array:
+    """Of an array without axes NumPy makes a number."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
 class Activation(Plain):
     """``y = f(x)``, entry by entry; softmax and log_softmax over the last axis.
 
@@ -121,16 +127,17 @@ class Activation(Plain):
         tape : PlainTape
             With a copy of x.
         """
-        own = as_any_floating("x", x)
-        own = own.copy() if np.may_share_memory(own, x) else own
+        given = as_numbers("x", x)
+        own = unshared(as_any_floating("x", given), given)
         y = self._forward(own)
-        y.flags.writeable = False
-        return y, PlainTape(self, y.shape, y.dtype, (own, y))
+        if isinstance(y, np.ndarray):
+            y.flags.writeable = False
+        return y, self._tape(y, own, y)
 
     @quiet
     def _backward(self, kept: Any, dy: Array) -> Array:
         x, y = kept
-        return np.asarray(FUNCTIONS[self.function].backward(x, y, dy))
+        return _as_array(FUNCTIONS[self.function].backward(x, y, dy))
 
     @quiet
     def _forward(self, x: Array) -> Array:
@@ -138,7 +145,7 @@ class Activation(Plain):
             raise _errors.wrong_shape("x", "(..., features)", x.shape)
         if x.size == 0:
             return x.copy()
-        return np.asarray(FUNCTIONS[self.function].forward(x))
+        return _as_array(FUNCTIONS[self.function].forward(x))
 
     def __repr__(self) -> str:
         return f"Activation({self.function!r})"

@@ -9,6 +9,11 @@ there and back::
     y, state = layer(torch_tensor)  # on the GPU
     y = torch.from_dlpack(y)
 
+So do `Linear`, `Embedding`, `LayerNorm` and whole models, after ``model.to("cuda")``: between their layers nothing
+leaves the GPU. Layers without parameters compute where their input lies; so do losses and metrics. What tells which
+steps count, lengths and masks, stays on the host, as do the integers of an `Embedding` and what `Masking` and
+`RepeatPast` look at: where these lie on the GPU, they are copied back. `fit` copies each batch to the GPU once.
+
 Work is queued on the default stream, or on that of `on_stream`. It waits for the streams of whatever arrays it is
 given, and who takes its results waits for it, as both protocols have it. Without a GPU all of it also runs, slowly, in
 Numba's simulator: with the environment variable ``NUMBA_ENABLE_CUDASIM=1``.

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_any_floating, as_flag, as_probability, as_size, new_seed
-from fastgate._kernels import cpu
+from fastgate._arrays import Array, as_flag, as_probability, as_size, empty_beside, new_seed, quiet
+from fastgate._kernels import on
+from fastgate._places import as_any_floating
 from fastgate._plain import Plain
 from fastgate._tape import PlainTape
 
@@ -85,27 +86,30 @@ class Dropout(Plain):
             order = "batch, time" if self.batch_first else "time, batch"
             raise _errors.wrong_shape("x", f"({order}, features) or (time, features)", own.shape)
         if not as_flag("training", training) or not self.p:
-            return own, PlainTape(self, own.shape, own.dtype, (None,))
+            return own, self._tape(own, None)
         if key is None:
             raise _errors.key_needed(self.p)
-        return self._dropped(own, key), PlainTape(self, own.shape, own.dtype, (key,))
+        return self._dropped(own, key), self._tape(own, key)
 
     def _backward(self, kept: Any, dy: Array) -> Array:
         """Through the same mask."""
         (key,) = kept
         return dy.copy() if key is None else self._dropped(dy, key)
 
+    @quiet
     def _dropped(self, array: Array, key: int) -> Array:
         if not self.same_every_step:
             return self._drop(array.copy(), key)
         axis = int(self.batch_first and array.ndim == 3)
-        factors = self._drop(np.ones((*array.shape[:axis], 1, *array.shape[axis + 1 :]), array.dtype), key)
-        return np.multiply(array, factors, out=np.zeros_like(array), where=factors != 0)  # 0, whatever was dropped
+        factors = empty_beside(array, (*array.shape[:axis], 1, *array.shape[axis + 1 :]))
+        factors[...] = 1
+        each = np.broadcast_to(self._drop(factors, key), array.shape)
+        return np.where(each != 0, array * each, 0)  # 0, whatever was dropped
 
     def _drop(self, y: Array, key: int) -> Array:
         """In place."""
         if y.size:
-            cpu.dropout_of_entries(y, self.p, self.seed, key, APART)
+            on("cpu" if isinstance(y, np.ndarray) else "cuda").dropout_of_entries(y, self.p, self.seed, key, APART)
         return y
 
     def __repr__(self) -> str:

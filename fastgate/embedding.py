@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_array, as_choice, as_dtype, as_flag, as_floating, as_size, kind_of, new_seed
-from fastgate._frozen import Frozen
-from fastgate._kernels import cpu
+from fastgate._arrays import Array, as_array, as_choice, as_dtype, as_flag, as_size, is_there, kind_of, new_seed
 from fastgate._masks import both
 from fastgate._params import NamedArrays, Params
+from fastgate._placed import Dense, as_device
+from fastgate._places import as_numbers
 from fastgate._tape import LayerGradients, LayerTape, check_tape
 
 
-class Embedding(Frozen):
+class Embedding(Dense):
     """One vector for each of `num_embeddings` integers.
 
     Parameters
@@ -28,6 +28,8 @@ class Embedding(Frozen):
         Whether 0 is padding, as in Keras: in a model, the recurrent layers behind it skip these steps, and `fit` does
         not count them. Its vector is one like the others.
     dtype : "float32" or "float64"
+    device : "cpu" or "cuda"
+        Where it computes; see `LSTM`. Integers are read on the host: what lies on the GPU is copied back for that.
     seed : int, optional
         For the initial vectors; drawn at random if None.
     init : "pytorch" or "keras"
@@ -52,6 +54,7 @@ class Embedding(Frozen):
         padding_idx: int | None = None,
         mask_zero: bool = False,
         dtype: npt.DTypeLike = "float32",
+        device: str = "cpu",
         seed: int | None = None,
         init: str = "pytorch",
     ) -> None:
@@ -62,10 +65,11 @@ class Embedding(Frozen):
             raise _errors.wrong_value("padding_idx", f"at most {self.num_embeddings - 1}", padding_idx)
         self.mask_zero = as_flag("mask_zero", mask_zero)
         self.dtype = as_dtype(dtype)
+        self.device = as_device(device)
         self.init = as_choice("init", init, ("pytorch", "keras"))
         self.seed = new_seed() if seed is None else as_size("seed", seed, least=0)
         shape = self.num_embeddings, self.embedding_dim
-        self.params = Params({"weight": shape}, self.dtype)
+        self.params = Params({"weight": shape}, self.dtype, self.device)
         rng = np.random.default_rng(self.seed)
         with self.params.edit() as arrays:
             is_normal = self.init == "pytorch"
@@ -90,7 +94,7 @@ class Embedding(Frozen):
         TypeError, ValueError
             If x holds no integers, or one out of range.
         """
-        return np.asarray(self.params["weight"][self._read(x)])
+        return self._given(self._vectors(self._read(x), x), x)
 
     def forward(self, x: npt.ArrayLike) -> tuple[Array, LayerTape]:
         """Look up vectors and keep what `backward` needs.
@@ -111,8 +115,8 @@ class Embedding(Frozen):
             If x holds no integers, or one out of range.
         """
         indices = self._read(x).copy()
-        y = np.asarray(self.params["weight"][indices])
-        return y, LayerTape(self.params, self.params._snapshot, indices, y.shape)
+        y = self._vectors(indices, x)
+        return self._given(y, x), LayerTape(self.params, self.params._snapshot, indices, y.shape)
 
     def backward(self, tape: LayerTape, dy: npt.ArrayLike) -> LayerGradients:
         """From the gradient in y to that in the vectors.
@@ -133,12 +137,12 @@ class Embedding(Frozen):
             If dy is not shaped as y, or the tape is of another layer or of parameters written since.
         """
         check_tape(tape, LayerTape, self)
-        own = as_floating("dy", dy, self.dtype)
+        own = as_numbers("dy", dy)
         if own.shape != tape.y_shape:
             raise _errors.wrong_shape("dy", f"that of y, {tape.y_shape}", own.shape)
-        gradients = NamedArrays(np.zeros(self.params.flat.size, self.dtype), self.params._shapes)
-        rows = own.reshape(-1, self.embedding_dim)
-        cpu.scatter_add(rows, tape.x.reshape(-1), 0, rows.shape[0], self.embedding_dim, gradients["weight"])
+        gradients = NamedArrays(self._there.zeros(self.params.flat.shape, self.dtype), self.params._shapes)
+        rows = self._brought("dy", own).reshape(-1, self.embedding_dim)
+        self._there.scatter_add(rows, tape.x.reshape(-1), 0, rows.shape[0], self.embedding_dim, gradients["weight"])
         if self.padding_idx is not None:
             gradients["weight"][self.padding_idx] = 0
         return LayerGradients(None, gradients)
@@ -159,6 +163,13 @@ class Embedding(Frozen):
         """
         return both(mask, self._read(x) != 0) if self.mask_zero else mask
 
+    def _vectors(self, indices: Array, x: Any) -> Array:
+        if self.device == "cpu":
+            return np.asarray(self.params["weight"][indices])
+        self._there.wait_for(self.params.flat.stream)
+        found: Array = np.take(self.params["weight"], as_numbers("x", x) if is_there(x) else indices, axis=0)
+        return found
+
     def _read(self, x: Any) -> npt.NDArray[np.int64]:
         array = as_array("x", x, "integers")
         if array.size == 0:
@@ -176,5 +187,6 @@ class Embedding(Frozen):
         options = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         options += ", mask_zero=True" if self.mask_zero else ""
         options += "" if self.dtype == np.float32 else f", dtype={self.dtype.name!r}"
+        options += "" if self.device == "cpu" else f", device={self.device!r}"
         options += "" if self.init == "pytorch" else f", init={self.init!r}"
         return f"Embedding({self.num_embeddings}, {self.embedding_dim}{options})"

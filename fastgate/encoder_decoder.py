@@ -43,6 +43,7 @@ class EncoderDecoder(Model):
     params : mapping
         ``"encoder.0.weight"``, ..., ``"decoder.0.weight"``, ...; see `Sequential`.
     dtype : numpy.dtype
+    device : str
     batch_first : bool
 
     Raises
@@ -172,7 +173,7 @@ class EncoderDecoder(Model):
         first, second = tape.tapes
         late = self.decoder.backward(second, dy)
         early = self.encoder.backward(first, None, late.state)
-        flat = np.concatenate([early.params.flat, late.params.flat])
+        flat = np.concatenate([early.params.flat, late.params.flat])  # wherever both lie
         return ModelGradients((early.x, late.x), (), NamedArrays(flat, self.params._shapes))
 
     def generate(

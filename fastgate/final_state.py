@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_flag, as_floating, as_size
+from fastgate._arrays import Array, as_flag, as_size, zeros_beside
 from fastgate._frozen import Frozen
+from fastgate._places import as_floating_there, as_numbers
 from fastgate._tape import State
 
 
@@ -69,11 +70,11 @@ class FinalState(Frozen):
         y : ndarray, (B, D * H) or (B, num_layers * D, H); unbatched (D * H,) or (num_layers * D, H)
         tape : FinalStateTape
         """
-        h = np.asarray(state[0] if isinstance(state, tuple) else state)
+        h = as_numbers("state", state[0] if isinstance(state, tuple) else state)
         if h.ndim not in (2, 3):
             raise _errors.wrong_shape("state", "(layers, batch, hidden) or (layers, hidden)", h.shape)
         rows = h.shape[0] if self.all_layers else as_size("directions", directions)
-        y = np.array(h[-rows:] if h.ndim == 2 else h[-rows:].swapaxes(0, 1), order="C")
+        y = (h[-rows:] if h.ndim == 2 else h[-rows:].swapaxes(0, 1)).copy()
         if not self.all_layers:
             y = y.reshape(*y.shape[:-2], rows * h.shape[-1])
         c_shape = np.shape(state[1]) if isinstance(state, tuple) else None
@@ -91,15 +92,15 @@ class FinalState(Frozen):
         -------
         dstate : as the state was, zero where y does not depend on it
         """
-        own = as_floating("dy", dy, tape.dtype)
+        own = as_floating_there("dy", dy, tape.dtype)
         if own.shape != tape.y_shape:
             raise _errors.wrong_shape("dy", f"that of y, {tape.y_shape}", own.shape)
-        dh = np.zeros(tape.shape, tape.dtype)
+        dh = zeros_beside(own, tape.shape)
         if len(tape.shape) == 2:
             dh[-tape.rows :] = own.reshape(tape.rows, -1)
         else:
             dh[-tape.rows :] = own.reshape(tape.shape[1], tape.rows, tape.shape[2]).swapaxes(0, 1)
-        return dh if tape.c_shape is None else (dh, np.zeros(tape.c_shape, tape.dtype))
+        return dh if tape.c_shape is None else (dh, zeros_beside(own, tape.c_shape))
 
     def __repr__(self) -> str:
         return f"FinalState({'all_layers=True' if self.all_layers else ''})"

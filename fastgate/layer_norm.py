@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_dtype, as_floating, as_positive, as_real, as_size, quiet
-from fastgate._frozen import Frozen
+from fastgate._arrays import Array, as_dtype, as_positive, as_size, quiet
 from fastgate._params import NamedArrays, Params, Snapshot
+from fastgate._placed import Dense, as_device
+from fastgate._places import as_numbers, unshared
 from fastgate._tape import LayerGradients, LayerTape, check_tape
 
 
-class LayerNorm(Frozen):
+class LayerNorm(Dense):
     """``y = (x - mean) / sqrt(variance + eps) * weight + bias``, each row by itself (Ba, Kiros and Hinton 2016).
 
     Mean and variance are over the last axis; the variance is the mean of squares, as in PyTorch.
@@ -26,6 +25,8 @@ class LayerNorm(Frozen):
     eps : float
         Above 0.
     dtype : "float32" or "float64"
+    device : "cpu" or "cuda"
+        Where it computes; see `LSTM`.
 
     Attributes
     ----------
@@ -38,11 +39,14 @@ class LayerNorm(Frozen):
         If an option has a wrong type or value; the message names it.
     """
 
-    def __init__(self, features: int, eps: float = 1e-5, *, dtype: npt.DTypeLike = "float32") -> None:
+    def __init__(
+        self, features: int, eps: float = 1e-5, *, dtype: npt.DTypeLike = "float32", device: str = "cpu"
+    ) -> None:
         self.features = as_size("features", features)
         self.eps = as_positive("eps", eps)
         self.dtype = as_dtype(dtype)
-        self.params = Params({"weight": (self.features,), "bias": (self.features,)}, self.dtype)
+        self.device = as_device(device)
+        self.params = Params({"weight": (self.features,), "bias": (self.features,)}, self.dtype, self.device)
         self.params["weight"] = np.ones(self.features)
         self._freeze()
 
@@ -62,7 +66,7 @@ class LayerNorm(Frozen):
         TypeError, ValueError
             If x has the wrong type or shape.
         """
-        return self._forward(self._read("x", x), self.params._snapshot)
+        return self._given(self._forward(self._rows("x", x, self.features), self.params._snapshot), x)
 
     def forward(self, x: npt.ArrayLike) -> tuple[Array, LayerTape]:
         """Apply the layer and keep what `backward` needs.
@@ -82,11 +86,10 @@ class LayerNorm(Frozen):
         TypeError, ValueError
             If x has the wrong type or shape.
         """
-        given, snapshot = as_real("x", x), self.params._snapshot
-        own = self._read("x", given)
+        given, snapshot = as_numbers("x", x), self.params._snapshot
+        own = self._rows("x", given, self.features)
         y = self._forward(own, snapshot)
-        own = own.copy() if np.may_share_memory(own, given) else own
-        return y, LayerTape(self.params, snapshot, own, y.shape)
+        return self._given(y, given), LayerTape(self.params, snapshot, unshared(own, given), y.shape)
 
     @quiet
     def backward(self, tape: LayerTape, dy: npt.ArrayLike) -> LayerGradients:
@@ -108,24 +111,18 @@ class LayerNorm(Frozen):
             If dy is not shaped as y, or the tape is of another layer or of parameters written since.
         """
         check_tape(tape, LayerTape, self)
-        own = self._read("dy", dy)
+        own = self._rows("dy", dy, self.features)
         if own.shape != tape.y_shape:
             raise _errors.wrong_shape("dy", f"that of y, {tape.y_shape}", own.shape)
         normal, scale = self._normalised(tape.x)
-        gradients = NamedArrays(np.empty(self.params.flat.size, self.dtype), self.params._shapes)
+        gradients = NamedArrays(self._there.empty(self.params.flat.shape, self.dtype), self.params._shapes)
         outer = tuple(range(own.ndim - 1))
         np.sum(own * normal, axis=outer, out=gradients["weight"])
         np.sum(own, axis=outer, out=gradients["bias"])
         d_normal = own * tape.snapshot.arrays["weight"]
         along = (d_normal * normal).mean(axis=-1, keepdims=True)
         dx: Array = scale * (d_normal - d_normal.mean(axis=-1, keepdims=True) - normal * along)
-        return LayerGradients(dx, gradients)
-
-    def _read(self, name: str, value: Any) -> Array:
-        array = as_real(name, value)
-        if array.ndim == 0 or array.shape[-1] != self.features:
-            raise _errors.wrong_shape(name, f"(..., {self.features})", array.shape)
-        return as_floating(name, array, self.dtype)
+        return LayerGradients(self._given(dx, dy), gradients)
 
     def _normalised(self, x: Array) -> tuple[Array, Array]:
         """x with mean 0 and variance 1, and what it was multiplied with."""
@@ -144,4 +141,5 @@ class LayerNorm(Frozen):
     def __repr__(self) -> str:
         options = "" if self.eps == 1e-5 else f", eps={self.eps}"
         options += "" if self.dtype == np.float32 else f", dtype={self.dtype.name!r}"
+        options += "" if self.device == "cpu" else f", device={self.device!r}"
         return f"LayerNorm({self.features}{options})"

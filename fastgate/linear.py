@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_choice, as_dtype, as_flag, as_floating, as_real, as_size, new_seed
-from fastgate._frozen import Frozen
-from fastgate._kernels import cpu
+from fastgate._arrays import Array, as_choice, as_dtype, as_flag, as_size, new_seed
 from fastgate._params import NamedArrays, Params, Shapes, Snapshot
+from fastgate._placed import Dense, as_device
+from fastgate._places import as_numbers, unshared
 from fastgate._tape import LayerGradients, LayerTape, check_tape
 
 
-class Linear(Frozen):
+class Linear(Dense):
     """``y = x W^T + b`` on the last axis, whatever the others are.
 
     Parameters
@@ -25,6 +25,8 @@ class Linear(Frozen):
     dtype : "float32" or "float64"
     seed : int, optional
         For the initial parameters; drawn at random if None.
+    device : "cpu" or "cuda"
+        Where it computes; see `LSTM`.
     init : "pytorch" or "keras"
         Weight and bias uniform in +-1/sqrt(in_features); or Glorot uniform and zero. For a layer with few outputs at
         the end of a network the second often learns faster.
@@ -47,6 +49,7 @@ class Linear(Frozen):
         *,
         bias: bool = True,
         dtype: npt.DTypeLike = "float32",
+        device: str = "cpu",
         seed: int | None = None,
         init: str = "pytorch",
     ) -> None:
@@ -54,12 +57,13 @@ class Linear(Frozen):
         self.out_features = as_size("out_features", out_features)
         self.bias = as_flag("bias", bias)
         self.dtype = as_dtype(dtype)
+        self.device = as_device(device)
         self.init = as_choice("init", init, ("pytorch", "keras"))
         self.seed = new_seed() if seed is None else as_size("seed", seed, least=0)
         shapes: Shapes = {"weight": (self.out_features, self.in_features)}
         if self.bias:
             shapes["bias"] = (self.out_features,)
-        self.params = Params(shapes, self.dtype)
+        self.params = Params(shapes, self.dtype, self.device)
         rng = np.random.default_rng(self.seed)
         with self.params.edit() as arrays:
             if self.init == "pytorch":
@@ -87,7 +91,7 @@ class Linear(Frozen):
         TypeError, ValueError
             If x has the wrong type or shape.
         """
-        return self._forward(self._read("x", x, self.in_features), self.params._snapshot)
+        return self._given(self._forward(self._rows("x", x, self.in_features), self.params._snapshot), x)
 
     def forward(self, x: npt.ArrayLike) -> tuple[Array, LayerTape]:
         """Apply the layer and keep what `backward` needs.
@@ -107,11 +111,10 @@ class Linear(Frozen):
         TypeError, ValueError
             If x has the wrong type or shape.
         """
-        given, snapshot = as_real("x", x), self.params._snapshot
-        own = self._read("x", given, self.in_features)
+        given, snapshot = as_numbers("x", x), self.params._snapshot
+        own = self._rows("x", given, self.in_features)
         y = self._forward(own, snapshot)
-        own = own.copy() if np.may_share_memory(own, given) else own
-        return y, LayerTape(self.params, snapshot, own, y.shape)
+        return self._given(y, given), LayerTape(self.params, snapshot, unshared(own, given), y.shape)
 
     def backward(self, tape: LayerTape, dy: npt.ArrayLike) -> LayerGradients:
         """From the gradient in y to those in x and the parameters; the tape can be used again.
@@ -132,36 +135,32 @@ class Linear(Frozen):
             If dy is not shaped as y, or the tape is of another layer or of parameters written since.
         """
         check_tape(tape, LayerTape, self)
-        d_rows = self._read("dy", dy, self.out_features)
+        d_rows = self._rows("dy", dy, self.out_features)
         if d_rows.shape != tape.y_shape:
             raise _errors.wrong_shape("dy", f"that of y, {tape.y_shape}", d_rows.shape)
-        gradients = NamedArrays(np.empty(self.params.flat.size, self.dtype), self.params._shapes)
-        db = gradients["bias"] if self.bias else np.empty(self.out_features, self.dtype)
+        kernels = self._there
+        gradients = NamedArrays(kernels.empty(self.params.flat.shape, self.dtype), self.params._shapes)
+        db = gradients["bias"] if self.bias else kernels.empty((self.out_features,), self.dtype)
         derived = tape.snapshot.derived
         if "backward" not in derived:
-            derived["backward"] = cpu.dense.pack_backward_weights(tape.snapshot.arrays["weight"])
+            derived["backward"] = kernels.dense.pack_backward_weights(tape.snapshot.arrays["weight"])
         x, d_rows = tape.x.reshape(-1, self.in_features), d_rows.reshape(-1, self.out_features)
-        dx = cpu.dense.backward(x, derived["backward"], d_rows, gradients["weight"], db)
-        return LayerGradients(dx.reshape(tape.x.shape), gradients)
+        dx = kernels.dense.backward(x, derived["backward"], d_rows, gradients["weight"], db)
+        return LayerGradients(self._given(dx.reshape(tape.x.shape), dy), gradients)
 
     def jit(self) -> Any:
         """A snapshot of the weights for `fastgate.jit.linear`; see `LSTM.jit`."""
         from fastgate import _embedded
 
+        self._check_on_cpu("jit")
         return _embedded.linear_cell(self)
-
-    def _read(self, name: str, value: Any, features: int) -> Array:
-        array = as_real(name, value)
-        if array.ndim == 0 or array.shape[-1] != features:
-            raise _errors.wrong_shape(name, f"(..., {features})", array.shape)
-        return as_floating(name, array, self.dtype)
 
     def _forward(self, x: Array, snapshot: Snapshot) -> Array:
         weights = snapshot.derived.get("forward")
         if weights is None:
-            b = snapshot.arrays["bias"] if self.bias else np.zeros(self.out_features, self.dtype)
-            weights = snapshot.derived["forward"] = cpu.dense.pack_weights(snapshot.arrays["weight"], b)
-        y = cpu.dense.forward(x.reshape(-1, self.in_features), weights, self.out_features)
+            b = snapshot.arrays["bias"] if self.bias else self._there.zeros((self.out_features,), self.dtype)
+            weights = snapshot.derived["forward"] = self._there.dense.pack_weights(snapshot.arrays["weight"], b)
+        y = self._there.dense.forward(x.reshape(-1, self.in_features), weights, self.out_features)
         shaped: Array = y.reshape(*x.shape[:-1], self.out_features)
         return shaped
 
@@ -169,4 +168,5 @@ class Linear(Frozen):
         options = "" if self.bias else ", bias=False"
         options += "" if self.init == "pytorch" else f", init={self.init!r}"
         options += "" if self.dtype == np.float32 else f", dtype={self.dtype.name!r}"
+        options += "" if self.device == "cpu" else f", device={self.device!r}"
         return f"Linear({self.in_features}, {self.out_features}{options})"

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from fastgate._arrays import Array, as_limit, quiet
+from fastgate._arrays import Array, as_limit, empty_beside, quiet
 from fastgate._entries import Entries, check_probabilities, read_entries, read_rows
 
 BLOCK = 1 << 17  # logits at once, so that they stay in the cache
@@ -188,8 +188,10 @@ def cross_entropy(
 
 def row_losses(rows: Entries, gradient: Array | None = None) -> Array:
     """-log softmax(row)[target] of each row (N,), and in `gradient` (N,C), if given, that of their mean."""
-    losses, shares = np.empty(len(rows.y), rows.y.dtype), rows.shares
-    step = max(1, BLOCK // rows.y.shape[1])
+    losses: Array = empty_beside(rows.y, (len(rows.y),))
+    shares = rows.shares
+    on_host = isinstance(rows.y, np.ndarray)
+    step = max(1, BLOCK // rows.y.shape[1] if on_host else len(rows.y))  # no cache to stay in on a GPU
     for start in range(0, len(losses), step):
         block = slice(start, start + step)
         logits, chosen = rows.y[block], rows.target[block]

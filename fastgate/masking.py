@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_any_floating, as_number, as_real, quiet
+from fastgate._arrays import Array, as_number, quiet
 from fastgate._masks import Mask, both
+from fastgate._places import as_any_floating, as_numbers, cleared
 from fastgate._plain import Plain
 from fastgate._tape import PlainTape
 
@@ -60,7 +61,7 @@ class Masking(Plain):
             In float32 if x is that, and else in float64.
         """
         own = _features(x)
-        return np.where(self._counting(own)[..., None], own, 0)
+        return cleared(own, ~self._counting(own))
 
     def forward(self, x: npt.ArrayLike) -> tuple[Array, PlainTape]:
         """The same, with what `backward` needs.
@@ -76,13 +77,12 @@ class Masking(Plain):
         """
         own = _features(x)
         counting = self._counting(own)
-        y: Array = np.where(counting[..., None], own, 0)
-        return y, PlainTape(self, y.shape, y.dtype, (counting,))
+        return cleared(own, ~counting), self._tape(own, counting)
 
     def _backward(self, kept: Any, dy: Array) -> Array:
         """0 where there is padding, whatever dy holds there."""
         (counting,) = kept
-        return np.where(counting[..., None], dy, 0)
+        return cleared(dy, ~counting)
 
     def compute_mask(self, x: npt.ArrayLike, mask: Any = None) -> Mask:
         """Which steps count.
@@ -101,14 +101,14 @@ class Masking(Plain):
 
     @quiet  # a value beyond float32 is its infinity
     def _counting(self, x: Array) -> Mask:
-        return np.asarray((x != self.value).any(axis=-1))
+        return np.asarray((np.asarray(x) != self.value).any(axis=-1))  # masks lie on the host, wherever x does
 
     def __repr__(self) -> str:
         return f"Masking({self.value:g})" if self.value else "Masking()"
 
 
 def _features(x: Any) -> Array:
-    given = as_real("x", x)
+    given = as_numbers("x", x)
     if given.ndim == 2 and given.dtype.kind in "iu":  # (batch, time) in all likelihood, and no features
         raise _errors.ids_for_features(given.shape)
     own = as_any_floating("x", given)

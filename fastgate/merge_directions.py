@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_any_floating, as_choice, quiet
+from fastgate._arrays import Array, as_choice, quiet
+from fastgate._places import as_any_floating
 from fastgate._plain import Plain
 from fastgate._tape import PlainTape
 
@@ -96,7 +97,7 @@ class MergeDirections(Plain):
         own = as_any_floating("x", x)
         y = self(own)
         kept = own.copy() if self.mode == "mul" else None
-        return y, PlainTape(self, y.shape, y.dtype, (kept,))
+        return y, self._tape(y, kept)
 
     @quiet
     def _backward(self, kept: Any, dy: Array) -> Array:
@@ -111,5 +112,5 @@ class MergeDirections(Plain):
 def _halves(x: Array) -> tuple[Array, Array]:
     if x.ndim == 0 or x.shape[-1] % 2:
         raise _errors.wrong_shape("x", "(..., 2 * features)", x.shape)
-    middle = x.shape[-1] // 2
-    return x[..., :middle], x[..., middle:]
+    first, second = np.split(x, 2, axis=-1)
+    return first, second

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from fastgate import _errors
 from fastgate._arrays import Array, as_real, quiet
 from fastgate._entries import check_probabilities, read_entries, read_rows
+from fastgate._places import as_numbers, given_back
 from fastgate.losses import binary_cross_entropy, cross_entropy, mae, mse, row_losses
 
 
@@ -119,7 +120,7 @@ def r2(
 
 
 def _hits(y: Any, target: Any, weights: Any = None, lengths: Any = None, mask: Any = None) -> Array:
-    own, wanted = as_real("y", y), as_real("target", target)
+    own, wanted = as_numbers("y", y), as_real("target", target)
     if own.dtype.kind != "f":  # which would be read as logits above 0, but for class 0
         raise _errors.wrong_type("y", "logits", f"dtype {own.dtype}; of predicted classes it is np.mean(y == target)")
     of_classes = wanted.ndim < own.ndim and own.shape[-1] != 1
@@ -160,7 +161,7 @@ def _distances(y: Any, target: Any, weights: Any = None, lengths: Any = None, ma
 @quiet
 def _r2_sums(y: Any, target: Any, weights: Any = None, lengths: Any = None, mask: Any = None) -> Array:
     """(4,F): weight, mean of the target, squares about it, squares of the errors."""
-    entries = read_entries(y, target, weights, lengths, mask)
+    entries = read_entries(given_back(y), target, weights, lengths, mask)
     where, each, _ = entries.counted
     features = entries.shape[-1] if len(entries.shape) > 1 else 1
     feature = np.broadcast_to(np.arange(features), entries.shape or (1,))

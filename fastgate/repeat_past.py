@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from fastgate._arrays import Array, as_flag
 from fastgate._masks import as_mask, leading_shape, widened, with_steps
+from fastgate._places import as_floating_beside
 from fastgate._plain import Plain
 from fastgate._tape import PlainTape
 
@@ -89,29 +90,31 @@ class RepeatPast(Plain):
         """
         own, axis = with_steps(x, self.batch_first)
         if mask is None:
-            return own, PlainTape(self, own.shape, own.dtype, (None, None, axis))
+            return own, self._tape(own, None, None, axis)
         counting = as_mask(mask, leading_shape(own)).copy()
         begins = np.zeros_like(counting) if reset is None else as_mask(reset, counting.shape, name="reset").copy()
         steps = np.arange(own.shape[axis]).reshape(-1, *(1,) * (counting.ndim - 1 - axis))
         last = np.maximum.accumulate(np.where(counting, steps, -1), axis=axis)
         last[last < np.maximum.accumulate(np.where(begins, steps, 0), axis=axis)] = -1
-        y = np.take_along_axis(own, widened(np.maximum(last, 0), own), axis)
+        given = np.asarray(own)  # on the host, wherever x lies: Keras' models alone need it
+        y = np.take_along_axis(given, widened(np.maximum(last, 0), given), axis)
         y[last < 0] = 0
-        return y, PlainTape(self, y.shape, y.dtype, (counting, begins, axis))
+        there = as_floating_beside("y", y, own)
+        return there, self._tape(there, counting, begins, axis)
 
     def _backward(self, kept: Any, dy: Array) -> Array:
         """To the gradient of its step each adds those of the steps that repeat it; 0 where the mask is False."""
         counting, begins, axis = kept
-        dx = dy.copy()
         if counting is None:
-            return dx
+            return dy.copy()
+        dx: Array = np.array(dy)
         steps, here, cut = (np.moveaxis(array, axis, 0) for array in (dx, counting, begins))
         for t in range(len(steps) - 1, -1, -1):
             skipped = ~here[t]
             if t:
                 steps[t - 1] += np.where(widened(skipped & ~cut[t], steps[t]), steps[t], 0)
             steps[t][skipped] = 0
-        return dx
+        return as_floating_beside("dx", dx, dy)
 
     def __repr__(self) -> str:
         return f"RepeatPast({'' if self.batch_first else 'batch_first=False'})"

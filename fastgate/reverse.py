@@ -62,7 +62,7 @@ class Reverse(Plain):
         tape : PlainTape
         """
         own, axis = with_steps(x, self.batch_first)
-        return _reversed(own, axis), PlainTape(self, own.shape, own.dtype, (axis,))
+        return _reversed(own, axis), self._tape(own, axis)
 
     def _backward(self, kept: Any, dy: Array) -> Array:
         (axis,) = kept
@@ -106,4 +106,4 @@ class Reverse(Plain):
 
 
 def _reversed(array: Array, axis: int) -> Array:
-    return np.array(np.flip(array, axis), order="C")
+    return np.flip(array, axis).copy()

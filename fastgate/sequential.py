@@ -12,6 +12,7 @@ from fastgate._arrays import Array, as_flag
 from fastgate._chained import Chained, States
 from fastgate._model import ModelGradients, ModelTape, check_model_tape
 from fastgate._params import NamedArrays
+from fastgate._places import given_back, placed
 from fastgate._protocol import Member, member
 from fastgate._valid import zeros_where
 from fastgate.embedding import Embedding
@@ -48,6 +49,8 @@ class Sequential(Chained, Streamed):
         of a layer; ``params.flat`` is a copy.
     dtype : numpy.dtype
         Of all parameters; float32 if there are none.
+    device : str
+        "cuda" where all its parameters lie on a GPU, as after ``model.to("cuda")``; else "cpu".
     batch_first : bool
         As its recurrent layers have it; True if there are none.
 
@@ -221,16 +224,20 @@ class Sequential(Chained, Streamed):
         if dy is None and dstate is None:
             raise _errors.nothing_to_propagate()
         axis = int(not self.batch_first) if as_flag("per_sample", per_sample) else None
+        if per_sample and self.device != "cpu":
+            raise _errors.not_on_device("per_sample", self.device)
         samples = None if axis is None else _samples.count(self._members, tape.tapes, axis)
         axis = None if samples is None else axis
         gradients = self.params._new_gradients() if samples is None else self.params._new_gradients(samples)
-        own = None if dy is None else self._cleared(dy, tape.beyond)
+        own = None if dy is None else self._cleared(placed(dy, self.device, self.dtype), tape.beyond)
         ends, targets = self._read_states("dstate", dstate), self.params.split(gradients)
         dx, starts = _passes.backward(self._members, tape.tapes, own, ends, targets, axis)
         if per_sample and samples is None:
             gradients = NamedArrays(gradients.flat[None], gradients._shapes)
         if self._clears_input and dx is not None:
             dx = zeros_where(tape.beyond, dx)  # forward read zeros there, whatever x held
+        if not tape.stays:
+            return ModelGradients(given_back(dx), given_back(tuple(starts)), gradients)
         return ModelGradients(dx, tuple(starts), gradients)
 
     def step(self, x: npt.ArrayLike, state: Sequence[Any] | None = None) -> tuple[Array, States]:

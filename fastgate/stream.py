@@ -13,7 +13,7 @@ from numpy import ndarray
 
 import fastgate
 from fastgate import _border, _errors, _safetensors
-from fastgate._arrays import Array, as_array, as_real, as_size, is_foreign
+from fastgate._arrays import Array, as_array, as_real, as_size, is_there
 from fastgate._configuration import Configured
 from fastgate._masks import as_mask
 
@@ -81,7 +81,7 @@ class Stream:
             y, self._state = self._step(x, self._state)
             return y
         own: Any = x
-        return self._push(own if self._stays and is_foreign(own) else as_array("x", own))
+        return self._push(own if self._stays and is_there(own) else as_array("x", own))
 
     def _push(self, x: Array) -> Array:
         has_batch, depth = self.batch is not None, len(self._features)

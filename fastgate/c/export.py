@@ -10,6 +10,7 @@ from typing import Any
 from fastgate import _errors
 from fastgate._arrays import quiet
 from fastgate._atomic import atomic_file, permissions_of
+from fastgate._model import on_cpu
 from fastgate.c.files import files
 
 LONGEST = 24  # characters of a name: C99 tells names apart by 31, and "_state" is added
@@ -69,7 +70,7 @@ def to_c(layer: Any, folder: str | os.PathLike[str], *, name: str = "model") -> 
         raise _errors.wrong_value("name", "one that is not of a header of C, which the new one would hide", name)
     if not isinstance(folder, (str, os.PathLike)):
         raise _errors.wrong_type("folder", "the path of a folder", repr(folder))
-    contents = {Path(folder, own): text for own, text in files(layer, name).items()}
+    contents = {Path(folder, own): text for own, text in files(on_cpu(layer), name).items()}
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:

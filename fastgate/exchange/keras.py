@@ -54,6 +54,7 @@ from typing import Any
 
 from fastgate import _errors
 from fastgate._endings import check_ending
+from fastgate._model import on_cpu
 from fastgate.exchange import errors, keras_chain, keras_export, keras_files, keras_writer
 from fastgate.exchange.keras_description import MODELS, RECURRENT, Layer, Reader
 from fastgate.exchange.keras_files import Contents
@@ -151,7 +152,7 @@ def to_keras(layer: Any, path: str | os.PathLike[str] | None = None) -> Any:
     >>> import fastgate as fg
     >>> fg.to_keras(fg.Sequential(fg.GRU(3, 5), fg.FinalState(), fg.Linear(5, 2)), "model.keras")
     """
-    layers = keras_export.layers_of(layer)
+    layers = keras_export.layers_of(on_cpu(layer))
     if not layers:
         raise _errors.wrong_value("layer", "at least one layer that does something", layer)
     dtype = str(getattr(layer, "dtype", "float32"))

@@ -25,6 +25,7 @@ from typing import Any
 from fastgate._arrays import as_flag
 from fastgate._atomic import atomic_file
 from fastgate._endings import check_ending
+from fastgate._model import on_cpu
 from fastgate.exchange import onnx_files
 from fastgate.exchange.onnx_graph import OnnxModel
 from fastgate.exchange.onnx_writer import ModelWriter
@@ -94,7 +95,7 @@ def to_onnx(
         If the file cannot be written.
     """
     onnx = onnx_files.package()
-    proto = ModelWriter(onnx, layer, lengths=as_flag("lengths", lengths), state=as_flag("state", state)).proto()
+    proto = ModelWriter(onnx, on_cpu(layer), lengths=as_flag("lengths", lengths), state=as_flag("state", state)).proto()
     if path is None:
         return proto
     check_ending(path, "to_onnx")

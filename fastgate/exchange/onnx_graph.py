@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_any_floating, as_array, as_floating
+from fastgate._arrays import Array, as_array, as_floating
+from fastgate._places import as_any_floating
 from fastgate.exchange import onnx_chain, onnx_files
 from fastgate.exchange.onnx_nodes import Node
 from fastgate.exchange.onnx_recurrent import Cell, Layers, read_lengths

@@ -45,6 +45,7 @@ import numpy.typing as npt
 from fastgate import _errors, _safetensors
 from fastgate._arrays import as_flag, as_probability
 from fastgate._endings import check_ending
+from fastgate._model import on_cpu
 from fastgate.exchange import errors, files, modules, safetensors_files, state_dicts, torch_files, twins
 from fastgate.exchange.tensors import Tensors, collect
 
@@ -177,6 +178,7 @@ def to_torch(layer: Any, path: str | os.PathLike[str] | None = None, *, as_state
     >>> sorted(fg.to_torch(fg.Linear(3, 5), as_state_dict=True))
     ['bias', 'weight']
     """
+    layer = on_cpu(layer)
     if path is not None:
         arrays, ending = state_dicts.arrays_of(layer), Path(path).suffix
         check_ending(path, "to_torch")

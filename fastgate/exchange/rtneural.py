@@ -37,6 +37,7 @@ from fastgate import _errors
 from fastgate._arrays import as_dtype
 from fastgate._atomic import atomic_file
 from fastgate._endings import check_ending
+from fastgate._model import on_cpu
 from fastgate.exchange import rtneural_files, rtneural_guitar
 from fastgate.exchange.rtneural_layers import Reader
 from fastgate.exchange.rtneural_writer import description_of
@@ -115,7 +116,7 @@ def to_rtneural(layer: Any, path: str | os.PathLike[str] | None = None) -> dict[
     >>> [layer["type"] for layer in fg.to_rtneural(fg.Sequential(fg.LSTM(1, 8), fg.Linear(8, 1)))["layers"]]
     ['lstm', 'dense']
     """
-    found = description_of(layer)
+    found = description_of(on_cpu(layer))
     if path is None:
         return found
     check_ending(path, "to_rtneural")

@@ -12,6 +12,7 @@ from fastgate._arrays import Array
 from fastgate._terminal import Interruption
 from fastgate.training import errors
 from fastgate.training.batches import Samples, Source
+from fastgate.training.gradient import there
 from fastgate.training.group import Group
 from fastgate.training.layout import layout_of
 from fastgate.training.objective import Objective, Outputs, Sums
@@ -117,7 +118,7 @@ def outputs_of(
         if batch.y is None:
             raise errors.no_targets()
         start = state if carries and batch.carries else None
-        y, state, mask = model._infer(batch.x, batch.lengths, start)
+        y, state, mask = model._infer(there(model, batch.x), batch.lengths, start)
         given = objective.outputs(y, batch, mask)
         if weight := given.weight:
             yield objective.loss(given)[0], weight, given

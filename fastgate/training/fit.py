@@ -55,7 +55,7 @@ def fit(
     steps_per_epoch: int | None = None,
     distributed: Any = None,
 ) -> History:
-    """Train a model.
+    """Train a model, where it lies: each batch is copied to the GPU of a model there, and the loss comes back.
 
     Parameters
     ----------
@@ -71,12 +71,11 @@ def fit(
         long. The first axis is that of the samples, but for targets per step of a model with time first. A model with
         an output per step learns one for each sample at every step: for one output at the end put a `FinalState` in it.
     loss : str or callable
-        "mse" or "mean_squared_error", "mae" or "mean_absolute_error", "huber", "cross_entropy",
-        "binary_cross_entropy", or a function with their arguments, samples
-        first. Lengths are given to it where the model has an output per step, which has three axes or more; if a layer
-        of your own ends time, it must take lengths where there are some. Where a layer makes a mask, as
-        ``Embedding(mask_zero=True)``, that is given in their place: what is masked does not count. Both cross entropies
-        take logits: no sigmoid or softmax at the end of the model.
+        "mse" or "mean_squared_error", "mae" or "mean_absolute_error", "huber", "cross_entropy", "binary_cross_entropy",
+        or a function with their arguments, samples first, of ndarrays. Lengths are given to it where the model has an
+        output per step, which has three axes or more; if a layer of your own ends time, it must take lengths where
+        there are some. Where a layer makes a mask, as ``Embedding(mask_zero=True)``, that is given in their place: what
+        is masked does not count. Both cross entropies take logits: no sigmoid or softmax at the end of the model.
     optimizer : optimiser, or "sgd", "adam", "adamw", "rmsprop" or "lbfgs"
         By name a new one with its default options.
         One for each model: what has trained another is refused, unless its `restore` was called since.

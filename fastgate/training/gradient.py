@@ -6,10 +6,16 @@ import math
 from typing import Any, NamedTuple
 
 from fastgate._params import NamedArrays
+from fastgate._places import placed
 from fastgate.training import errors
 from fastgate.training.layout import Batch
 from fastgate.training.nonfinite import first_in_backward, first_in_forward, is_finite
 from fastgate.training.objective import Objective, Outputs
+
+
+def there(model: Any, x: Any) -> Any:
+    """A batch where the model computes, and where its outputs then stay: it is copied once."""
+    return tuple(there(model, part) for part in x) if isinstance(x, tuple) else placed(x, model.device, model.dtype)
 
 
 class Found(NamedTuple):
@@ -30,7 +36,7 @@ def loss_and_gradient(
     if batch.y is None:
         raise errors.no_targets()
     options = {"lengths": batch.lengths, "rng_key": key} | ({} if state is None else {"state": state})
-    y, tape = model.forward(batch.x, **options)
+    y, tape = model.forward(there(model, batch.x), **options)
     given = objective.outputs(y, batch, tape.mask)
     weight = given.weight
     if not weight:

@@ -95,7 +95,7 @@ def _loss_and_gradient(model: Any, objective: Objective, source: Source, history
         found = loss_and_gradient(model, objective, batch, i, None, step=history.steps - 1, epoch=history.epochs)
         if found.gradients is not None:
             total, weights = total + found.weight * found.loss, weights + found.weight
-            gradient += found.weight * found.gradients.flat.astype(np.float64)
+            gradient += found.weight * np.asarray(found.gradients.flat, np.float64)
     if not weights:
         raise errors.nothing_counts()
     return total / weights, gradient / weights

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from fastgate import _passes
-from fastgate._arrays import Array, as_pairs
+from fastgate._arrays import Array, as_pairs, is_there
+from fastgate._places import placed
 from fastgate._protocol import Member
 from fastgate._valid import ALL, Valid
 from fastgate.training.layout import Batch
@@ -52,7 +53,7 @@ def _first_in(
 
     What a layer takes for nothing, as one that masks it, is no fault.
     """
-    y, valid, _ = model._read(x, lengths)
+    y, valid, _ = model._read(placed(x, model.device, model.dtype), lengths)
     starts = model._read_states("state", state)
     ends: list[Any] = []
     first = "x" if _is_bad(np.asarray(y), valid) else None
@@ -122,13 +123,15 @@ def _is_bad(array: Array, valid: Valid = ALL) -> bool:
     """Whether it has an entry that is not finite, in a step that counts."""
     if array.dtype.kind != "f":
         return False
-    mask = valid.at_end(array)
+    mask, array = valid.at_end(array), np.asarray(array)
     return not np.isfinite(array if mask is None else array[mask]).all()
 
 
 def _arrays(value: Any) -> list[Array]:
     if value is None:
         return []
+    if is_there(value):
+        return [value]
     if hasattr(value, "flat") and not isinstance(value, np.ndarray):
         return [value.flat]
     if isinstance(value, dict):

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgate import _errors
-from fastgate._arrays import Array, as_real
+from fastgate._arrays import Array
+from fastgate._places import as_numbers, given_back
 from fastgate.losses import LOSSES, binary_cross_entropy, cross_entropy, huber, mae, mse
 from fastgate.metrics import METRICS, accuracy, bits_per_character, parts_of, perplexity
 from fastgate.training import errors
@@ -96,8 +97,9 @@ class Objective:
 
     def loss(self, given: Outputs) -> tuple[float, Array]:
         """The loss and its gradient in y, which is as the model lays it out."""
+        y = given.y if self._loss in LOSSES.values() else given_back(given.y)  # a user's own computes on the host
         try:
-            found = self._loss(given.y, given.target, **given.options)
+            found = self._loss(y, given.target, **given.options)
         except (TypeError, ValueError):
             told = complaint(self._loss, given.y, given.target, given.options)
             if told is None:
@@ -105,7 +107,7 @@ class Objective:
             raise told from None
         if not isinstance(found, (tuple, list)) or len(found) != 2:
             raise _errors.wrong_type("loss", "a function that returns (loss, gradient in y)", type(found).__name__)
-        loss, dy = float(found[0]), as_real("loss: its gradient", found[1])
+        loss, dy = float(found[0]), as_numbers("loss: its gradient", found[1])
         if dy.shape != given.y.shape:
             raise _errors.wrong_shape("loss: its gradient", f"that of y, {given.y.shape}", dy.shape)
         return loss, dy.swapaxes(0, 1) if given.is_turned else dy
@@ -143,7 +145,7 @@ class Sums:
             sums = part.sums(given.y, given.target, **given.options)
             self._parts[name] = part.add(self._parts[name], sums) if name in self._parts else sums
         if self._whole:
-            self._kept.append(given)
+            self._kept.append(given._replace(y=given_back(given.y)))
 
     def means(self) -> dict[str, float]:
         """The loss, and the metrics."""

@@ -69,6 +69,7 @@ from typing import Any, NoReturn
 import numpy as np
 from mpi4py import MPI
 
+from fastgate import _errors
 from fastgate._kernels import cpu
 from fastgate._terminal import Interruption, warn
 from fastgate.training import errors
@@ -104,6 +105,8 @@ class Ranks(Group):
     # --------------------------------------------------------------------------------------------- beginning and end
 
     def begin(self, run: Run, identity: Callable[[], dict[str, Any]], callbacks: list[Callback]) -> None:
+        if run.model.device != "cpu":
+            raise _errors.not_on_device("distributed", run.model.device)
         shown = [type(callback).__name__ for callback in callbacks if not isinstance(callback, Progress)]
         steps = getattr(run.optimizer, "steps", None)
         mine = identity() | {"epochs": run.epochs, "callbacks": shown, "steps of the optimizer": steps}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastgate._from_config import completed
+from fastgate._params import on_host
 from fastgate.training import checkpoint, errors
 from fastgate.training.callbacks import Callback, Run
 from fastgate.training.checkpoint import Checkpoints
@@ -71,7 +72,7 @@ class Saver:
         state = {
             "identity": self._identity,
             "position": moment,
-            "parameters": dict(run.model.params),
+            "parameters": on_host(run.model.params),
             "optimizer": run.optimizer.state(),
             "lr": [self._first_lr, _rate_of(run.optimizer)],
             "carried": group.joined(self._stepper.state),

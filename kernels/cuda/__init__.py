@@ -1,10 +1,13 @@
-"""LSTM, GRU and RNN on NVIDIA GPUs, under the names that `kernels.cpu` has; also run by Numba's simulator."""
+"""Recurrent and dense layers on NVIDIA GPUs, under the names that `kernels.cpu` has; also run by Numba's simulator."""
 
+from fastgate.kernels.cuda import dense as dense
 from fastgate.kernels.cuda.arrays import DeviceArray as DeviceArray
+from fastgate.kernels.cuda.arrays import Mirrored as Mirrored
 from fastgate.kernels.cuda.arrays import empty as empty
 from fastgate.kernels.cuda.arrays import from_host as from_host
 from fastgate.kernels.cuda.arrays import scratch as scratch
 from fastgate.kernels.cuda.arrays import zeros as zeros
+from fastgate.kernels.cuda.dense import scatter_add as scatter_add
 from fastgate.kernels.cuda.device import device_name as device_name
 from fastgate.kernels.cuda.device import elapsed as elapsed
 from fastgate.kernels.cuda.device import floor as floor
@@ -13,6 +16,7 @@ from fastgate.kernels.cuda.direction import Backward as Backward
 from fastgate.kernels.cuda.direction import Forward as Forward
 from fastgate.kernels.cuda.direction import Trace as Trace
 from fastgate.kernels.cuda.dropout import dropout as dropout
+from fastgate.kernels.cuda.dropout import dropout_of_entries as dropout_of_entries
 from fastgate.kernels.cuda.foreign import contiguous as contiguous
 from fastgate.kernels.cuda.foreign import is_on_device as is_on_device
 from fastgate.kernels.cuda.foreign import to_host as to_host

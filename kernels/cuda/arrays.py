@@ -8,20 +8,21 @@ from threading import local
 
 import numpy as np
 from numba import cuda
-from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from fastgate.kernels.cuda import dlpack, elementwise, streams, transfers
+from fastgate.kernels.cuda import dlpack, elementwise, moves, streams, transfers
+from fastgate.kernels.cuda.numpy_like import NumpyLike
 from fastgate.kernels.cuda.streams import SIMULATED
 
 _local = local()
 
 
-class DeviceArray(NDArrayOperatorsMixin):
+class DeviceArray(NumpyLike):
     """An array in the memory of the GPU, C-contiguous.
 
     Other libraries take it without a copy, by ``__cuda_array_interface__`` (CuPy, Numba, ``torch.as_tensor``) or by
-    DLPack (``torch.from_dlpack``, JAX). NumPy takes a copy: ``numpy.asarray(array)``. There are ``+ - * /`` with
-    numbers and with arrays of the same shape and dtype, ``array[...] = value``, and pieces along the first axis.
+    DLPack (``torch.from_dlpack``, JAX). NumPy takes a copy: ``numpy.asarray(array)``. Arithmetic with numbers and with
+    other arrays on the GPU runs there, as do those functions of NumPy that fastgate's own formulas need; shapes
+    broadcast along the first or the last axes. There are ``array[...] = value`` and pieces along the first axis.
 
     Attributes
     ----------
@@ -30,6 +31,7 @@ class DeviceArray(NDArrayOperatorsMixin):
     """
 
     __slots__ = ("dtype", "flat", "shape", "stream")
+    lies_there = True  # on the device, as is told without asking for its address
 
     def __init__(self, flat, shape, stream=None):
         self.flat, self.shape, self.dtype = flat, tuple(shape), flat.dtype
@@ -39,6 +41,11 @@ class DeviceArray(NDArrayOperatorsMixin):
     def of(shape, dtype):
         """One that nothing has been written into."""
         return empty(shape, dtype)
+
+    @staticmethod
+    def copied(array):
+        """One with the entries of an array of NumPy's."""
+        return from_host(array)
 
     @property
     def ndim(self):
@@ -99,12 +106,6 @@ class DeviceArray(NDArrayOperatorsMixin):
         out[...] = self
         return out
 
-    def sum_of_squares(self, unit=1.0):
-        """Of the entries over `unit`, in float64."""
-        sums = empty((-(-self.size // elementwise.SUMMED),), np.dtype(np.float64))
-        streams.over(elementwise.sum_squares, sums.size, self.flat, sums.flat, self.size, np.float64(unit))
-        return float(sums.copy_to_host().sum())
-
     def reshape(self, *shape):
         """The same memory with other axes; one length may be -1."""
         own = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
@@ -119,17 +120,23 @@ class DeviceArray(NDArrayOperatorsMixin):
         return self.shape[0]
 
     def __getitem__(self, key):
-        """A piece along the first axis, by an integer or a slice without steps; `...` is all of it. Of a matrix
-        `[:, first:last]` is a copy.
+        """A piece along the first axis, by an integer or a slice without steps; `...` is all of it. Of a matrix copies:
+        of columns, `[:, first:last]`, or of one entry of each row, ``array[numpy.arange(len(array)), columns]``.
         """
         if key is Ellipsis or key == ():
             return self
+        if self._is_entry_of_rows(key):
+            out = empty((self.shape[0],), self.dtype)
+            streams.over(moves.pick, out.size, self.flat, key[1].flat, out.flat, self.shape[1])
+            return out
         if (columns := self._columns(key)) is not None:
             out = empty((self.shape[0], columns.stop - columns.start), self.dtype)
             _copy_columns(self, columns.start, out, 0, *out.shape)
             return out
-        if isinstance(key, tuple) and len(key) == 2 and key[0] is Ellipsis and self.ndim == 1:
-            key = key[1]
+        if isinstance(key, tuple) and len(key) == 2 and key[0] in (Ellipsis, slice(None)):
+            if key[1] is None and self.ndim == 1:
+                return self.reshape(*self.shape, 1)
+            key = key[1] if self.ndim == 1 else key
         each = prod(self.shape[1:])
         if isinstance(key, slice):
             first, last, step = key.indices(self.shape[0])
@@ -148,6 +155,9 @@ class DeviceArray(NDArrayOperatorsMixin):
 
     def __setitem__(self, key, value):
         """Entries from an array of the same shape on either side, or one number for all."""
+        if self._is_entry_of_rows(key):
+            streams.over(moves.place, len(value), value.flat, key[1].flat, self.flat, self.shape[1], len(value))
+            return
         if (columns := self._columns(key)) is not None:
             own, shape = value, (self.shape[0], columns.stop - columns.start)
             if not (isinstance(own, DeviceArray) and (own.shape, own.dtype) == (shape, self.dtype)):
@@ -166,6 +176,10 @@ class DeviceArray(NDArrayOperatorsMixin):
         else:
             streams.over(elementwise.fill, target.size, target.flat, self.dtype.type(value), target.size)
 
+    def _is_entry_of_rows(self, key):
+        is_pair = isinstance(key, tuple) and len(key) == 2 and self.ndim == 2
+        return is_pair and isinstance(key[1], DeviceArray) and np.array_equal(key[0], np.arange(self.shape[0]))
+
     def _columns(self, key):
         """Which columns of a matrix are asked for, if some are."""
         if self.ndim != 2 or not isinstance(key, tuple) or len(key) != 2 or key[0] not in (Ellipsis, slice(None)):
@@ -173,24 +187,34 @@ class DeviceArray(NDArrayOperatorsMixin):
         first, last, step = key[1].indices(self.shape[1]) if isinstance(key[1], slice) else (0, 0, 0)
         return slice(first, max(first, last)) if step == 1 else None
 
-    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
-        if method != "__call__" or options or not elementwise.is_known(ufunc):
-            return NotImplemented
-        arrays = [value for value in (*inputs, *(out or ())) if not np.isscalar(value)]
-        if not all(isinstance(array, DeviceArray) for array in arrays):
-            return NotImplemented
-        if any((array.shape, array.dtype) != (arrays[0].shape, arrays[0].dtype) for array in arrays):
-            raise ValueError(f"expected arrays of one shape and dtype, got {[array.shape for array in arrays]}")
-        target = out[0] if out else empty(arrays[0].shape, arrays[0].dtype)
-        own = [value.flat if isinstance(value, DeviceArray) else target.dtype.type(value) for value in inputs]
-        elementwise.run(ufunc, own, target.flat, target.size)
-        return target
-
     def __reduce__(self):
         return from_host, (self.copy_to_host(),)
 
     def __repr__(self):
         return f"DeviceArray(shape={self.shape}, dtype={self.dtype})"
+
+
+class Mirrored(DeviceArray):
+    """An array of the host that is copied when a kernel first asks for it, and read back at no cost.
+
+    Neither is to be written.
+    """
+
+    __slots__ = ("_flat", "host")
+
+    def __init__(self, host):
+        self.host, self.shape, self.dtype = host, host.shape, host.dtype
+        self.stream, self._flat = streams.stream(), None
+
+    @property
+    def flat(self):
+        if self._flat is None:
+            there = from_host(self.host)
+            self._flat, self.stream = there.flat, there.stream
+        return self._flat
+
+    def copy_to_host(self):
+        return self.host
 
 
 def _piece(flat, first, last):
@@ -200,8 +224,8 @@ def _piece(flat, first, last):
 
 def _copy_columns(x, x_at, out, out_at, rows, columns):
     """x (M,_)[:, x_at:] -> out (M,_)[:, out_at:], so many columns"""
-    places = x.shape[1], x_at, out.flat, out.shape[1], out_at
-    streams.over(elementwise.copy_columns, rows * columns, x.flat, *places, columns, rows * columns)
+    places = x_at, x.shape[1], out.flat, out_at, out.shape[1]
+    streams.over(moves.columns, rows * columns, x.flat, *places, columns, rows * columns)
 
 
 def empty(shape, dtype):

@@ -62,6 +62,8 @@ def contiguous(x, dtype):
 
 def to_host(value):
     """An array on the device as one of NumPy's."""
+    if isinstance(value, DeviceArray):
+        return value.copy_to_host()
     found = view(value)
     streams.synchronize()
     return np.array(found.copy_to_host())

@@ -2,9 +2,10 @@
 
 import operator
 
+import numpy as np
 import offline
 import pytest
-from numba import cuda, float32, float64, int32, int64, types, uint64
+from numba import boolean, cuda, float32, float64, int32, int64, types, uint64
 from numba.core import config
 
 if config.ENABLE_CUDASIM:
@@ -14,10 +15,13 @@ if getattr(cuda, "implementation", "") != "NVIDIA":
 
 from fastgate.kernels.cuda import (
     cells,
+    dense,
     elementwise,
+    moves,
     operands,
     products,
     recurrent_dropout,
+    reductions,
     rows,
     steps,
     tangents,
@@ -25,7 +29,7 @@ from fastgate.kernels.cuda import (
 )
 from fastgate.kernels.cuda.device_step import make_step
 from fastgate.kernels.cuda.direction import _turn_round
-from fastgate.kernels.cuda.dropout import _scale
+from fastgate.kernels.cuda.dropout import _scale, _scale_entries
 from fastgate.kernels.cuda.launch import Program
 
 i, lengths, table = int64, int32[::1], int64[::1]
@@ -90,15 +94,36 @@ def kernels_of(name, dtype):
     yield weights._interleave((0, 1, 2, -1)), (v, v, i, i)
     yield weights._separate((-1, 1, 3), 4), (v, v, i, i, i)
     yield elementwise.fill, (v, real, i)
-    yield elementwise.copy_columns, (v, i, i, v, i, i, i, i)
-    yield elementwise._of_two(operator.sub, False, True), (lengths, int32, lengths, i)
+    yield elementwise.kernel_of(operator.sub, elementwise.NUMBER, elementwise.WHOLE), (int32, i, lengths, i, lengths, i)
     yield elementwise.convert, (v, v, i)
     yield elementwise.gather, (deep, v)
-    for function in elementwise.OF_ONE.values():
-        yield elementwise._of_one(function), (v, v, i)
-    for function in elementwise.OF_TWO.values():
-        yield elementwise._of_two(function, False, False), (v, v, v, i)
-        yield elementwise._of_two(function, False, True), (v, real, v, i)
+    yield from dense_kernels(v, real, dtype)
+
+
+def dense_kernels(v, real, dtype):
+    """Those of formulas written with NumPy's functions, and of layers without a state."""
+    flags, read = boolean[::1], elementwise
+    for ufunc, function in elementwise.KNOWN.items():
+        out = flags if ufunc in elementwise.COMPARISONS else v
+        if ufunc is np.where:
+            yield read.kernel_of(function, read.WHOLE, read.WHOLE, read.NUMBER), (flags, i, v, i, real, i, out, i)
+        elif getattr(ufunc, "nin", 0) == 1:
+            yield read.kernel_of(function, read.WHOLE), (v, i, out, i)
+        else:
+            yield read.kernel_of(function, read.WHOLE, read.STRETCHED), (v, i, v, i, out, i)
+            yield read.kernel_of(function, read.REPEATED, read.NUMBER), (v, i, real, i, out, i)
+    yield elementwise.erfc, (v, v, i)
+    for kind in (reductions.SUM, reductions.SQUARES, reductions.MAX, reductions.MIN):
+        yield reductions.kernel_of(*kind, dtype), (v, v, i, i, i, real, real)
+    yield reductions._argmax, (v, table, i)
+    yield moves.take, (v, table, v, i)
+    yield moves.swap, (v, v, i, i, i)
+    yield moves.flip, (v, v, i, i)
+    yield moves.columns, (v, i, i, v, i, i, i, i)
+    yield moves.pick, (v, table, v, i)
+    yield moves.place, (v, table, v, i, i)
+    yield dense._add_rows, (v, table, i, i, v, i)
+    yield _scale_entries, (v, i, i, i, *[uint64] * 4, real)
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "gru_reset_before"])

@@ -112,6 +112,37 @@ def test_ensembles_and_streams():
     close(np.stack([stream.push(array(np.ascontiguousarray(x[:, t]))) for t in range(10)], 1), y[0], 1e-5)
 
 
+def test_a_model_learns_what_it_does_on_the_cpu_and_always_the_same():
+    rng, finals = np.random.default_rng(0), []
+    x, y = rng.integers(0, 500, (64, 40)), rng.integers(0, 1000, 64)
+    model = fg.Sequential(
+        fg.Embedding(500, 96, seed=0, mask_zero=True),
+        fg.Dropout(0.2, seed=1),
+        fg.LSTM(96, 128, bidirectional=True, seed=2),
+        fg.MergeDirections("sum"),
+        fg.LayerNorm(128),
+        fg.Activation("gelu"),
+        fg.GRU(128, 100, seed=3),
+        fg.FinalState(),
+        fg.Linear(100, 1000, seed=4),
+    )
+    options = {"loss": "cross_entropy", "metrics": ["accuracy"], "epochs": 2, "clip_norm": 1.0}
+    for own in (model.to("cuda"), model.to("cuda"), model):
+        history = own.fit(x, y, optimizer=fg.Adam(1e-3), **options)
+        finals.append((history["loss"], np.array(own.params.flat)))
+    np.testing.assert_array_equal(finals[0][1], finals[1][1])
+    np.testing.assert_allclose(finals[0][0], finals[2][0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("function", fg.activation.FUNCTIONS)
+def test_activations(function):
+    layer, x = fg.Activation(function), np.random.default_rng(0).standard_normal((70, 1030))
+    y, tape = layer.forward(x)
+    own, own_tape = layer.forward(array(np.float32(x)))
+    close(own, y, 1e-6)
+    close(layer.backward(own_tape, array(np.float32(x))).x, layer.backward(tape, x).x, 1e-5)
+
+
 def test_more_steps_than_a_grid_has_rows():
     layer = fg.GRU(2, 16, seed=0, device="cuda")
     x = np.random.default_rng(0).standard_normal((1, 70_000, 2)).astype(np.float32)
