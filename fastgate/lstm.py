@@ -46,9 +46,12 @@ class LSTM(Recurrent):
         Everything is computed in it.
     device : "cpu" or "cuda"
         "cuda": on an NVIDIA GPU, see `Recurrent.to`; needs the extra `cuda`.
-    precision : "highest", "high" or "medium"
-        Of products of float32 on a GPU: in float32, in three products of bfloat16 (to about 1e-6), or in TF32 (to about
-        1e-3). The CPU always computes with the highest.
+    precision : "highest", "high", "medium", "bfloat16" or "float16"
+        What products of float32 on a GPU may be rounded to, for its tensor cores; sums, states and all else stay
+        float32. "highest": nothing. "high": each number is the sum of two bfloat16 (to about 1e-5). "medium": TF32 (to
+        about 1e-3), and the names of two types of 16 bits: bfloat16 (to about 1e-2), and float16 (to about 1e-3). In
+        float16 a number beyond 65504 is infinite, and below 6e-5 it loses digits; gradients, which would be lost so,
+        are multiplied as bfloat16 then, and no loss needs a scale. The CPU, and float64, always have the highest.
     seed : int, optional
         For the initial parameters and the dropout masks; drawn at random if None.
     init : "pytorch" or "keras"

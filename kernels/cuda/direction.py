@@ -118,6 +118,10 @@ class Forward(_Direction):
 class Backward(_Direction):
     """dy (T,B,D*H), its columns of this direction -> dx (T,B,I), added to in the second direction, and gradients"""
 
+    def __init__(self, cell, *sizes):
+        super().__init__(cell, *sizes)
+        self.precision = cell.precision_of_gradients
+
     def whole(self, weights, trace, x, dy, d_end, d_start, dx, gradients, extras=None, dropout=None):
         """x (T,B,I)  dy (T,B,D*H)  d_end (N,B,H)
         -> dx (T,B,I)  d_start  gradients: W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (1,G*H)

@@ -14,6 +14,7 @@ from fastgate.kernels.cuda.launch import Program, current_device
 from fastgate.kernels.cuda.persistent import make_forward
 from fastgate.kernels.cuda.persistent_backward import make_backward
 from fastgate.kernels.cuda.prims import width
+from fastgate.kernels.cuda.tensor_products import PRECISIONS
 
 
 class Device(NamedTuple):
@@ -83,7 +84,7 @@ def _best(cell, H, B, directions, dtype, precision, device, make, backward):
         ways += [(*way, "highest") for way in _candidates(H, B, directions, "highest", device) if way[0].streams]
     times = [_time(cell, H, B, directions, dtype, own, device, block, parts, backward) for block, parts, own in ways]
     for time, (block, parts, own) in sorted(zip(times, ways, strict=True), key=lambda pair: pair[0]):
-        if time < steps.microseconds and _fits(cell, H, block, dtype):
+        if time < steps.microseconds and _fits(cell, H, block, dtype, own):
             program: Program = make(block, own)
             if program.shared <= device.shared and program.words <= MOST_WORDS:
                 return Choice(_kind(block), time, block, grid_of(H, B, block, parts, directions), program)
@@ -121,9 +122,10 @@ def _candidates(H, B, directions, precision, device):
                 yield Block(units, rows, WARPS, together=together), parts
 
 
-def _fits(cell, H, block, dtype):
+def _fits(cell, H, block, dtype, precision):
     """Whether what does not depend on the layout of a kernel is possible."""
-    of_w = block.units * cell.gates * H * 4 // width(dtype) // block.threads
+    words = width("float32") if precision == "highest" else PRECISIONS[precision].words  # of four numbers
+    of_w = block.units * cell.gates * H * words // width(dtype) // block.threads
     return (block.streams or of_w <= MOST_WORDS) and block.units * block.together * cell.gates <= 256
 
 

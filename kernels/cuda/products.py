@@ -18,10 +18,13 @@ DEPTH = 4 if SIMULATED else 16  # of what lies in shared memory at once
 THREADS = (BLOCK // EACH) ** 2
 
 
-def product(a, b, out, rows, columns, depth, *, bias=None, added=False, a_across=False, b_across=False, precision=""):
+def product(
+    a, b, out, rows, columns, depth, *, bias=None, added=False, a_across=False, b_across=False, precision="highest"
+):
     """a (rows,depth)  b (depth,columns)  bias (columns) -> out (rows,columns), or added to it
 
-    Flat arrays; `a_across` and `b_across` say that (depth,rows) or (columns,depth) is what lies in memory.
+    Flat arrays; `a_across` and `b_across` say that (depth,rows) or (columns,depth) is what lies in memory. To what
+    `precision` allows cuBLAS to round them, see `cublas.WAYS`; our own tiles would gain nothing, and round nothing.
     """
     if not rows * columns:
         return
