@@ -22,6 +22,7 @@ from fastgate.kernels.cuda.missing import missing as missing
 from fastgate.kernels.cuda.rows import Schedule as Schedule
 from fastgate.kernels.cuda.rows import put as put
 from fastgate.kernels.cuda.rows import take as take
+from fastgate.kernels.cuda.small import quantize_weights as quantize_weights
 from fastgate.kernels.cuda.streams import external as external
 from fastgate.kernels.cuda.streams import of_copies as of_copies
 from fastgate.kernels.cuda.streams import on_stream as on_stream

@@ -94,12 +94,13 @@ class Forward(_Direction):
         is_together = y.shape[2] == 2 * H and recurrence.is_better_together(*self.sizes("forward", keeps))
         run, d = self.join("forward", is_together, lambda directions: self._make(directions, keeps))
         xw, h, c, saved, W, b_q = run.arrays
-        transfers.wait_for(weights.W_hh.stream)  # they may have been packed by another thread
+        transfers.wait_for(weights.bias.stream)  # they may have been packed by another thread
+        W_ih, W_hh, bias, own_bias = weights.in_order()
         product(
-            x.flat, weights.W_ih.flat, xw[d].flat, T * B, H * G, self.I,
-            bias=weights.bias.flat, b_across=True, precision=self.precision,
+            x.flat, W_ih.flat, xw[d].flat, T * B, H * G, self.I,
+            bias=bias.flat, b_across=True, precision=self.precision,
         )  # fmt: skip
-        W, b_q = _placed(run, d, (W, b_q), (weights.W_hh, weights.b_q))
+        W, b_q = _placed(run, d, (W, b_q), (W_hh, own_bias))
         states = (h, c) if self.cell.memory else (h,)
         for state, own in zip(states, start, strict=True):
             state[d][0][...] = own[self.state]

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from numba import cuda
 
 from fastgate.kernels.cuda import arrays, streams
+from fastgate.kernels.cuda.small import widened
 
 
 class Weights(NamedTuple):
@@ -16,7 +17,7 @@ class Weights(NamedTuple):
 
     def in_order(self):
         """As `device_step.py` reads them."""
-        return self.W_ih, self.W_hh, self.bias, self.b_q
+        return widened(self.W_ih, "W_ih"), widened(self.W_hh, "W_hh"), self.bias, self.b_q
 
 
 class BackwardWeights(NamedTuple):
@@ -33,7 +34,8 @@ class Extras(NamedTuple):
 
 
 def pack_weights(cell, W_ih, W_hh, b_ih, b_hh, extras=None, slices=1):
-    """W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (G*H), zero where there is none"""
+    """W_ih (G*H,I)  W_hh (G*H,H)  b_ih, b_hh (G*H), zero where there is none; on either side"""
+    W_ih, W_hh, b_ih, b_hh = map(arrays.on_device, (W_ih, W_hh, b_ih, b_hh))
     H, gates = W_hh.shape[1], cell.gates
     bias, b_q = arrays.empty((H, len(gates)), W_hh.dtype), arrays.empty((H,), W_hh.dtype)
     streams.over(_biases, H, b_ih.flat, b_hh.flat, bias.flat, b_q.flat, len(gates), H, int(cell.has_candidate_bias))

@@ -34,6 +34,7 @@ def launched(monkeypatch):
     plan.plan_for.cache_clear()
 
 
+PRECISIONS = {"high": 2e-5, "medium": 3e-3, "bfloat16": 2e-2, "float16": 2e-2}  # float16 forward, bfloat16 backward
 CASES = {
     "lstm": (fg.LSTM, {"bidirectional": True}, {"lengths": [2, 1, 0]}),
     "gru reset before": (fg.GRU, {"reset_after": False, "batch_first": False}, {"lengths": [1, 0, 2]}),
@@ -57,6 +58,22 @@ def test_layers_by_plan(name, launched):
         assert_equal(part, other, "float32")
     assert_equal(np.asarray(found.params.flat), expected.params.flat, "float32")
     assert len(launched) == 3  # of one direction, or of both at once
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_precision(precision, launched, monkeypatch):
+    """Not exact, and no further off than its roundings; gradients that float16 has no room for come through."""
+    monkeypatch.setattr(plan, "WARPS", 2)  # the fewest that have a thread for each unit of a tile
+    layer = fg.GRU(2, 9, seed=0)
+    twin, rng = layer.replace(device="cuda", precision=precision), np.random.default_rng(0)
+    x, dy = (rng.standard_normal((2, 3, width)).astype(np.float32) for width in (2, 9))
+    y, _, tape = layer.forward(x)
+    own, _, own_tape = twin.forward(x)
+    assert 1e-8 < np.abs(own - y).max() < PRECISIONS[precision]
+    for size in (1e-12, 1e9):
+        expected, found = layer.backward(tape, size * dy), twin.backward(own_tape, size * dy)
+        for part, other in ((found.x, expected.x), (np.asarray(found.params.flat), expected.params.flat)):
+            assert 1e-8 < np.abs(part - other).max() / np.abs(other).max() < PRECISIONS[precision]
 
 
 def test_a_wait_in_vain_is_an_error(monkeypatch, launched):
