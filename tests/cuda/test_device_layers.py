@@ -140,7 +140,9 @@ def test_no_digit_is_lost_in_storing_small_weights(weights):
     rng = np.random.default_rng(0)
     given = rng.standard_normal((5, 6)).astype(np.float32) * np.float32([[1], [1e-4], [0], [1e-31], [1e3]])
     expected = cpu.rounded(given, weights)
-    stored = cuda.quantize_weights(cuda.pack_weights(cuda.cell("rnn"), expected, expected[:, :5], *np.zeros((2, 5), np.float32)), weights)
+    stored = cuda.quantize_weights(
+        cuda.pack_weights(cuda.cell("rnn"), expected, expected[:, :5], *np.zeros((2, 5), np.float32)), weights
+    )
     assert stored.W_ih.stored.nbytes == expected.size * (1 if weights == "int8" else 2)
     W_ih, W_hh, _, _ = stored.in_order()
     np.testing.assert_array_equal(np.asarray(W_ih)[:, 0], expected)

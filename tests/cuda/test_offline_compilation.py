@@ -2,7 +2,7 @@
 
 import offline
 import pytest
-from numba import cuda, float32, float64, int32, int64, types, uint64
+from numba import cuda, float32, float64, int8, int32, int64, types, uint16, uint32, uint64
 from numba.core import config
 
 if config.ENABLE_CUDASIM:
@@ -10,7 +10,7 @@ if config.ENABLE_CUDASIM:
 if getattr(cuda, "implementation", "") != "NVIDIA":
     pytest.skip("needs numba-cuda", allow_module_level=True)
 
-from fastgate.kernels.cuda import cells, elementwise, products, rows, steps, weights
+from fastgate.kernels.cuda import cells, elementwise, narrow, products, rows, small, steps, weights
 from fastgate.kernels.cuda.device_step import make_step
 from fastgate.kernels.cuda.direction import _reset_states, _turn_round
 from fastgate.kernels.cuda.dropout import _scale
@@ -58,6 +58,14 @@ def kernels_of(name, dtype):
     yield elementwise.fill, (v, real, i)
     yield elementwise.convert, (v, v, i)
     yield elementwise.gather, (deep, v)
+    if dtype == "float32":
+        yield narrow._split, (v, int32[::1], i, i)
+        yield small._drop_bits, (uint32[::1], uint16[::1], i)
+        yield small._append_bits, (uint16[::1], uint32[::1], i)
+        yield small._divide, (v, int8[::1], v, i, i)
+        yield small._multiply, (int8[::1], v, v, i, i)
+        yield elementwise.convert, (v, types.float16[::1], i)
+        yield elementwise.convert, (types.float16[::1], v, i)
     for function in elementwise.OF_ONE.values():
         yield elementwise._of_one(function), (v, v, i)
     for function in elementwise.OF_TWO.values():

@@ -79,7 +79,13 @@ def test_product(library, a_across, b_across, has_bias, monkeypatch):
 
 
 # Of a sum over 300 products of normal numbers, relative to their root mean square.
-ROUNDINGS = {"highest": (0, 2e-6), "high": (0, 1e-5), "medium": (1e-4, 2e-3), "bfloat16": (1e-3, 1.5e-2), "float16": (1e-4, 2e-3)}
+ROUNDINGS = {
+    "highest": (0, 2e-6),
+    "high": (0, 1e-5),
+    "medium": (1e-4, 2e-3),
+    "bfloat16": (1e-3, 1.5e-2),
+    "float16": (1e-4, 2e-3),
+}
 
 
 @pytest.mark.parametrize("precision", ROUNDINGS)
