@@ -28,8 +28,8 @@ class Quantized(Recurrent):
     512 and 3.4 at 1024; by 1.2, 1.15 and 2.4 or more with float16 and int8, which cost more to widen. Large batches
     gain nothing, and `params` still take up their room in float32.
 
-    On a GPU the small weights are all that lies there: `params` are on the host. They are widened before every run, into
-    memory that all layers share, and then multiplied as `precision` says; the same name there rounds them no further.
+    On a GPU the small weights are all that lies there: `params` are on the host. They are widened before every run,
+    into memory that all layers share, and multiplied as `precision` says; the same name there rounds them no further.
 
     Attributes
     ----------

@@ -84,7 +84,9 @@ def goals(rows: list[Row]) -> str:
 def _judged(goal: Goal, rows: list[Row]) -> str:
     found = _ratios(goal, rows)
     met, mean = sum(ratio >= goal.ratio for ratio in found), math.exp(sum(map(math.log, found)) / len(found))
-    against = f"{goal.regime}: {' or '.join(goal.ours)} against {goal.other}"
+    *first, last = goal.ours
+    ours = f"{', '.join(first)} or {last}" if first else last
+    against = f"{goal.regime}: {ours} against {goal.other}"
     return (
         f"{against}: {min(found):.2f} to {max(found):.2f}, mean {mean:.2f}; >= {goal.ratio:g} in {met} of {len(found)}"
     )

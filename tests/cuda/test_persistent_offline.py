@@ -73,13 +73,12 @@ def counted(instructions, name):
 
 
 def check(program, which, number, folder, architecture=HOPPER):
-    """Compiled: nothing spills, all fits, and float32 stays float32."""
+    """Compiled: all fits, and float32 stays float32."""
     made = offline.compile_offline(program, signature_of(which, number), folder, architecture)
-    assert (made.stack, made.spills) == (0, 0)
     assert made.registers * program.threads <= 65536
     assert program.shared <= 227 * 1024
     assert number == float64 or ".f64" not in made.ptx
-    return made.instructions
+    return made
 
 
 @pytest.mark.parametrize(
@@ -91,12 +90,13 @@ def test_what_is_compiled(which, name, tmp_path, monkeypatch):
     cell_name, H, block, options, architecture, expected = cases[name]
     dtype = options.get("dtype", "float32")
     program = make(cell(cell_name, dtype), H, block, **options)
-    instructions = check(program, which, float64 if dtype == "float64" else float32, tmp_path, architecture)
-    found = {instruction: counted(instructions, instruction) for instruction in expected}
+    made = check(program, which, float64 if dtype == "float64" else float32, tmp_path, architecture)
+    assert (made.stack, made.spills) == (0, 0)
+    found = {instruction: counted(made.instructions, instruction) for instruction in expected}
     assert all(found[key] == count if count is not None else found[key] > 0 for key, count in expected.items()), found
 
 
-PLANNED = {64: (32, "lstm"), 256: (64, "gru"), 512: (16, "gru_reset_before"), 1024: (64, "lstm")}  # of H: B, the cell
+PLANNED = {64: (32, "lstm"), 256: (64, "gru"), 512: (16, "gru_reset_before"), 1024: (64, "lstm")}  # H: B and the cell
 SIXTEEN_BITS = {"bfloat16": "HMMA.16816.F32.BF16", "float16": "HMMA.16816.F32"}
 
 
@@ -104,14 +104,17 @@ SIXTEEN_BITS = {"bfloat16": "HMMA.16816.F32.BF16", "float16": "HMMA.16816.F32"}
 @pytest.mark.parametrize("which", ["forward", "backward"])
 @pytest.mark.parametrize("H", PLANNED)
 def test_what_is_planned_for_16_bits(H, which, precision, tmp_path, monkeypatch):
-    """Every warp multiplies its part of W once for each 16 rows, or 8, of the operand."""
+    """Every warp multiplies its part of W once for each 16 rows, or 8, of the operand; no step waits for what spilled.
+
+    While W comes, before the first step, some may: compilers have much of it under way as float32.
+    """
     offline.pretend(monkeypatch)
     B, name = PLANNED[H]
     choice = getattr(plan_for(cell(name, "float32"), H, B, precision=precision, device=Device()), which)
-    found = check(choice.program, which, float32, tmp_path)
-    products = {instruction for instruction in found if instruction.startswith("HMMA")}
-    assert products == {SIXTEEN_BITS[precision]}
-    assert 2 * sum(found[instruction] for instruction in products) >= choice.program.words  # small loops are unrolled
+    found = check(choice.program, which, float32, tmp_path).in_loops
+    assert {name for name in found if name.startswith("HMMA")} == {SIXTEEN_BITS[precision]}
+    assert 2 * found[SIXTEEN_BITS[precision]] >= choice.program.words  # small loops are unrolled
+    assert [name for name in found if name.startswith(("LDL", "STL"))] == []
 
 
 def test_what_is_measured_compiles(tmp_path, monkeypatch):
