@@ -21,7 +21,11 @@ CASES = {
     "lstm float32": (fg.LSTM, {"dtype": "float32", "bias": False}, {}),
     "lstm activations": (fg.LSTM, {"activations": ("hard_sigmoid", "softsign", "relu"), "clip": 0.5}, {}),
     "gru": (fg.GRU, {"bidirectional": True, "bias": "single"}, {"mask": MASK, "reset": RESET}),
-    "gru float32": (fg.GRU, {"dtype": "float32", "batch_first": False}, {"lengths": [4, 1, 3]}),
+    "gru float32": (
+        fg.GRU,
+        {"dtype": "float32", "batch_first": False, "precision": "bfloat16"},
+        {"lengths": [4, 1, 3]},
+    ),
     "gru reset before": (fg.GRU, {"reset_after": False, "bidirectional": True}, {"lengths": [3, 0, 4]}),
     "rnn": (fg.RNN, {"bidirectional": True}, {"reset": RESET}),
     "rnn relu": (fg.RNN, {"nonlinearity": "relu", "num_layers": 2, "batch_first": False}, {}),

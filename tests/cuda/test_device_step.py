@@ -80,7 +80,8 @@ def test_goals_are_read_off_the_rows(tmp_path):
     row = {**about, "shape": {"B": 2, "T": 3, "I": 4, "H": 512}, "times": times | theirs, "floors": floors}
     assert device_report.goals([row]).splitlines() == [
         "192 < H <= 1024, B <= 128: highest or high against torch float32: 4.00 to 4.00, mean 4.00; >= 2 in 1 of 1",
-        "192 < H <= 1024, B <= 128: highest, high or medium against torch tf32: 1.00 to 1.00, mean 1.00; >= 1.5 in 0 of 1",
+        "192 < H <= 1024, B <= 128: highest, high or medium against torch tf32: 1.00 to 1.00, mean 1.00;"
+        " >= 1.5 in 0 of 1",
         "LSTM: bfloat16 or float16 against torch float16: 0.50 to 0.50, mean 0.50; >= 1 in 0 of 1",
         "all: highest against floor: 0.40 to 0.40, mean 0.40; >= 0.5 in 0 of 1",
         "all: high against floor: 0.80 to 0.80, mean 0.80; >= 0.5 in 1 of 1",

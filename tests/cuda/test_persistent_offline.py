@@ -118,8 +118,20 @@ def test_what_is_planned_for_16_bits(H, which, precision, tmp_path, monkeypatch)
 
 
 def test_what_is_measured_compiles(tmp_path, monkeypatch):
-    """And hands over, in the simulator."""
+    """And nothing is left out because nobody needs it."""
     offline.pretend(monkeypatch)
-    for function in (measure.hand_over, measure.read_together, measure.make_meetings(4)):
+    kernels = {
+        measure.hand_over: "LDG.E.128.STRONG.GPU",
+        measure.make_reading(True): "LDG.E.128.STRONG.GPU",
+        measure.make_reading(False): "LDG.E.128.STRONG.GPU",
+        measure.make_meetings(4): "UCGABAR_ARV",
+        measure.make_sending(4): "ST",
+        measure.make_multiplying(float32): "FFMA",
+        measure.make_multiplying(float64): "DFMA",
+        measure.make_mma("medium"): "HMMA.1688.F32.TF32",
+        measure.make_mma("float16"): "HMMA.16816.F32",
+    }
+    for function, instruction in kernels.items():
         made = offline.compile_offline(Program(function, measure.THREADS), (float32[::1], int64), tmp_path)
         assert made.spills == 0
+        assert counted(made.in_loops, instruction) >= 1, (instruction, made.in_loops)

@@ -1,5 +1,6 @@
 """What `plan.py` chooses takes the place of the steps in a layer, and gives the same."""
 
+import measure
 import numpy as np
 import pytest
 from test_device_layers import assert_equal, parts_of
@@ -74,6 +75,13 @@ def test_precision(precision, launched, monkeypatch):
         expected, found = layer.backward(tape, size * dy), twin.backward(own_tape, size * dy)
         for part, other in ((found.x, expected.x), (np.asarray(found.params.flat), expected.params.flat)):
             assert 1e-8 < np.abs(part - other).max() / np.abs(other).max() < PRECISIONS[precision]
+
+
+def test_what_measures_the_plan_runs(launched):
+    """Kernels that could be chosen, forward and backward, and the constants of steps; times are those of nothing."""
+    lines = list(measure.candidates("gru", 5, 2, "highest", 2, T=2))
+    assert [line.split()[0] for line in lines] == ["gru", "nan", "nan"] * 2
+    assert [name for name, _, _ in measure.of_steps(T=2, H=6, B=2)] == ["LAUNCH", "PLAIN"]
 
 
 def test_a_wait_in_vain_is_an_error(monkeypatch, launched):
