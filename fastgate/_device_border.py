@@ -48,8 +48,9 @@ def read_batch(
 ) -> tuple[Any, Batch, bool]:
     """x inside; the batch; whether this x is a copy."""
     cuda = on("cuda")
-    if cuda.is_on_device(layer.params.flat):  # not those of a quantized layer
-        cuda.wait_for(layer.params.flat.stream)
+    parameters: Any = layer.params.flat
+    if cuda.is_on_device(parameters):  # not those of a quantized layer
+        cuda.wait_for(parameters.stream)
     stays = cuda.is_on_device(x)
     array = cuda.view(x) if stays else as_real("x", x)
     _border.check_input(layer, tuple(array.shape))

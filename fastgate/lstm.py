@@ -48,12 +48,13 @@ class LSTM(Recurrent):
         "cuda": on an NVIDIA GPU, see `Recurrent.to`; needs the extra `cuda`.
     precision : "highest", "high", "medium", "bfloat16" or "float16"
         To what numbers of float32 on a GPU may be rounded before they are multiplied, for its tensor cores; sums,
-        states and all else stay float32, and small sizes or very large ones are not rounded. "highest": to nothing.
-        "high": to the sum of two bfloat16; "medium": to TF32; "bfloat16", "float16": to these. That takes `y` at most
-        6e-6, 4e-4, 3e-3 and 4e-4 off, and gradients of weights as much of the largest of them (with initial weights
-        and normal inputs over 100 steps, H from 64 to 1024); but with "float16" gradients are multiplied as bfloat16,
-        since they would be too small for it, so that no loss needs a scale: 3e-3 too. In float16 an input or a weight
-        beyond 65504 is infinite, and y not a number then. The CPU, and float64, always have the highest.
+        states and all else stay float32, and so does a recurrence whose weights do not fit into registers. "highest":
+        to nothing. "high": to the sum of two bfloat16. "medium": to TF32. "bfloat16" and "float16": to these; with
+        "float16" gradients are multiplied as bfloat16, since float16 has no room for small ones, so that no loss needs
+        a scale. In float16 an input or a weight beyond 65504 is infinite, and `y` may be NaN. In the order of these
+        names, `y` is at most 6e-6, 4e-4, 3e-3 and 4e-4 off, and gradients of weights 6e-6, 4e-4, 3e-3 and 3e-3 of the
+        largest of them: a model's figures, for initial weights and normal inputs over 100 steps, H from 64 to 1024.
+        The CPU, and float64, always have the highest.
     seed : int, optional
         For the initial parameters and the dropout masks; drawn at random if None.
     init : "pytorch" or "keras"

@@ -126,7 +126,8 @@ def _markdown(setting: dict[str, Any], rows: list[Row]) -> str:
             f"## {kind[0]}, {kind[1].replace('_', ' ')}",
             "\n".join(map(_line, [names, ["--:"] * len(names), *lines])),
         ]
-    parts += ["## Goals", "\n".join(f"* {said}" for said in goals(rows).splitlines())]
+    if judged := goals(rows):
+        parts += ["## Goals", "\n".join(f"* {said}" for said in judged.splitlines())]
     missing = dict(pair for row in rows for pair in row["missing"].items())
     if missing:
         parts += ["## Not measured", "\n".join(f"* {name}: {reason}" for name, reason in missing.items())]

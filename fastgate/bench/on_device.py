@@ -33,7 +33,7 @@ def run(options: Namespace, works: list[str], cells: list[str]) -> int:
     cuda = on("cuda")
     if (missing := cuda.missing()) is not None:
         raise UserError(str(_errors.no_device("cuda", missing)))
-    setting = {"device": cuda.device_name(), **_versions(cuda), **program.machine()}
+    setting = {"device": cuda.device_name()} | program.machine() | _versions(cuda)
     say(f"fastgate {fastgate.__version__} beside PyTorch and its cuDNN on {setting['device']}")
     say(device_report.CAPTION + "\n")
     rows: list[dict[str, Any]] = []
@@ -84,7 +84,7 @@ def measure(cuda: Any, work: str, cell: str, shape: Shape, seconds: float) -> di
     times: dict[Column, list[float]] = {column: [] for column in runs}
     spent = 0.0
     for number in range(MOST):
-        if number >= FEWEST and spent > seconds:
+        if number >= FEWEST and not spent <= seconds:  # nor if it is NaN, in a simulator
             break
         for column, own in runs.items():
             milliseconds = cuda.elapsed(own)

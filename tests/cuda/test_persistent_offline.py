@@ -100,8 +100,9 @@ PLANNED = {64: (32, "lstm"), 256: (64, "gru"), 512: (16, "gru_reset_before"), 10
 SIXTEEN_BITS = {"bfloat16": "HMMA.16816.F32.BF16", "float16": "HMMA.16816.F32"}
 
 
-@pytest.mark.parametrize("precision", SIXTEEN_BITS)
-@pytest.mark.parametrize("which", ["forward", "backward"])
+@pytest.mark.parametrize(
+    ("which", "precision"), [("forward", "bfloat16"), ("backward", "bfloat16"), ("forward", "float16")]
+)
 @pytest.mark.parametrize("H", PLANNED)
 def test_what_is_planned_for_16_bits(H, which, precision, tmp_path, monkeypatch):
     """Every warp multiplies its part of W once for each 16 rows, or 8, of the operand; no step waits for what spilled.
