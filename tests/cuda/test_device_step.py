@@ -68,7 +68,8 @@ def test_bench(work, tmp_path, capsys, monkeypatch):
     assert set(row["times"]) | set(row["missing"]) == {str(column) for column in device_report.COLUMNS}
     assert [name for name in row["missing"] if "fastgate" in name] == []
     assert {"device", "driver", "CUDA of the driver", "numba"} <= set(figures["setting"])
-    assert "cuDNN" in figures["setting"]["torch"]
+    said = figures["setting"]["torch"]
+    assert said == "not installed" or "cuDNN" in said
     assert (folder / "cuda.json").read_text() == options.json.read_text()
     assert "| fastgate bfloat16 |" in (folder / "cuda.md").read_text()
 
