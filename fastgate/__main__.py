@@ -125,6 +125,7 @@ def _add_bench(commands: Any) -> None:
         "--seconds", type=positive, default=60.0, metavar="S", help="of timing, unless that is too few (%(default)g)"
     )
     command.add_argument("--json", type=Path, metavar="FILE.json", help="write all figures")
+    command.add_argument("--folder", type=Path, help="of a GPU: write tables and all figures there, row by row")
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw ratios and roofline (needs matplotlib)")
 
 

@@ -14,6 +14,7 @@ from fastgate._params import Params
 from fastgate._placed import Placed, as_device
 from fastgate._weights import INITIALIZERS, Initialization, Layout
 
+PRECISIONS = "highest", "high", "medium", "bfloat16", "float16"  # of products of float32 on a GPU
 TRANSIENT = "_cell", "_kernels", "_border", "_local", "_multiply_adds"  # what is not copied with a layer
 
 
@@ -64,7 +65,7 @@ class Configured(Placed):
         self.recurrent_dropout = as_probability("recurrent_dropout", recurrent_dropout)
         self.dtype = as_dtype(dtype)
         self.device = as_device(device)
-        self.precision = as_choice("precision", precision, ("highest", "high", "medium"))
+        self.precision = as_choice("precision", precision, PRECISIONS)
         self.init = as_choice("init", init, tuple(INITIALIZERS))
         if self.dropout and self.num_layers == 1:
             warnings.warn("dropout acts between layers and does nothing in a layer of num_layers=1", stacklevel=3)

@@ -49,7 +49,8 @@ def read_batch(
     """x inside; the batch; whether this x is a copy."""
     cuda = on("cuda")
     parameters: Any = layer.params.flat
-    cuda.wait_for(parameters.stream)
+    if cuda.is_on_device(parameters):  # not those of a quantized layer
+        cuda.wait_for(parameters.stream)
     stays = cuda.is_on_device(x)
     array = cuda.view(x) if stays else as_real("x", x)
     _border.check_input(layer, tuple(array.shape))

@@ -9,7 +9,7 @@ import numpy as np
 from fastgate import _errors
 from fastgate._arrays import Array, as_choice
 from fastgate._kernels import cpu
-from fastgate._params import Params
+from fastgate._params import Params, on_host
 from fastgate._recurrent import Recurrent
 
 
@@ -28,11 +28,14 @@ class Quantized(Recurrent):
     512 and 3.4 at 1024; by 1.2, 1.15 and 2.4 or more with float16 and int8, which cost more to widen. Large batches
     gain nothing, and `params` still take up their room in float32.
 
+    On a GPU the small weights are all that lies there: `params` are on the host. They are widened before every run,
+    into memory that all layers share, and multiplied as `precision` says; the same name there rounds them no further.
+
     Attributes
     ----------
     weights : "bfloat16", "float16" or "int8"
     params : mapping
-        The weights after rounding and the biases, in float32; read-only.
+        The weights after rounding and the biases, in float32, on the host; read-only.
     """
 
     weights: str
@@ -53,7 +56,7 @@ class Quantized(Recurrent):
         self._freeze()
 
     def _pack(self, *arguments: Any) -> Any:
-        return cpu.quantize_weights(super()._pack(*arguments), self.weights)
+        return self._kernels.quantize_weights(super()._pack(*arguments), self.weights)
 
     def forward(self, *args: Any, **options: Any) -> NoReturn:
         """Not of this layer: it raises a TypeError."""
@@ -103,7 +106,7 @@ class FixedParams(Params):
 def _rounded(params: Params, weights: str, owner: str) -> FixedParams:
     snapshot = params._snapshot
     arrays = []
-    for name, array in snapshot.arrays.items():
+    for name, array in on_host(snapshot.arrays).items():
         if name.startswith("weight"):
             whole, array = array, cpu.rounded(array, weights)
             if not (np.isfinite(whole).all() and np.isfinite(array).all()):

@@ -208,7 +208,6 @@ class Recurrent(Steps, Tangents):
             If the format is none of these, the layer's dtype is not float32, or a weight is not finite or would not be
             in this format.
         """
-        self._check_on_cpu("quantized")
         from fastgate._quantized import Quantized  # which is made of this class
 
         return Quantized(self, weights)

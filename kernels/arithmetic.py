@@ -112,7 +112,7 @@ def _emit_like(builder, x, value):
 def _emit_quotient(builder, x, y):
     if "nvptx" not in builder.module.triple or str(x.type) != "float":
         return builder.fdiv(x, y)
-    # The division that rounds right for all numbers has branches, which keep a unit's gates from being computed at once.
+    # The division that is right for all numbers has branches, which keep a unit's gates from being computed at once.
     kind = ir.FunctionType(y.type, [y.type])
     reciprocal = builder.call(ir.InlineAsm(kind, "rcp.approx.ftz.f32 $0, $1;", "=f,f"), [y])
     found = builder.fmul(x, reciprocal)

@@ -223,6 +223,7 @@ def test_beside_torch():
         (["--shapes", "1,2,3,4", "--mode", "inference", "step"], "--shapes: a step has T = 1"),
         (["--plot", "chart.txt"], "--plot chart.txt: expected a name that ends in .png"),
         (["--plot", "no/chart.png"], "--plot no/chart.png: expected a file in a folder that exists"),
+        (["--folder", "results"], "--folder: expected with --device cuda"),
         (["--json", "no/figures.json"], "--json no/figures.json: expected a file in a folder that exists"),
     ],
 )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import shutil
+import subprocess
 from argparse import Namespace
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 import fastgate
-from fastgate import _errors, _info
+from fastgate import _errors
 from fastgate._kernels import on
 from fastgate._terminal import UserError, say
-from fastgate.bench import peers, report
+from fastgate.bench import device_report, peers, program
+from fastgate.bench.device_report import COLUMNS, Column
 from fastgate.bench.peers.case import Case, make_case
 from fastgate.bench.shapes import Shape
 
@@ -21,24 +23,9 @@ SHAPES = {
     "inference": "16,512,128,128 16,512,256,256 32,512,512,512 64,512,512,512 32,256,1024,1024 64,256,1024,1024",
     "training_step": "16,512,256,256 32,512,512,512 64,256,1024,1024 128,256,512,512",
 }
-OURS = ("highest", "high", "medium")
-THEIRS = ("float32", "tf32", "float16", "bfloat16")  # as PyTorch computes: its parameters and input, or its products
 FEWEST, MOST = 5, 50  # rounds, of which the median counts
 
 Run = Callable[[], Any]
-
-
-class Column(NamedTuple):
-    """Who computes how."""
-
-    library: str
-    how: str
-
-    def __str__(self) -> str:
-        return f"{'fastgate' if self.library == 'ours' else 'torch'} {self.how}"
-
-
-COLUMNS = (*(Column("ours", how) for how in OURS), *(Column("theirs", how) for how in THEIRS))
 
 
 def run(options: Namespace, works: list[str], cells: list[str]) -> int:
@@ -46,40 +33,41 @@ def run(options: Namespace, works: list[str], cells: list[str]) -> int:
     cuda = on("cuda")
     if (missing := cuda.missing()) is not None:
         raise UserError(str(_errors.no_device("cuda", missing)))
-    setting = {"device": cuda.device_name(), "fastgate": fastgate.__version__, **_info.describe()}
+    setting = {"device": cuda.device_name()} | program.machine() | _versions(cuda)
     say(f"fastgate {fastgate.__version__} beside PyTorch and its cuDNN on {setting['device']}")
-    say("microseconds of a time step, by CUDA events: medians of rounds in turn; floor: the model of plan.py\n")
+    say(device_report.CAPTION + "\n")
     rows: list[dict[str, Any]] = []
     for cell in cells:
         for work in works:
             if work not in SHAPES:
                 raise UserError("--mode: on a GPU inference and training are measured, no single steps")
             chosen = options.shapes or SHAPES[work].split()
-            say(f"{cell}, {work.replace('_', ' ')}\n" + header())
+            say(f"{cell}, {work.replace('_', ' ')}\n" + device_report.header())
             for text in chosen:
                 shape = Shape.parse(text, work)
                 row = measure(cuda, work, cell, shape, options.seconds / max(1, len(chosen) * len(works) * len(cells)))
                 rows.append(row)
-                say(line(shape, row))
-    if options.json is not None:
-        report.write(options.json, json.dumps({"setting": setting, "rows": rows}, indent=1))
-        say(f"\nall figures in {options.json}")
+                say(device_report.line(row))
+                # After each row: a lease of a GPU may end at any time.
+                device_report.write(options.json, options.folder, setting, rows)
+    say("\n" + device_report.goals(rows))
+    for written in filter(None, (options.json, options.folder)):
+        say(f"all figures in {written}")
     return 0
 
 
-def header() -> str:
-    return (
-        "".join(f"{name:>5}" for name in Shape._fields) + "".join(f"{column!s:>17}" for column in COLUMNS) + "    floor"
-    )
-
-
-def line(shape: Shape, row: dict[str, Any]) -> str:
-    times = "".join(f"{_figure(row['times'].get(str(column))):>17}" for column in COLUMNS)
-    return "".join(f"{size:5}" for size in shape) + times + f"{_figure(row['floor']):>9}"
-
-
-def _figure(microseconds: float | None) -> str:
-    return "-" if microseconds is None else f"{microseconds:.2f}"
+def _versions(cuda: Any) -> dict[str, str]:
+    """Of what is measured, besides fastgate and Python."""
+    found = {"CUDA of the driver": cuda.driver_version(), "driver": "unknown", "torch": "not installed"}
+    if (tool := shutil.which("nvidia-smi")) is not None:
+        query = [tool, "--query-gpu=name,driver_version,clocks.max.sm,power.limit", "--format=csv,noheader"]
+        said = subprocess.run(query, capture_output=True, text=True, check=False)
+        found["driver"] = " / ".join(said.stdout.split("\n")).strip(" /") or "unknown"
+    try:
+        torch = peers.load("torch")
+    except NotImplementedError:
+        return found
+    return found | {"torch": f"{torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"}
 
 
 def measure(cuda: Any, work: str, cell: str, shape: Shape, seconds: float) -> dict[str, Any]:
@@ -87,24 +75,32 @@ def measure(cuda: Any, work: str, cell: str, shape: Shape, seconds: float) -> di
     case, runs, missing = make_case(work, cell, str(shape), "float32"), dict[Column, Run](), dict[str, str]()
     for column in COLUMNS:
         try:
-            make = _ours if column.library == "ours" else _theirs
+            make = _ours if column.is_ours else _theirs
             own = make(cuda, case, column.how)
             own()  # compiles
             runs[column] = own
-        except NotImplementedError as reason:
-            missing[str(column)] = str(reason)
+        except Exception as reason:  # whatever a library does not do, or fails to: the others are measured
+            missing[str(column)] = f"{type(reason).__name__}: {reason}"
     times: dict[Column, list[float]] = {column: [] for column in runs}
     spent = 0.0
     for number in range(MOST):
-        if number >= FEWEST and spent > seconds:
+        if number >= FEWEST and not spent <= seconds:  # nor if it is NaN, in a simulator
             break
         for column, own in runs.items():
             milliseconds = cuda.elapsed(own)
             spent += milliseconds / 1e3
             times[column].append(1e3 * milliseconds / shape.T)
     medians = {str(column): float(np.median(found)) for column, found in times.items()}
-    floor = cuda.floor(cell, shape.H, shape.B, training=work == "training_step")
-    return {"cell": cell, "work": work, "shape": shape._asdict(), "times": medians, "floor": floor, "missing": missing}
+    sizes, training = (cell, shape.H, shape.B), work == "training_step"
+    floors = {str(own): cuda.floor(*sizes, training=training, precision=own.how) for own in COLUMNS if own.is_ours}
+    return {
+        "cell": cell,
+        "work": work,
+        "shape": shape._asdict(),
+        "times": medians,
+        "floors": floors,
+        "missing": missing,
+    }
 
 
 def _ours(cuda: Any, case: Case, precision: str) -> Run:

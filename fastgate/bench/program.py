@@ -5,13 +5,12 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import fastgate
 from fastgate import _info, _picture
 from fastgate._options import check_target
-from fastgate._terminal import say
+from fastgate._terminal import UserError, say
 from fastgate.bench import peers, report, timing
 from fastgate.bench.shapes import Shape, default_shapes
 from fastgate.bench.timing import OURS, Row, Task
@@ -23,7 +22,7 @@ MODES = {"inference": "inference", "training": "training_step", "step": "step"}
 
 def run(options: Namespace) -> int:
     """The exit code."""
-    _check(options.plot, options.json)
+    _check(options)
     libraries = list(dict.fromkeys([OURS, *options.libraries]))
     works = [MODES[mode] for mode in dict.fromkeys(options.modes)]
     if options.device == "cuda":
@@ -35,7 +34,7 @@ def run(options: Namespace) -> int:
     threads = list(dict.fromkeys(options.threads or (1, fastgate.get_num_threads())))
     count = len(threads) * sum(len(shapes[work]) for _, work, _ in kinds)
 
-    setting: dict[str, Any] = {"machine": _machine(), "configuration": {}, "versions": {}, "bandwidths": {}}
+    setting: dict[str, Any] = {"machine": machine(), "configuration": {}, "versions": {}, "bandwidths": {}}
     _introduce(libraries, threads, setting["machine"])
     rows: list[Row] = []
     is_whole = True
@@ -92,15 +91,17 @@ def _shapes(texts: Sequence[str] | None, work: str) -> list[Shape]:
     return [Shape.parse(text, work) for text in texts] if texts else default_shapes(work)
 
 
-def _check(plot: Path | None, json: Path | None) -> None:
+def _check(options: Namespace) -> None:
     """Before anything is measured, not after it."""
-    if plot is not None:
-        _picture.check(plot, "bench")
-    if json is not None:
-        check_target("--json", json)
+    if options.plot is not None:
+        _picture.check(options.plot, "bench")
+    if options.json is not None:
+        check_target("--json", options.json)
+    if options.folder is not None and options.device == "cpu":
+        raise UserError("--folder: expected with --device cuda; --json and --plot write what is measured on a CPU")
 
 
-def _machine() -> dict[str, str]:
+def machine() -> dict[str, str]:
     """What `fastgate info` tells of it, without the paths of whoever measures."""
     described = _info.describe() | {"fastgate": fastgate.__version__}
     return {name: value for name, value in described.items() if name not in ("threads", "kernel cache")}

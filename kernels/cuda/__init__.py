@@ -22,10 +22,12 @@ from fastgate.kernels.cuda.foreign import is_on_device as is_on_device
 from fastgate.kernels.cuda.foreign import to_host as to_host
 from fastgate.kernels.cuda.foreign import view as view
 from fastgate.kernels.cuda.kinds import cell as cell
+from fastgate.kernels.cuda.launch import driver_version as driver_version
 from fastgate.kernels.cuda.missing import missing as missing
 from fastgate.kernels.cuda.rows import Schedule as Schedule
 from fastgate.kernels.cuda.rows import put as put
 from fastgate.kernels.cuda.rows import take as take
+from fastgate.kernels.cuda.small import quantize_weights as quantize_weights
 from fastgate.kernels.cuda.streams import external as external
 from fastgate.kernels.cuda.streams import of_copies as of_copies
 from fastgate.kernels.cuda.streams import on_stream as on_stream

@@ -256,6 +256,11 @@ def from_host(array):
     return out
 
 
+def on_device(array):
+    """The array itself where it lies there, or a copy."""
+    return array if isinstance(array, DeviceArray) else from_host(array)
+
+
 def convert(x, out):
     """x -> out, an array as large, perhaps of another dtype"""
     streams.over(elementwise.convert, x.size, x.flat, out.flat, x.size)

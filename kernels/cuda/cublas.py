@@ -3,12 +3,31 @@
 import ctypes
 from functools import cache
 from threading import local
+from typing import NamedTuple
 
+from fastgate.kernels.cuda.narrow import split
 from fastgate.kernels.cuda.streams import SIMULATED
 
-KINDS = {"float32": 0, "float64": 1}  # CUDA_R_32F, CUDA_R_64F
-# CUBLAS_COMPUTE_32F adds and multiplies in float32 itself, the other rounds factors to TF32 first.
-EXACT, FLOAT64, TF32 = 68, 70, 77
+FLOAT32, FLOAT64, BFLOAT16 = 0, 1, 14  # CUDA_R_32F, CUDA_R_64F, CUDA_R_16BF
+
+
+class Way(NamedTuple):
+    """Of a product: what kind of numbers the factors are, how they are multiplied, and which parts of them."""
+
+    kind: int
+    compute: int
+    pairs: tuple[tuple[int, int], ...] = ((0, 0),)
+
+
+IN_FLOAT64 = Way(FLOAT64, 70)  # CUBLAS_COMPUTE_64F
+WAYS = {
+    "highest": Way(FLOAT32, 68),  # CUBLAS_COMPUTE_32F adds and multiplies in float32 itself
+    "high": Way(BFLOAT16, 68, ((1, 0), (0, 1), (0, 0))),  # small parts first
+    # These round factors of float32 first: CUBLAS_COMPUTE_32F_FAST_TF32, ..._16BF and ..._16F.
+    "medium": Way(FLOAT32, 77),
+    "bfloat16": Way(FLOAT32, 75),
+    "float16": Way(FLOAT32, 74),
+}
 PLAIN, TRANSPOSED, ANY_ALGORITHM = 0, 1, -1
 NAMES = "libcublas.so.13", "libcublas.so.12", "libcublas.so", "cublas64_13.dll", "cublas64_12.dll"
 _here = local()
@@ -38,13 +57,24 @@ def is_there():
 
 
 def multiply(a, b, out, rows, columns, depth, a_across, b_across, added, precision, batch, stream):
-    """As `products.product`: row-major matrices, which cuBLAS reads as the transposed ones, out' = b' a'."""
-    kind, scalar = KINDS[str(out.dtype)], ctypes.c_double if out.dtype.itemsize == 8 else ctypes.c_float
-    compute = FLOAT64 if out.dtype.itemsize == 8 else TF32 if precision == "medium" else EXACT
+    """As `products.product`."""
+    way = IN_FLOAT64 if out.dtype.itemsize == 8 else WAYS[precision]
+    parts_of_a, parts_of_b = (a,), (b,)
+    if way.kind == BFLOAT16:
+        parts_of_a, parts_of_b = split("a", a, batch * rows * depth), split("b", b, batch * depth * columns)
+    sizes = rows, columns, depth, a_across, b_across
+    for of_a, of_b in way.pairs:
+        _multiply(parts_of_a[of_a], parts_of_b[of_b], out, *sizes, added, way, batch, stream)
+        added = True
+
+
+def _multiply(a, b, out, rows, columns, depth, a_across, b_across, added, way, batch, stream):
+    """Row-major matrices, which cuBLAS reads as the transposed ones: out' = b' a'."""
+    kind_of_out, scalar = (FLOAT64, ctypes.c_double) if way is IN_FLOAT64 else (FLOAT32, ctypes.c_float)
     one, beta = scalar(1), scalar(1 if added else 0)
     many = batch > 1
 
-    def matrix(flat, outer, inner, is_outermost):
+    def matrix(flat, kind, outer, inner, is_outermost):
         """One of a batch (batch,outer,inner), or (outer,batch,inner)."""
         pitch, step = (inner, outer * inner) if is_outermost else (batch * inner, inner)
         return ctypes.c_void_p(address_of(flat)), kind, pitch, *([ctypes.c_longlong(step)] if many else [])
@@ -59,12 +89,12 @@ def multiply(a, b, out, rows, columns, depth, a_across, b_across, added, precisi
             rows,
             depth,
             ctypes.byref(one),
-            *(matrix(b, columns, depth, True) if b_across else matrix(b, depth, columns, False)),
-            *(matrix(a, depth, rows, False) if a_across else matrix(a, rows, depth, True)),
+            *(matrix(b, way.kind, columns, depth, True) if b_across else matrix(b, way.kind, depth, columns, False)),
+            *(matrix(a, way.kind, depth, rows, False) if a_across else matrix(a, way.kind, rows, depth, True)),
             ctypes.byref(beta),
-            *matrix(out, rows, columns, True),
+            *matrix(out, kind_of_out, rows, columns, True),
             *([batch] if many else []),
-            compute,
+            way.compute,
             ANY_ALGORITHM,
         )
     )

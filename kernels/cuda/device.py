@@ -1,11 +1,10 @@
 """The device itself: what it is called, how long it works, and how fast a recurrence could be on it at all."""
 
-from contextlib import suppress
-
 from numba import cuda
 
 from fastgate.kernels.cuda import streams
 from fastgate.kernels.cuda.kinds import cell
+from fastgate.kernels.cuda.plan import plan_for
 from fastgate.kernels.cuda.streams import SIMULATED
 
 NAMES = {"LSTM": ("lstm",), "GRU": ("gru",), "GRU reset_before": ("gru_reset_before",), "RNN": ("rnn",)}
@@ -33,11 +32,9 @@ def elapsed(run):
     return begin.elapsed_time(end)
 
 
-def floor(name, H, B, *, training):
-    """Microseconds of a step, as the model behind `plan.py` has them for the kernels it would choose; None without."""
-    with suppress(ImportError):
-        from fastgate.kernels.cuda.plan import plan_for
-
-        plan = plan_for(cell(*NAMES[name]).of("float32"), H, B, keeps=training)
-        return plan.forward.microseconds + (plan.backward.microseconds if training else 0.0)
-    return None
+def floor(name, H, B, *, training, precision):
+    """Microseconds of a step of the recurrence, as the model behind `plan.py` has them for the kernels it chooses."""
+    kind = cell(*NAMES[name], precision=precision)
+    sizes = kind.of("float32"), H, B
+    time = plan_for(*sizes, keeps=training, precision=precision).forward.microseconds
+    return time + (plan_for(*sizes, precision=kind.precision_of_gradients).backward.microseconds if training else 0.0)

@@ -111,12 +111,13 @@ class Forward(_Direction):
         is_together = self.goes_together("forward", y.shape[2] == 2 * H, keeps)
         run, d = self.join("forward", is_together, lambda directions: self._make(directions, keeps, for_now))
         xw, h, c, saved, W, own = run.arrays
-        transfers.wait_for(weights.W_hh.stream)  # they may have been packed by another thread
+        transfers.wait_for(weights.bias.stream)  # they may have been packed by another thread
+        W_ih, W_hh, bias, own_of_units = weights.in_order()
         product(
-            x.flat, weights.W_ih.flat, xw[d].flat, T * B, H * G, self.I,
-            bias=weights.bias.flat, b_across=True, precision=self.precision,
+            x.flat, W_ih.flat, xw[d].flat, T * B, H * G, self.I,
+            bias=bias.flat, b_across=True, precision=self.precision,
         )  # fmt: skip
-        W, own = _placed(run, d, (W, own), (weights.W_hh, weights.own))
+        W, own = _placed(run, d, (W, own), (W_hh, own_of_units))
         states = (h, c) if self.cell.memory else (h,)
         for state, given in zip(states, start, strict=True):
             state[d][0][...] = given[self.state]
@@ -134,6 +135,10 @@ class Forward(_Direction):
 
 class Backward(_Direction):
     """dy (T,B,D*H), its columns of this direction -> dx (T,B,I), added to in the second direction, and gradients"""
+
+    def __init__(self, cell, *sizes):
+        super().__init__(cell, *sizes)
+        self.precision = cell.precision_of_gradients
 
     def whole(self, weights, trace, x, dy, d_end, d_start, dx, gradients, extras, dropout=None):
         """x (T,B,I)  dy (T,B,D*size)  d_end (N,B,H)

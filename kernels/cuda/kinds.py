@@ -62,6 +62,11 @@ class Kind:
         """The `cells.Cell`, the same object for the same dtype."""
         return self._float64 if np.dtype(dtype).itemsize == 8 else self._float32
 
+    @property
+    def precision_of_gradients(self):
+        """Of products that have a gradient as a factor: many of them are too small, and some too large, for float16."""
+        return "bfloat16" if self.precision == "float16" else self.precision
+
     @cached_property
     def _float32(self):
         return self._made(np.float32)

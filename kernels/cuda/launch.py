@@ -70,3 +70,12 @@ def current_device():
     device = cuda.get_current_device()
     shared = device.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
     return device.MULTIPROCESSOR_COUNT, shared, device.compute_capability >= (9, 0)
+
+
+def driver_version():
+    """The newest CUDA that the driver knows."""
+    if SIMULATED:
+        return "none"
+    from numba.cuda.cudadrv.driver import driver
+
+    return ".".join(map(str, driver.get_version()))

@@ -14,6 +14,7 @@ from fastgate.kernels.cuda.launch import Program, current_device
 from fastgate.kernels.cuda.persistent import make_forward
 from fastgate.kernels.cuda.persistent_backward import make_backward
 from fastgate.kernels.cuda.prims import width
+from fastgate.kernels.cuda.tensor_products import PRECISIONS
 
 
 class Device(NamedTuple):
@@ -76,18 +77,23 @@ def plan_for(cell, H, B, *, directions=1, dtype="float32", precision="highest", 
 
 
 def _best(cell, H, B, directions, dtype, precision, device, make, backward):
-    """The first that fits, of all ways from the fastest on."""
+    """The first of all choices, or steps where these are faster."""
     steps = Choice("steps", LAUNCH + B * H * H * cell.gates / (RATES["highest"] * PLAIN * device.multiprocessors))
+    best = next(choices(cell, H, B, directions, dtype, precision, device, make, backward), steps)
+    return best if best.microseconds < steps.microseconds else steps
+
+
+def choices(cell, H, B, directions, dtype, precision, device, make, backward):
+    """All that fit, from the fastest on; `make(block, precision)` gives a `Program`."""
     ways = [(*way, precision) for way in _candidates(H, B, directions, precision, device)]
     if precision != "highest":  # tensor cores have W in registers; where it does not fit, exactness costs nothing
         ways += [(*way, "highest") for way in _candidates(H, B, directions, "highest", device) if way[0].streams]
     times = [_time(cell, H, B, directions, dtype, own, device, block, parts, backward) for block, parts, own in ways]
     for time, (block, parts, own) in sorted(zip(times, ways, strict=True), key=lambda pair: pair[0]):
-        if time < steps.microseconds and _fits(cell, H, block, dtype):
+        if _fits(cell, H, block, dtype, own):
             program: Program = make(block, own)
             if program.shared <= device.shared and program.words <= MOST_WORDS:
-                return Choice(_kind(block), time, block, grid_of(H, B, block, parts, directions), program)
-    return steps
+                yield Choice(_kind(block), time, block, grid_of(H, B, block, parts, directions), program)
 
 
 def _kind(block):
@@ -121,9 +127,10 @@ def _candidates(H, B, directions, precision, device):
                 yield Block(units, rows, WARPS, together=together), parts
 
 
-def _fits(cell, H, block, dtype):
+def _fits(cell, H, block, dtype, precision):
     """Whether what does not depend on the layout of a kernel is possible."""
-    of_w = block.units * cell.gates * H * 4 // width(dtype) // block.threads
+    words = width("float32") if precision == "highest" else PRECISIONS[precision].words  # of four numbers
+    of_w = block.units * cell.gates * H * words // width(dtype) // block.threads
     return (block.streams or of_w <= MOST_WORDS) and block.units * block.together * cell.gates <= 256
 
 

@@ -19,12 +19,14 @@ THREADS = (BLOCK // EACH) ** 2
 
 
 def product(
-    a, b, out, rows, columns, depth, *, bias=None, added=False, a_across=False, b_across=False, precision="", batch=1
-):
+    a, b, out, rows, columns, depth, *, bias=None, added=False, a_across=False, b_across=False, precision="highest",
+    batch=1,
+):  # fmt: skip
     """a (rows,depth)  b (depth,columns)  bias (columns) -> out (rows,columns), or added to it
 
     Flat arrays; `a_across` and `b_across` say that (depth,rows) or (columns,depth) is what lies in memory. Of many
-    products at once, an axis of the `batch` lies before that of rows or columns: a (depth,batch,rows), if across.
+    products at once, an axis of the `batch` lies before that of rows or columns: a (depth,batch,rows), if across. To
+    what `precision` allows cuBLAS to round them, see `cublas.WAYS`; our own tiles round nothing.
     """
     if not batch * rows * columns:
         return

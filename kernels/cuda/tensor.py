@@ -15,6 +15,8 @@ def _word(bits):
 
 
 def _as_bfloat16(x):
+    if x != x:
+        return 0x7FFF
     bits = int(np.float32(x).view(np.uint32))
     return bits + 0x7FFF + (bits >> 16 & 1) >> 16 & 0xFFFF
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from numba import cuda
 
 from fastgate.kernels.cuda import arrays, streams
+from fastgate.kernels.cuda.small import widened
 
 
 class Weights(NamedTuple):
@@ -17,7 +18,7 @@ class Weights(NamedTuple):
 
     def in_order(self):
         """As `device_step.py` reads them."""
-        return self.W_ih, self.W_hh, self.bias, self.own
+        return widened(self.W_ih, "W_ih"), widened(self.W_hh, "W_hh"), self.bias, self.own
 
 
 class BackwardWeights(NamedTuple):
@@ -39,7 +40,8 @@ NO_EXTRAS = Extras()
 
 
 def pack_weights(cell, W_ih, W_hh, b_ih, b_hh, extras=NO_EXTRAS, slices=1):
-    """W_ih (G*H,I)  W_hh (G*H,size)  b_ih, b_hh (G*H), zero where there is none"""
+    """W_ih (G*H,I)  W_hh (G*H,size)  b_ih, b_hh (G*H), zero where there is none; on either side"""
+    W_ih, W_hh, b_ih, b_hh = map(arrays.on_device, (W_ih, W_hh, b_ih, b_hh))
     gates, apart = cell.gates, cell.has_candidate_bias
     H = W_hh.shape[0] // len(gates)
     bias = arrays.empty((H, len(gates)), W_hh.dtype)
@@ -66,11 +68,11 @@ def _by_unit(rows):
 
 
 def _peepholes(extras, H, dtype):
-    return arrays.empty((H, 0), dtype) if extras.peepholes is None else _by_unit(extras.peepholes)
+    return arrays.empty((H, 0), dtype) if extras.peepholes is None else _by_unit(arrays.on_device(extras.peepholes))
 
 
 def _projection(extras, dtype):
-    return arrays.empty((0, 0), dtype) if extras.W_hr is None else extras.W_hr.copy()
+    return arrays.empty((0, 0), dtype) if extras.W_hr is None else arrays.on_device(extras.W_hr).copy()
 
 
 def interleave(W, gates):

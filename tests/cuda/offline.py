@@ -30,6 +30,7 @@ class Compiled(NamedTuple):
     stack: int
     spills: int
     instructions: Counter  # of the machine's code, without operands
+    in_loops: Counter  # those of them that are in some loop
 
 
 def missing():
@@ -59,5 +60,19 @@ def compile_offline(program, signature, folder, architecture=(9, 0)):
     (registers,) = re.findall(r"Used (\d+) registers", done.stderr)
     stack, *spills = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes", done.stderr).groups()
     listing = subprocess.run([tool("nvdisasm"), "-c", binary], capture_output=True, text=True, check=True).stdout
-    instructions = Counter(re.findall(r"^\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\d+ )?([A-Z][\w.]*)", listing, re.MULTILINE))
-    return Compiled(ptx, int(registers), int(stack), sum(map(int, spills)), instructions)
+    instructions, repeated = instructions_of(listing)
+    return Compiled(ptx, int(registers), int(stack), sum(map(int, spills)), Counter(instructions), Counter(repeated))
+
+
+def instructions_of(listing):
+    """All instructions, and those between a label and a jump back to it; the jump at the very end is no loop."""
+    found, places, jumps = [], {}, []
+    for line in listing.splitlines():
+        if label := re.match(r"(\.L_x_\d+):", line):
+            places[label[1]] = len(found)
+        elif instruction := re.match(r"\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\d+ )?([A-Z][\w.]*)", line):
+            if target := re.search(r"BRA.*(\.L_x_\d+)", line):
+                jumps.append((len(found), target[1]))
+            found.append(instruction[1])
+    loops = [(places[label], end) for end, label in jumps if places[label] < end]
+    return found, [name for n, name in enumerate(found) if any(first <= n <= end for first, end in loops)]

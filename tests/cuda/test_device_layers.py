@@ -1,9 +1,12 @@
 """Layers with device="cuda" give what those on the CPU give, forward and backward, whatever the options."""
 
+import pickle
+
 import numpy as np
 import pytest
 
 import fastgate as fg
+from fastgate.kernels import cpu, cuda
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -18,7 +21,11 @@ CASES = {
     "lstm float32": (fg.LSTM, {"dtype": "float32", "bias": False}, {}),
     "lstm activations": (fg.LSTM, {"activations": ("hard_sigmoid", "softsign", "relu"), "clip": 0.5}, {}),
     "gru": (fg.GRU, {"bidirectional": True, "bias": "single"}, {"mask": MASK, "reset": RESET}),
-    "gru float32": (fg.GRU, {"dtype": "float32", "batch_first": False}, {"lengths": [4, 1, 3]}),
+    "gru float32": (
+        fg.GRU,
+        {"dtype": "float32", "batch_first": False, "precision": "bfloat16"},
+        {"lengths": [4, 1, 3]},
+    ),
     "gru reset before": (fg.GRU, {"reset_after": False, "bidirectional": True}, {"lengths": [3, 0, 4]}),
     "gru reset carry": (fg.GRU, {"reset_after": False, "reset_carry": True}, {"lengths": [3, 0, 4]}),
     "gru masked": (
@@ -145,12 +152,35 @@ def test_what_lies_beyond_is_never_read():
     np.testing.assert_array_equal(out, y)
 
 
-REFUSED = {
-    "quantized": lambda layer, x: layer.quantized("int8"),
-}
+@pytest.mark.parametrize(("name", "weights"), [("lstm", "bfloat16"), ("lstm", "float16"), ("gru reset before", "int8")])
+def test_small_weights(name, weights):
+    """Those of the CPU's quantized layer, which alone lie on the device; states and both directions as ever."""
+    kind, options, told = CASES[name]
+    layer = kind(I, 5, seed=1, **options | {"num_layers": 2})
+    small, twin = layer.quantized(weights), layer.to("cuda").quantized(weights)
+    assert type(twin) is type(small)
+    np.testing.assert_array_equal(twin.params.flat, small.params.flat)
+    x = np.random.default_rng(0).standard_normal((B, T, I)).astype(np.float32)
+    y, end = small(x, **told)
+    own, own_end = pickle.loads(pickle.dumps(twin))(x, **told)
+    assert_equal(own, y, "float32")
+    for part, expected in zip(parts_of(own_end), parts_of(end), strict=True):
+        assert_equal(part, expected, "float32")
+    with pytest.raises(TypeError, match="forward"):
+        twin.forward(x)
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_a_gpu_does_not_do_is_refused_by_name(name):
-    with pytest.raises(ValueError, match=f"^{name}: expected a layer on the CPU"):
-        REFUSED[name](fg.LSTM(I, H, device="cuda"), np.zeros((1, 1, I)))
+@pytest.mark.parametrize("weights", ["bfloat16", "float16", "int8"])
+def test_no_digit_is_lost_in_storing_small_weights(weights):
+    """Rows of zeros, of the least numbers, and of one."""
+    rng = np.random.default_rng(0)
+    given = rng.standard_normal((5, 6)).astype(np.float32) * np.float32([[1], [1e-4], [0], [1e-31], [1e3]])
+    expected = cpu.rounded(given, weights)
+    stored = cuda.quantize_weights(
+        cuda.pack_weights(cuda.cell("rnn"), expected, expected[:, :5], *np.zeros((2, 5), np.float32)), weights
+    )
+    assert stored.W_ih.stored.nbytes == expected.size * (1 if weights == "int8" else 2)
+    W_ih, W_hh, _, _ = stored.in_order()
+    np.testing.assert_array_equal(np.asarray(W_ih)[:, 0], expected)
+    if weights != "int8":  # whose scales are those of whole rows
+        np.testing.assert_array_equal(np.asarray(W_hh)[:, 0], expected[:, :5])

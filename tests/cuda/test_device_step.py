@@ -1,6 +1,7 @@
 """The step as a device function, what the benchmark prints, and machines without a device."""
 
 import argparse
+import json
 
 import numpy as np
 import pytest
@@ -8,8 +9,7 @@ from kernel_tools import run_python
 from numba import cuda as numba_cuda
 
 import fastgate as fg
-from fastgate.bench import on_device
-from fastgate.bench.shapes import Shape
+from fastgate.bench import device_report, on_device
 from fastgate.cuda import array, device_step
 from fastgate.kernels import cuda
 
@@ -62,18 +62,42 @@ def test_no_step_of_what_is_none():
 @pytest.mark.parametrize("work", ["inference", "training_step"])
 def test_bench(work, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(on_device, "MOST", 1)
-    options = argparse.Namespace(shapes=["2,2,2,3"], seconds=0.0, json=tmp_path / "figures.json")
+    folder = tmp_path / "results"
+    options = argparse.Namespace(shapes=["2,2,2,3"], seconds=0.0, json=tmp_path / "figures.json", folder=folder)
     assert on_device.run(options, [work], ["GRU"]) == 0
     said = capsys.readouterr().out
-    assert all(f"{column}" in said for column in on_device.COLUMNS)
-    assert options.json.read_text().count('"fastgate highest"') == 1
+    assert all(f"{column}" in said for column in device_report.COLUMNS)
+    figures = json.loads(options.json.read_text())
+    (row,) = figures["rows"]
+    assert set(row["times"]) | set(row["missing"]) == {str(column) for column in device_report.COLUMNS}
+    assert [name for name in row["missing"] if "fastgate" in name] == []
+    assert {"device", "driver", "CUDA of the driver", "numba"} <= set(figures["setting"])
+    said = figures["setting"]["torch"]
+    assert said == "not installed" or "cuDNN" in said
+    assert (folder / "cuda.json").read_text() == options.json.read_text()
+    assert "| fastgate bfloat16 |" in (folder / "cuda.md").read_text()
 
 
-def test_rows_of_the_benchmark():
-    row = {"times": {"fastgate highest": 1.234, "torch tf32": 56.7}, "floor": None}
-    fields = on_device.line(Shape(2, 3, 4, 5), row).split()
-    assert fields == ["2", "3", "4", "5", "1.23", "-", "-", "-", "56.70", "-", "-", "-"]
-    assert on_device.header().split()[-1] == "floor"
+def test_goals_are_read_off_the_rows(tmp_path):
+    times = {"fastgate highest": 2.0, "fastgate high": 1.0, "fastgate float16": 0.5}
+    theirs = {"torch float32": 4.0, "torch tf32": 1.0, "torch float16": 0.25}
+    floors = {f"fastgate {how}": 0.8 for how in device_report.OURS}
+    about = {"cell": "LSTM", "work": "inference", "missing": {"torch bfloat16": "why"}}
+    row = {**about, "shape": {"B": 2, "T": 3, "I": 4, "H": 512}, "times": times | theirs, "floors": floors}
+    assert device_report.goals([row]).splitlines() == [
+        "192 < H <= 1024, B <= 128: highest or high against torch float32: 4.00 to 4.00, mean 4.00; >= 2 in 1 of 1",
+        "192 < H <= 1024, B <= 128: highest, high or medium against torch tf32: 1.00 to 1.00, mean 1.00;"
+        " >= 1.5 in 0 of 1",
+        "LSTM: bfloat16 or float16 against torch float16: 0.50 to 0.50, mean 0.50; >= 1 in 0 of 1",
+        "all: highest against floor: 0.40 to 0.40, mean 0.40; >= 0.5 in 0 of 1",
+        "all: high against floor: 0.80 to 0.80, mean 0.80; >= 0.5 in 1 of 1",
+        "all: float16 against floor: 1.60 to 1.60, mean 1.60; >= 0.5 in 1 of 1",
+    ]
+    assert device_report.line(row).split()[:8] == ["2", "3", "4", "512", "2.00", "(0.80)", "1.00", "(0.80)"]
+    device_report.write(None, tmp_path, {"device": "a GPU"}, [row])
+    said = (tmp_path / "cuda.md").read_text()
+    assert "| 2 | 3 | 4 | 512 | 2.00 (0.80) | 1.00 (0.80) | - | - | 0.50 (0.80) | 4.00 | 1.00 | 0.25 | - |" in said
+    assert "* torch bfloat16: why" in said
 
 
 def test_what_is_missing_is_named(monkeypatch):

@@ -5,7 +5,7 @@ import operator
 import numpy as np
 import offline
 import pytest
-from numba import boolean, cuda, float32, float64, int32, int64, types, uint64
+from numba import boolean, cuda, float32, float64, int8, int32, int64, types, uint16, uint32, uint64
 from numba.core import config
 
 if config.ENABLE_CUDASIM:
@@ -18,11 +18,13 @@ from fastgate.kernels.cuda import (
     dense,
     elementwise,
     moves,
+    narrow,
     operands,
     products,
     recurrent_dropout,
     reductions,
     rows,
+    small,
     steps,
     tangents,
     weights,
@@ -58,8 +60,8 @@ def kernels_of(name, dtype):
     yield from of_steps(masked, v, 64, dtype)
     if cell.memory:
         yield from of_steps(cells.projected(masked), v, 24, dtype)
-    for moves in (False, True):
-        move, move_reset = tangents._kernels(cell, 64, moves, name == "gru", dtype)
+    for moving in (False, True):
+        move, move_reset = tangents._kernels(cell, 64, moving, name == "gru", dtype)
         read, written = (v, v, v, v, v, lengths, v, v, v, v), (v, v, v, v)
         yield move, (*read, *written, *[i] * 6)
         if move_reset:
@@ -98,6 +100,14 @@ def kernels_of(name, dtype):
     yield elementwise.convert, (v, v, i)
     yield elementwise.gather, (deep, v)
     yield from dense_kernels(v, real, dtype)
+    if dtype == "float32":
+        yield narrow._split, (v, int32[::1], i, i)
+        yield small._drop_bits, (uint32[::1], uint16[::1], i)
+        yield small._append_bits, (uint16[::1], uint32[::1], i)
+        yield small._divide, (v, int8[::1], v, i, i)
+        yield small._multiply, (int8[::1], v, v, i, i)
+        yield elementwise.convert, (v, types.float16[::1], i)
+        yield elementwise.convert, (types.float16[::1], v, i)
 
 
 def dense_kernels(v, real, dtype):

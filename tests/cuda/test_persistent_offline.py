@@ -14,6 +14,7 @@ from fastgate.kernels.cuda.cells import cell
 from fastgate.kernels.cuda.launch import Program
 from fastgate.kernels.cuda.persistent import make_forward
 from fastgate.kernels.cuda.persistent_backward import make_backward
+from fastgate.kernels.cuda.plan import Device, plan_for
 
 if config.ENABLE_CUDASIM:
     pytest.skip("the simulator does not compile", allow_module_level=True)
@@ -77,6 +78,15 @@ def counted(instructions, name):
     return sum(n for found, n in instructions.items() if found.startswith(name))
 
 
+def check(program, which, number, folder, architecture=HOPPER):
+    """Compiled: all fits, and float32 stays float32."""
+    made = offline.compile_offline(program, signature_of(which, number), folder, architecture)
+    assert made.registers * program.threads <= 65536
+    assert program.shared <= 227 * 1024
+    assert number == float64 or ".f64" not in made.ptx
+    return made
+
+
 @pytest.mark.parametrize(
     ("which", "name"), [("forward", name) for name in FORWARD] + [("backward", name) for name in BACKWARD]
 )
@@ -86,19 +96,49 @@ def test_what_is_compiled(which, name, tmp_path, monkeypatch):
     cell_name, H, block, options, architecture, expected = cases[name]
     dtype = options.get("dtype", "float32")
     program = make(cell(cell_name, dtype), H, block, **options)
-    number = float64 if dtype == "float64" else float32
-    made = offline.compile_offline(program, signature_of(which, number), tmp_path, architecture)
+    made = check(program, which, float64 if dtype == "float64" else float32, tmp_path, architecture)
     assert (made.stack, made.spills) == (0, 0)
-    assert made.registers * block.threads <= 65536
-    assert program.shared <= 227 * 1024
-    assert dtype == "float64" or ".f64" not in made.ptx
     found = {instruction: counted(made.instructions, instruction) for instruction in expected}
     assert all(found[key] == count if count is not None else found[key] > 0 for key, count in expected.items()), found
 
 
-def test_what_is_measured_compiles(tmp_path, monkeypatch):
-    """And hands over, in the simulator."""
+PLANNED = {64: (32, "lstm"), 256: (64, "gru"), 512: (16, "gru_reset_before"), 1024: (64, "lstm")}  # H: B and the cell
+SIXTEEN_BITS = {"bfloat16": "HMMA.16816.F32.BF16", "float16": "HMMA.16816.F32"}
+
+
+@pytest.mark.parametrize(
+    ("which", "precision"), [("forward", "bfloat16"), ("backward", "bfloat16"), ("forward", "float16")]
+)
+@pytest.mark.parametrize("H", PLANNED)
+def test_what_is_planned_for_16_bits(H, which, precision, tmp_path, monkeypatch):
+    """Every warp multiplies its part of W once for each 16 rows, or 8, of the operand; no step waits for what spilled.
+
+    While W comes, before the first step, some may: compilers have much of it under way as float32.
+    """
     offline.pretend(monkeypatch)
-    for function in (measure.hand_over, measure.read_together, measure.make_meetings(4)):
+    B, name = PLANNED[H]
+    choice = getattr(plan_for(cell(name, "float32"), H, B, precision=precision, device=Device()), which)
+    found = check(choice.program, which, float32, tmp_path).in_loops
+    assert {name for name in found if name.startswith("HMMA")} == {SIXTEEN_BITS[precision]}
+    assert 2 * found[SIXTEEN_BITS[precision]] >= choice.program.words  # small loops are unrolled
+    assert [name for name in found if name.startswith(("LDL", "STL"))] == []
+
+
+def test_what_is_measured_compiles(tmp_path, monkeypatch):
+    """And nothing is left out because nobody needs it."""
+    offline.pretend(monkeypatch)
+    kernels = {
+        measure.hand_over: "LDG.E.128.STRONG.GPU",
+        measure.make_reading(True): "LDG.E.128.STRONG.GPU",
+        measure.make_reading(False): "LDG.E.128.STRONG.GPU",
+        measure.make_meetings(4): "UCGABAR_ARV",
+        measure.make_sending(4): "ST",
+        measure.make_multiplying(float32): "FFMA",
+        measure.make_multiplying(float64): "DFMA",
+        measure.make_mma("medium"): "HMMA.1688.F32.TF32",
+        measure.make_mma("float16"): "HMMA.16816.F32",
+    }
+    for function, instruction in kernels.items():
         made = offline.compile_offline(Program(function, measure.THREADS), (float32[::1], int64), tmp_path)
         assert made.spills == 0
+        assert counted(made.in_loops, instruction) >= 1, (instruction, made.in_loops)

@@ -21,6 +21,8 @@ KINDS = {
     "TF32": (Block(8, 8, 8), Sizes(T=50, B=20, H=512, I=20), "medium"),
     "bfloat16": (Block(8, 8, 8), Sizes(T=20, B=20, H=256, I=20), "bfloat16"),
     "float16": (Block(8, 8, 8), Sizes(T=20, B=20, H=256, I=20), "float16"),
+    "columns shared, in 16 bits": (Block(16, 16, 8, together=4), Sizes(T=50, B=64, H=1024, I=20), "bfloat16"),
+    "a cluster, in 16 bits": (Block(32, 8, 8, cluster=8), Sizes(T=100, B=64, H=256, I=20), "float16"),
     "columns shared": (Block(8, 32, 8, together=8), Sizes(T=50, B=64, H=1024, I=20), "high"),
     "streamed": (Block(16, 4, 8, streams=True), Sizes(T=10, B=6, H=1500, I=20), "highest"),
     "a cluster": (Block(32, 8, 8, cluster=4), Sizes(T=100, B=300, H=128, I=20, D=2), "highest"),

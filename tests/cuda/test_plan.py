@@ -9,7 +9,7 @@ H200, A100 = Device(), Device(108, 163 * 1024, has_clusters=False)
 
 
 @pytest.mark.parametrize("device", [H200, A100], ids=["H200", "A100"])
-@pytest.mark.parametrize("precision", ["highest", "high"])
+@pytest.mark.parametrize("precision", ["highest", "high", "float16"])
 @pytest.mark.parametrize("name", ["lstm", "gru_reset_before", "rnn_tanh"])
 def test_what_is_chosen_fits(name, precision, device):
     for H in (1, 100, 777, 2048):
@@ -38,10 +38,19 @@ def test_what_is_chosen_fits(name, precision, device):
         (512, 1, "highest", "persistent"),
         (1024, 64, "high", "shared columns"),
         (2048, 1, "high", "streamed"),
+        (64, 32, "bfloat16", "cluster"),
+        (2048, 1, "float16", "streamed"),
     ],
 )
 def test_kinds(H, B, precision, kind):
     assert plan_for(cell("lstm", "float32"), H, B, precision=precision, device=H200).forward.kind == kind
+
+
+def test_more_units_of_16_bits_fit_into_a_block():
+    """Two numbers lie in each word of its registers."""
+    plans = [plan_for(cell("lstm", "float32"), 1024, 64, precision=own, device=H200) for own in ("medium", "bfloat16")]
+    assert plans[1].forward.block.units > plans[0].forward.block.units
+    assert plans[1].forward.microseconds < plans[0].forward.microseconds
 
 
 def test_no_room_is_a_launch_for_every_step():

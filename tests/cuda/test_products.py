@@ -6,7 +6,7 @@ from itertools import product as combinations
 import numpy as np
 import pytest
 
-from fastgate.kernels import cuda
+from fastgate.kernels import cpu, cuda
 from fastgate.kernels.cuda import cublas
 from fastgate.kernels.cuda.products import product, sum_rows
 from fastgate.kernels.cuda.streams import SIMULATED
@@ -26,15 +26,18 @@ class ColumnMajor:
     def cublasGemmEx(
         self, handle, opa, opb, m, n, k, alpha, a, kind_a, lda, b, kind_b, ldb, beta, c, kind_c, ldc, *rest
     ):
-        real = ctypes.c_double if kind_c == 1 else ctypes.c_float
+        compute = rest[0]
 
-        def matrix(pointer, rows, columns, leading):
-            flat = np.ctypeslib.as_array((real * (leading * columns)).from_address(pointer.value))
+        def matrix(pointer, rows, columns, leading, kind):
+            flat = np.ctypeslib.as_array((KINDS[kind] * (leading * columns)).from_address(pointer.value))
+            if kind == cublas.BFLOAT16:
+                flat = (flat.astype(np.uint32) << 16).view(np.float32)
             return flat.reshape(columns, leading).T[:rows]
 
-        A = matrix(a, *((k, m) if opa else (m, k)), lda)
-        B = matrix(b, *((n, k) if opb else (k, n)), ldb)
-        C = matrix(c, m, n, ldc)
+        rounded = FAST.get(compute, lambda x: x)
+        A = rounded(matrix(a, *((k, m) if opa else (m, k)), lda, kind_a))
+        B = rounded(matrix(b, *((n, k) if opb else (k, n)), ldb, kind_b))
+        C = matrix(c, m, n, ldc, kind_c)
         C[...] = (A.T if opa else A) @ (B.T if opb else B) + (beta._obj.value * C if beta._obj.value else 0)
         return 0
 
@@ -42,15 +45,24 @@ class ColumnMajor:
         self, handle, opa, opb, m, n, k, alpha, a, kind_a, lda, step_a, b, kind_b, ldb, step_b, beta,
         c, kind_c, ldc, step_c, batch, *rest,
     ):  # fmt: skip
+        def of(number, pointer, kind, leading, step):
+            size = ctypes.sizeof(KINDS[kind])
+            return ctypes.c_void_p(pointer.value + size * number * step.value), kind, leading
+
         for number in range(batch):
-            own = (
-                (ctypes.c_void_p(pointer.value + 8 * number * step.value), kind, leading)
-                for pointer, kind, leading, step in ((a, kind_a, lda, step_a), (b, kind_b, ldb, step_b))
-            )
-            target = ctypes.c_void_p(c.value + 8 * number * step_c.value), kind_c, ldc
-            first, second = own
-            self.cublasGemmEx(handle, opa, opb, m, n, k, alpha, *first, *second, beta, *target)
+            first, second = of(number, a, kind_a, lda, step_a), of(number, b, kind_b, ldb, step_b)
+            target = of(number, c, kind_c, ldc, step_c)
+            self.cublasGemmEx(handle, opa, opb, m, n, k, alpha, *first, *second, beta, *target, *rest)
         return 0
+
+
+KINDS = {cublas.FLOAT32: ctypes.c_float, cublas.FLOAT64: ctypes.c_double, cublas.BFLOAT16: ctypes.c_uint16}
+# What cuBLAS documents of its types of computing: to which digits it may round factors first.
+FAST = {
+    74: lambda x: cpu.rounded(x, "float16"),
+    75: lambda x: cpu.rounded(x, "bfloat16"),
+    77: lambda x: (np.ascontiguousarray(x).view(np.uint32) + 0x1000 & np.uint32(0xFFFFE000)).view(np.float32),
+}
 
 
 @pytest.fixture(params=["tiles", "cublas"])
@@ -98,6 +110,36 @@ def test_product(a_across, b_across, has_bias):
         flats = [array.flat for array in (*own, out)]
         product(*flats, rows, columns, depth, a_across=a_across, b_across=b_across, **extra)
         np.testing.assert_allclose(np.asarray(out), a @ b + (bias if has_bias else 1), rtol=1e-13, atol=1e-13)
+
+
+# Of a sum over 300 products of normal numbers, relative to their root mean square.
+ROUNDINGS = {
+    "highest": (0, 2e-6),
+    "high": (0, 1e-5),
+    "medium": (1e-4, 2e-3),
+    "bfloat16": (1e-3, 1.5e-2),
+    "float16": (1e-4, 2e-3),
+}
+
+
+@pytest.mark.parametrize("precision", ROUNDINGS)
+def test_precision(precision, monkeypatch):
+    """Between what such roundings give at least and at most; and our own tiles do not round."""
+    if SIMULATED:
+        monkeypatch.setattr(cublas, "library", ColumnMajor)
+    rng, K = np.random.default_rng(0), 300
+    a, b = rng.standard_normal((5, K)).astype(np.float32), rng.standard_normal((K, 3)).astype(np.float32)
+    own = [cuda.from_host(matrix).flat for matrix in (a, b)]
+    truth = a.astype(np.float64) @ b.astype(np.float64)
+    out = cuda.from_host(np.ones((5, 3), np.float32))
+    product(*own, out.flat, 5, 3, K, added=True, precision=precision)
+    least, most = ROUNDINGS[precision]
+    error = np.abs(np.asarray(out) - 1 - truth).max() / np.sqrt(K)
+    assert error < most
+    assert error >= least or not SIMULATED  # cuBLAS may round, and need not
+    monkeypatch.setattr(cublas, "library", lambda: None)
+    product(*own, out.flat, 5, 3, K, precision=precision)
+    assert np.abs(np.asarray(out) - truth).max() / np.sqrt(K) < ROUNDINGS["highest"][1]
 
 
 def test_sum_of_rows():

@@ -1,5 +1,6 @@
 """What `plan.py` chooses takes the place of the steps in a layer, and gives the same."""
 
+import measure
 import numpy as np
 import pytest
 from test_device_layers import assert_equal, parts_of
@@ -34,6 +35,7 @@ def launched(monkeypatch):
     plan.plan_for.cache_clear()
 
 
+PRECISIONS = {"high": 2e-5, "medium": 3e-3, "bfloat16": 2e-2, "float16": 2e-2}  # float16 forward, bfloat16 backward
 # A layer, what it is called with, and the launches of inference, forward and backward.
 CASES = {
     "lstm": (fg.LSTM, {"bidirectional": True}, {"lengths": [2, 1, 0]}, 3),
@@ -78,6 +80,29 @@ def test_other_calls_by_plan(name, launched):
     assert_equal(np.asarray(found.params.flat), layer.backward(tape, y, per_sample=True).params.flat, "float32")
     moves = {"dx": x, "dparams": layer.params.flat}
     assert_equal(twin.jvp(x, **moves, **told)[2], layer.jvp(x, **moves, **told)[2], "float32")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_precision(precision, launched, monkeypatch):
+    """Not exact, and no further off than its roundings; gradients that float16 has no room for come through."""
+    monkeypatch.setattr(plan, "WARPS", 2)  # the fewest that have a thread for each unit of a tile
+    layer = fg.GRU(2, 9, seed=0)
+    twin, rng = layer.replace(device="cuda", precision=precision), np.random.default_rng(0)
+    x, dy = (rng.standard_normal((2, 3, width)).astype(np.float32) for width in (2, 9))
+    y, _, tape = layer.forward(x)
+    own, _, own_tape = twin.forward(x)
+    assert 1e-8 < np.abs(own - y).max() < PRECISIONS[precision]
+    for size in (1e-12, 1e9):
+        expected, found = layer.backward(tape, size * dy), twin.backward(own_tape, size * dy)
+        for part, other in ((found.x, expected.x), (np.asarray(found.params.flat), expected.params.flat)):
+            assert 1e-8 < np.abs(part - other).max() / np.abs(other).max() < PRECISIONS[precision]
+
+
+def test_what_measures_the_plan_runs(launched):
+    """Kernels that could be chosen, forward and backward, and the constants of steps; times are those of nothing."""
+    lines = list(measure.candidates("gru", 5, 2, "highest", 2, T=2))
+    assert [line.split()[0] for line in lines] == ["gru", "nan", "nan"] * 2
+    assert [name for name, _, _ in measure.of_steps(T=2, H=6, B=2)] == ["LAUNCH", "PLAIN"]
 
 
 def test_a_wait_in_vain_is_an_error(monkeypatch, launched):
