@@ -18,6 +18,8 @@ from fastgate.kernels.cuda.foreign import is_on_device as is_on_device
 from fastgate.kernels.cuda.foreign import to_host as to_host
 from fastgate.kernels.cuda.foreign import view as view
 from fastgate.kernels.cuda.kinds import cell as cell
+from fastgate.kernels.cuda.launch import as_numba as as_numba
+from fastgate.kernels.cuda.memory import release as release
 from fastgate.kernels.cuda.missing import missing as missing
 from fastgate.kernels.cuda.rows import Schedule as Schedule
 from fastgate.kernels.cuda.rows import put as put

@@ -1,17 +1,17 @@
 """Arrays on the device: always C-contiguous, shared with other libraries by two protocols, and with NumPy by copies.
 
-Kernels take the flat array inside, of which every view here is a piece.
+Kernels take the `Memory` inside, flat, of which every view here is a piece.
 """
 
 from math import prod
 from threading import local
 
 import numpy as np
-from numba import cuda
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from fastgate.kernels.cuda import dlpack, elementwise, streams, transfers
-from fastgate.kernels.cuda.streams import SIMULATED
+from fastgate.kernels.cuda import dlpack, driver, elementwise, memory, streams, transfers
+from fastgate.kernels.cuda.memory import Lease, Memory
+from fastgate.kernels.cuda.prims import SIMULATED
 
 _local = local()
 
@@ -58,26 +58,28 @@ class DeviceArray(NDArrayOperatorsMixin):
     @property
     def address(self):
         """Where it begins in the memory of the device."""
-        if not self.size:
-            return 0
-        if SIMULATED:
-            return self.flat.__array_interface__["data"][0]
-        return self.flat.__cuda_array_interface__["data"][0]
+        return self.flat.address if self.size else 0
 
     @property
     def __cuda_array_interface__(self):
         """Version 3; who takes it waits for the stream that wrote it."""
+        self.flat.give_away()
         data, kind, stream = (self.address, False), self.dtype.str, streams.address_of(self.stream)
         return {"shape": self.shape, "typestr": kind, "data": data, "strides": None, "stream": stream, "version": 3}
 
     def __dlpack_device__(self):
-        return dlpack.CPU if SIMULATED else dlpack.CUDA, 0
+        if SIMULATED:
+            return dlpack.CPU, 0
+        owner = self.flat.owner
+        return dlpack.CUDA, owner.home[0] if isinstance(owner, Lease) else driver.device_of(self.address)
 
     def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
         if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
             raise BufferError("a DeviceArray is given away where it is and without a copy")
         if stream != -1:
-            transfers.let_wait(streams.external(stream), self.stream)
+            theirs = streams.external(stream)
+            transfers.let_wait(theirs, self.stream)
+            self.flat.use_at((self.__dlpack_device__()[1], theirs))
         return dlpack.capsule(self, *self.__dlpack_device__())
 
     def __array__(self, dtype=None, copy=None):
@@ -129,12 +131,10 @@ class DeviceArray(NDArrayOperatorsMixin):
             first, last, step = key.indices(self.shape[0])
             if step == 1:
                 last = max(first, last)
-                return DeviceArray(
-                    _piece(self.flat, first * each, last * each), (last - first, *self.shape[1:]), self.stream
-                )
+                return DeviceArray(self.flat[first * each : last * each], (last - first, *self.shape[1:]), self.stream)
         elif isinstance(key, (int, np.integer)) and not isinstance(key, bool):
             first = range(self.shape[0])[key]
-            return DeviceArray(_piece(self.flat, first * each, (first + 1) * each), self.shape[1:], self.stream)
+            return DeviceArray(self.flat[first * each : (first + 1) * each], self.shape[1:], self.stream)
         raise TypeError("a DeviceArray gives pieces along its first axis; numpy.asarray(array) can be indexed by more")
 
     def __iter__(self):
@@ -173,15 +173,14 @@ class DeviceArray(NDArrayOperatorsMixin):
         return f"DeviceArray(shape={self.shape}, dtype={self.dtype})"
 
 
-def _piece(flat, first, last):
-    """Numba cannot take an empty one of every array."""
-    return flat[first:last] if last > first else cuda.device_array(0, flat.dtype)
-
-
 def empty(shape, dtype):
     """An array that nothing has been written into."""
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    return DeviceArray(cuda.device_array(prod(shape), dtype, stream=streams.stream()), shape)
+    shape, dtype, stream = (shape,) if isinstance(shape, int) else tuple(shape), np.dtype(dtype), streams.stream()
+    size = prod(shape)
+    lease, others = memory.take(size * dtype.itemsize, stream)
+    for other in others:
+        transfers.let_wait(stream, other)
+    return DeviceArray(Memory(lease.block.address, (size,), dtype, lease), shape, stream)
 
 
 def zeros(shape, dtype):
@@ -192,11 +191,11 @@ def zeros(shape, dtype):
 
 def scratch(purpose, shape, dtype):
     """As `empty`, but the memory that this thread has had for this purpose before, on this stream."""
-    kept, key = _local.__dict__, (purpose, np.dtype(dtype), id(streams.stream()))
+    kept, key = _local.__dict__, (purpose, np.dtype(dtype), streams.stream(), driver.device_number())
     size = prod(shape)
     if key not in kept or kept[key].size < size:
         kept[key] = empty(1 << max(0, size - 1).bit_length(), dtype)
-    return DeviceArray(_piece(kept[key].flat, 0, size), shape)
+    return DeviceArray(kept[key].flat[:size], shape)
 
 
 def from_host(array):

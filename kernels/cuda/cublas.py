@@ -4,7 +4,8 @@ import ctypes
 from functools import cache
 from threading import local
 
-from fastgate.kernels.cuda.streams import SIMULATED
+from fastgate.kernels.cuda import driver
+from fastgate.kernels.cuda.prims import SIMULATED
 
 KINDS = {"float32": 0, "float64": 1}  # CUDA_R_32F, CUDA_R_64F
 # CUBLAS_COMPUTE_32F adds and multiplies in float32 itself, the other rounds factors to TF32 first.
@@ -39,13 +40,15 @@ def is_there():
 
 def multiply(a, b, out, rows, columns, depth, a_across, b_across, added, precision, stream):
     """As `products.product`: row-major matrices, which cuBLAS reads as the transposed ones, out' = b' a'."""
+    for memory in (a, b, out):
+        memory.use_at((driver.device_number(), stream))
     kind, scalar = KINDS[str(out.dtype)], ctypes.c_double if out.dtype.itemsize == 8 else ctypes.c_float
     compute = FLOAT64 if out.dtype.itemsize == 8 else TF32 if precision == "medium" else EXACT
     lda, ldb = rows if a_across else depth, depth if b_across else columns
     one, beta = scalar(1), scalar(1 if added else 0)
     factors = (
-        (address_of(b), kind, ldb),
-        (address_of(a), kind, lda),
+        (b.address, kind, ldb),
+        (a.address, kind, lda),
     )
     _check(
         library().cublasGemmEx(
@@ -61,7 +64,7 @@ def multiply(a, b, out, rows, columns, depth, a_across, b_across, added, precisi
             ctypes.c_void_p(factors[1][0]),
             *factors[1][1:],
             ctypes.byref(beta),
-            ctypes.c_void_p(address_of(out)),
+            ctypes.c_void_p(out.address),
             kind,
             columns,
             compute,
@@ -70,20 +73,14 @@ def multiply(a, b, out, rows, columns, depth, a_across, b_across, added, precisi
     )
 
 
-def address_of(flat):
-    """Of a flat device array."""
-    return (flat.__array_interface__ if SIMULATED else flat.__cuda_array_interface__)["data"][0]
-
-
 def _handle(stream):
-    """This thread's, told on which stream to work."""
-    if not hasattr(_here, "handle"):
-        handle = ctypes.c_void_p()
-        _check(library().cublasCreate_v2(ctypes.byref(handle)))
-        _here.handle = handle
-    own = 0 if SIMULATED or not stream else int(stream)
-    _check(library().cublasSetStream_v2(_here.handle, ctypes.c_void_p(own)))
-    return _here.handle
+    """This thread's on the current device, told on which stream to work."""
+    kept, number = _here.__dict__, driver.device_number()
+    if number not in kept:
+        kept[number] = ctypes.c_void_p()
+        _check(library().cublasCreate_v2(ctypes.byref(kept[number])))
+    _check(library().cublasSetStream_v2(kept[number], ctypes.c_void_p(driver.handle_of(stream))))
+    return kept[number]
 
 
 def _check(status):

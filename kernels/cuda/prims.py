@@ -1,4 +1,5 @@
-"""Instructions that Python has no word for, as inline PTX: all that knows numba-cuda from inside, but for `launch.py`.
+"""Instructions that Python has no word for, as inline PTX: all that knows numba-cuda from inside, but for `launch.py`, `driver.py` and
+`cache.py`.
 
 A primitive's Python body is its meaning, which simulators run; compiled code gets the instruction.
 """
@@ -8,9 +9,11 @@ from inspect import Signature
 
 import numpy as np
 from llvmlite import ir
+from numba import cuda
 from numba.core import config, types
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
+HAS_NUMBA_CUDA = not SIMULATED and getattr(cuda, "implementation", "") == "NVIDIA"  # and not Numba's own target
 BYTES = 16  # that one load or store moves
 UNSET = -1  # all bits: a NaN that no arithmetic gives, so that memory filled with it is known to be not yet written
 MEANINGS = {}  # of each primitive, the Python function: for simulators that bind it instead

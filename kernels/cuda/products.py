@@ -9,7 +9,7 @@ import numpy as np
 from numba import cuda, float32, float64
 
 from fastgate.kernels.arithmetic import fma
-from fastgate.kernels.cuda import cublas, streams
+from fastgate.kernels.cuda import cublas, launch, streams
 from fastgate.kernels.cuda.streams import SIMULATED
 
 EACH = 4  # rows and columns of a thread
@@ -35,7 +35,8 @@ def product(a, b, out, rows, columns, depth, *, bias=None, added=False, a_across
     kernel = _tiles(a_across, b_across, bias is not None, added, str(out.dtype))
     across = -(-columns // BLOCK)
     blocks = across * -(-rows // BLOCK)
-    kernel[blocks, THREADS, streams.stream()](a, b, out if bias is None else bias, out, rows, columns, depth, across)
+    arguments = a, b, out if bias is None else bias, out, rows, columns, depth, across
+    launch.run(kernel, blocks, THREADS, arguments, streams.stream())
 
 
 def over_rows(kernel, out, rows, columns, *arguments):

@@ -6,18 +6,19 @@ D is the number of directions; bit d of `reverse` says whether direction d begin
 import numpy as np
 
 from fastgate.kernels.cuda import arrays, elementwise, steps, streams
-from fastgate.kernels.cuda.plan import plan_for
+from fastgate.kernels.cuda.launch import DoesNotFit
+from fastgate.kernels.cuda.plan import Device, plan_for, refuse
 from fastgate.kernels.cuda.prims import SIMULATED, UNSET
 
 HAS_PLANS = not SIMULATED  # Numba's simulator knows neither warps nor blocks that run at the same time
 
 
 def choice(which, cell, H, B, dtype, precision, keeps, directions=1):
-    """What is best for "forward" or "backward"; None where only steps can be."""
+    """What is best for "forward" or "backward" on the current device; None where only steps can be."""
     if not HAS_PLANS:
         return None
-    plan = plan_for(cell, H, B, dtype=str(dtype), precision=precision, keeps=keeps, directions=directions)
-    found = getattr(plan, which)
+    options = {"precision": precision, "keeps": keeps, "directions": directions, "device": Device.here()}
+    found = getattr(plan_for(cell, H, B, dtype=str(dtype), **options), which)
     return None if found.program is None else found
 
 
@@ -32,20 +33,26 @@ def forward(cell, precision, xw, W, b_q, lengths, h, c, saved, y, y_strides, rev
     -> h  c  saved (D,T,B,H,S), or (D,1,B,H,S)  y, by its strides of t and b and the place of its first column
     """
     D, T, B, H, _ = xw.shape
-    own, has_two = choice("forward", cell, H, B, xw.dtype, precision, keeps, D), cell.reset is not None
-    if own is None:
-        operand = arrays.scratch("operand", (B, H if has_two else 0), xw.dtype)
-        steps.forward(
-            cell, H, xw.flat, W.flat, b_q.flat, lengths.flat, h.flat, c.flat, saved.flat, int(keeps), y.flat, y_strides,
-            reverse, T, B, operand.flat,
-        )  # fmt: skip
+    if not T * B:
         return
-    operand = arrays.scratch("operand", (D, T, B, H if has_two else 0), xw.dtype)
-    unset(operand)
-    for states in h:
-        unset(states[1:])
-    read, written = (xw.flat, W.flat, b_q.flat, lengths.flat), (h.flat, c.flat, operand.flat, saved.flat, y.flat)
-    _launch(own, (*read, *written, *y_strides, error_flag().flat, reverse, T, B))
+    has_two = cell.reset is not None
+
+    def arguments():
+        operand = arrays.scratch("operand", (D, T, B, H if has_two else 0), xw.dtype)
+        unset(operand)
+        for states in h:
+            unset(states[1:])
+        read, written = (xw.flat, W.flat, b_q.flat, lengths.flat), (h.flat, c.flat, operand.flat, saved.flat, y.flat)
+        return *read, *written, *y_strides, streams.error_flag(), reverse, T, B
+
+    if _at_once(("forward", cell, H, B, xw.dtype, precision, keeps, D), arguments):
+        return
+    y_t, y_b, y_at = y_strides
+    operand = arrays.scratch("operand", (B, H if has_two else 0), xw.dtype)
+    for d in range(D):
+        own = xw[d].flat, W[d].flat, b_q[d].flat, lengths.flat, h[d].flat, c[d].flat, saved[d].flat
+        place = (y_t, y_b, y_at + d * H), reverse >> d & 1
+        steps.forward(cell, H, *own, int(keeps), y.flat, *place, T, B, operand.flat)
 
 
 def backward(cell, precision, W, W_T, dy, dy_strides, lengths, h, c, saved, da, dh, dc, reverse):
@@ -53,27 +60,37 @@ def backward(cell, precision, W, W_T, dy, dy_strides, lengths, h, c, saved, da, 
     h, c (D,T+1,B,H)  saved (D,T,B,H,S)  dh, dc (D,B,H) of the end -> da (D,T,B,H,R)  dh, dc of the start
     """
     D, T, B, H, _ = da.shape
-    own = choice("backward", cell, H, B, da.dtype, precision, True, D)
-    states = lengths.flat, h.flat, c.flat, saved.flat, da.flat, dh.flat, dc.flat
-    if own is None:
-        steps.backward(cell, H, W.flat, dy.flat, dy_strides, *states, reverse, T, B)
+    if not T * B:
         return
-    unset(da)
-    _launch(own, (W_T.flat, dy.flat, *dy_strides, *states, error_flag().flat, reverse, T, B))
+
+    def arguments():
+        unset(da)
+        states = lengths.flat, h.flat, c.flat, saved.flat, da.flat, dh.flat, dc.flat
+        return W_T.flat, dy.flat, *dy_strides, *states, streams.error_flag(), reverse, T, B
+
+    if _at_once(("backward", cell, H, B, da.dtype, precision, True, D), arguments):
+        return
+    y_t, y_b, y_at = dy_strides
+    h, c, saved = (own.reshape(D, *own.shape[-n:]) for own, n in ((h, 3), (c, 3), (saved, 4)))
+    for d in range(D):
+        states = (own[d].flat for own in (h, c, saved, da, dh, dc))
+        place = (y_t, y_b, y_at + d * H), lengths.flat
+        steps.backward(cell, H, W[d].flat, dy.flat, *place, *states, reverse >> d & 1, T, B)
 
 
-def _launch(own, arguments):
-    own.program.launch(own.grid, arguments, streams.stream())
+def _at_once(sizes, arguments):
+    """Whether all steps were computed in one launch, by the best program that the device can run now."""
+    streams.check_progress()
+    while (own := choice(*sizes)) is not None:
+        try:
+            own.program.launch(own.grid, arguments(), streams.stream())
+            return True
+        except DoesNotFit:  # a part of a GPU, or one that others use, too: nothing has run
+            refuse(own)
+    return False
 
 
 def unset(array):
     """Every bit 1, which no arithmetic gives: what blocks wait for is not there yet."""
     kind = np.dtype(f"i{array.dtype.itemsize}")
     streams.over(elementwise.fill, array.size, array.flat.view(kind), kind.type(UNSET), array.size)
-
-
-def error_flag():
-    """(1,) of this thread: kernels write 1 there if they have waited in vain. `streams.synchronize` looks at it."""
-    if not hasattr(streams.local_state, "error"):
-        streams.local_state.error = arrays.zeros((1,), np.dtype(np.int32))
-    return streams.local_state.error

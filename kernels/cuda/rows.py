@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numba import cuda
 
-from fastgate.kernels.cuda import arrays, streams
+from fastgate.kernels.cuda import arrays, driver, streams
 from fastgate.kernels.cuda.foreign import with_three_axes
 from fastgate.kernels.jit import equation
 
@@ -25,7 +25,7 @@ class Schedule:
         self.batch_first, self.users_batch, self.users_steps = batch_first, B, T
         self.is_ragged, self.table, self.batch, self.steps = counts is not None, None, B, T
         if counts is None:
-            self.lengths = _all_steps(B, T)
+            self.lengths = _all_steps(B, T, driver.device_number())
             return
         self.batch, self.steps = counts.size, int(counts.max(initial=0))
         self.lengths = arrays.from_host(counts.astype(np.int32))
@@ -51,7 +51,7 @@ class Schedule:
 
 
 def take(x, schedule, dtype):
-    """x, an array of Numba's of any strides, the user's (B,T,F), (T,B,F) or (T,F) -> rows inside (S,B,F)
+    """x, a `Memory` of any strides, the user's (B,T,F), (T,B,F) or (T,F) -> rows inside (S,B,F)
 
     It is x itself where that is the same.
     """
@@ -74,12 +74,12 @@ def put(rows, schedule, out):
 
 
 @lru_cache
-def _all_steps(B, T):
+def _all_steps(B, T, device):
     return arrays.from_host(np.full(B, T, np.int32))
 
 
 @lru_cache
-def _no_table():
+def _no_table(device):
     return arrays.from_host(np.zeros(1, np.int64))
 
 
@@ -87,7 +87,12 @@ def where(schedule):
     """What `users_row` needs: a table and its size; 0 where rows are only permuted, or -1 where not even that."""
     if schedule.table is not None:
         return schedule.table.flat, schedule.table.size, schedule.users_batch, schedule.users_steps
-    return _no_table().flat, -1 if schedule.is_identity else 0, schedule.users_batch, schedule.users_steps
+    return (
+        _no_table(driver.device_number()).flat,
+        -1 if schedule.is_identity else 0,
+        schedule.users_batch,
+        schedule.users_steps,
+    )
 
 
 @equation
