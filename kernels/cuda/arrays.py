@@ -151,7 +151,11 @@ class DeviceArray(NDArrayOperatorsMixin):
             own = np.ascontiguousarray(np.broadcast_to(np.asarray(value, self.dtype), target.shape))
             transfers.upload(own.reshape(-1), target.flat)
         else:
-            streams.over(elementwise.fill, target.size, target.flat, self.dtype.type(value), target.size)
+            number = self.dtype.type(value)
+            if len(bits := set(number.tobytes())) == 1:
+                transfers.set_bytes(target.flat, bits.pop())
+            else:
+                streams.over(elementwise.fill, target.size, target.flat, number, target.size)
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
         if method != "__call__" or options or not elementwise.is_known(ufunc):
@@ -207,4 +211,7 @@ def from_host(array):
 
 def convert(x, out):
     """x -> out, an array as large, perhaps of another dtype"""
-    streams.over(elementwise.convert, x.size, x.flat, out.flat, x.size)
+    if x.dtype == out.dtype:
+        transfers.copy(x.flat, out.flat)
+    else:
+        streams.over(elementwise.convert, x.size, x.flat, out.flat, x.size)

@@ -121,6 +121,27 @@ def copy_to_host(address, host, stream):
     driver.cuMemcpyDtoHAsync(host.ctypes.data, address, host.nbytes, handle_of(stream))
 
 
+def copy_on_device(source, target, size, stream):
+    """So many bytes from one address to another"""
+    if SIMULATED:
+        ctypes.memmove(target, source, size)
+    else:
+        device_number()
+        driver.cuMemcpyDtoDAsync(target, source, size, handle_of(stream))
+
+
+def set_bytes(address, byte, size, stream):
+    """So many bytes from there on"""
+    if SIMULATED:
+        ctypes.memset(address, byte, size)
+        return
+    device_number()
+    if size % 4 == 0:
+        driver.cuMemsetD32Async(address, byte * 0x01010101, size // 4, handle_of(stream))
+    else:
+        driver.cuMemsetD8Async(address, byte, size, handle_of(stream))
+
+
 def handle_of(stream):
     return int(stream) if stream else 0
 

@@ -9,13 +9,12 @@ from functools import cache
 from itertools import product as combinations
 from typing import Any, NamedTuple
 
-from fastgate.kernels.cuda.blocks import Block, grid_of
 from fastgate.kernels.cuda import driver
+from fastgate.kernels.cuda.blocks import Block, grid_of
 from fastgate.kernels.cuda.missing import missing
 from fastgate.kernels.cuda.persistent import make_forward
 from fastgate.kernels.cuda.persistent_backward import make_backward
 from fastgate.kernels.cuda.prims import SIMULATED, width
-
 
 CLOCK = 1980.0  # MHz
 

@@ -1,5 +1,5 @@
-"""Instructions that Python has no word for, as inline PTX: all that knows numba-cuda from inside, but for `launch.py`, `driver.py` and
-`cache.py`.
+"""Instructions that Python has no word for, as inline PTX: all that knows numba-cuda from inside, but for
+`launch.py`, `driver.py` and `cache.py`.
 
 A primitive's Python body is its meaning, which simulators run; compiled code gets the instruction.
 """

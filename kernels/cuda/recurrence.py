@@ -3,9 +3,7 @@
 D is the number of directions; bit d of `reverse` says whether direction d begins at the end.
 """
 
-import numpy as np
-
-from fastgate.kernels.cuda import arrays, elementwise, steps, streams
+from fastgate.kernels.cuda import arrays, steps, streams, transfers
 from fastgate.kernels.cuda.launch import DoesNotFit
 from fastgate.kernels.cuda.plan import Device, plan_for, refuse
 from fastgate.kernels.cuda.prims import SIMULATED, UNSET
@@ -92,5 +90,4 @@ def _at_once(sizes, arguments):
 
 def unset(array):
     """Every bit 1, which no arithmetic gives: what blocks wait for is not there yet."""
-    kind = np.dtype(f"i{array.dtype.itemsize}")
-    streams.over(elementwise.fill, array.size, array.flat.view(kind), kind.type(UNSET), array.size)
+    transfers.set_bytes(array.flat, UNSET & 0xFF)

@@ -75,6 +75,24 @@ def download(device, host):
     streams.synchronize()
 
 
+def copy(source, target):
+    """source -> target, `Memory` of one dtype and size"""
+    _queue(driver.copy_on_device, (source, target), source.address, target.address, source.size * source.dtype.itemsize)
+
+
+def set_bytes(target, byte):
+    """byte -> all bytes of a `Memory`"""
+    _queue(driver.set_bytes, (target,), target.address, byte, target.size * target.dtype.itemsize)
+
+
+def _queue(work, memories, *arguments):
+    stream = streams.stream()
+    if memories[0].size:
+        for memory in memories:
+            memory.use_at((driver.device_number(), stream))
+        work(*arguments, stream)
+
+
 def _arrived(own, piece, target):
     own.event.synchronize()
     target[...] = piece
