@@ -5,6 +5,7 @@ Its own launches take 30 to 60 microseconds of the host, as long as a layer of s
 
 from ctypes import c_double, c_float, c_int32, c_int64, c_uint64
 from functools import lru_cache
+from math import prod
 
 import numpy as np
 from numba import cuda
@@ -36,7 +37,7 @@ def run(kernel, grid, threads, arguments, stream=0, shared=0):
 
 
 def as_numba(argument):
-    """`Memory` as an array of Numba's own, the memory being known to others from now on; what else there is as it is."""
+    """`Memory` as an array of Numba's own, the memory known to others from now on; other arguments as they are."""
     if not isinstance(argument, Memory):
         return argument
     if not SIMULATED:
@@ -101,7 +102,11 @@ def _core_stream(stream):
 
 
 class DoesNotFit(Exception):
-    """The current device cannot run a program on such a grid."""
+    """The current device runs only `at_once` blocks of a program at the same time."""
+
+    def __init__(self, at_once):
+        super().__init__(f"{at_once} blocks run at once")
+        self.at_once = at_once
 
 
 NOT_FITTING = "COOPERATIVE_LAUNCH_TOO_LARGE", "INVALID_CLUSTER_SIZE", "LAUNCH_OUT_OF_RESOURCES", "INVALID_VALUE"
@@ -140,23 +145,28 @@ class Program:
             self._dispatcher = cuda.jit(**options)(self.function)
         return self._dispatcher
 
+    def blocks_together(self, grid):
+        """How many blocks must run at the same time."""
+        return prod(grid) if self.cooperative else self.cluster
+
     def launch(self, grid, arguments, stream=0):
         """Run it on `grid` blocks with these arguments, `Memory` and numbers. `DoesNotFit` if that cannot be."""
         if SIMULATED:
             run(self.dispatcher, grid, self.threads, arguments, stream, self.shared)
             return
         own, values = _prepared(self.dispatcher, arguments, stream)
+        together = self.blocks_together(grid)
         at_once = self._at_once.get(own)
         try:
             if at_once is None:
                 driver.allow_shared_memory(own, self.shared)
                 at_once = driver.blocks_at_once(own, self.threads, self.shared, self.cluster)
                 self._at_once[own] = at_once
-            if at_once < (grid[0] * grid[1] * grid[2] if self.cooperative else 1):
-                raise DoesNotFit(f"{grid} blocks, of which {at_once} run at once")
+            if at_once < together:
+                raise DoesNotFit(at_once)
             config = _config(grid, self.threads, self.shared, self.cooperative)
             start(_core_stream(stream), config, own.kernel, *values)
         except Exception as error:
             if any(name in str(error) for name in NOT_FITTING):
-                raise DoesNotFit(str(error)) from error
+                raise DoesNotFit(together - 1) from error
             raise

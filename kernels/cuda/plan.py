@@ -53,12 +53,15 @@ WARPS = 8
 
 HIGHEST_GRID = 65535  # of blocks in its second dimension
 
-_refused = set()  # device, program, grid: the plan fitted, the device did not
+_at_once = {}  # device, size of a cluster -> blocks that run at once, where a launch has shown that they are fewer
 
 
-def refuse(choice):
-    """That choice cannot be launched on the current device: plans are made without it from now on."""
-    _refused.add((Device.here().number, choice.program, choice.grid))
+def refuse(choice, at_once):
+    """Only so many of its blocks run at once on the current device: plans keep to that from now on.
+
+    Candidates are not tried one after the other, since each would be compiled first.
+    """
+    _at_once[Device.here().number, choice.program.cluster] = at_once
     plan_for.cache_clear()
 
 
@@ -107,7 +110,7 @@ def _best(cell, H, B, directions, dtype, precision, device, make, backward):
         if time < steps.microseconds and _fits(cell, H, block, dtype):
             program, grid = make(block, own), grid_of(H, B, block, parts, directions)
             is_possible = program.shared <= device.shared and program.words <= MOST_WORDS and grid[1] <= HIGHEST_GRID
-            if is_possible and (device.number, program, grid) not in _refused:
+            if is_possible and program.blocks_together(grid) <= _at_once.get((device.number, program.cluster), 1 << 31):
                 return Choice(_kind(block), time, block, grid, program)
     return steps
 

@@ -83,8 +83,8 @@ def _at_once(sizes, arguments):
         try:
             own.program.launch(own.grid, arguments(), streams.stream())
             return True
-        except DoesNotFit:  # a part of a GPU, or one that others use, too: nothing has run
-            refuse(own)
+        except DoesNotFit as error:  # a part of a GPU, or one that others use, too: nothing has run
+            refuse(own, error.at_once)
     return False
 
 
