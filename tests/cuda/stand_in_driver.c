@@ -7,7 +7,7 @@
 
 typedef int Result;
 typedef void *Handle;
-enum { SUCCESS, INVALID_VALUE, OUT_OF_MEMORY, NOT_FOUND = 500, LAUNCH_OUT_OF_RESOURCES = 701, TOO_LARGE = 720 };
+enum { SUCCESS, OUT_OF_MEMORY = 2, NO_CONTEXT = 201, TOO_LARGE = 720 };
 
 /* What a test reads and sets. */
 long launches, allocations, frees, blocks_at_once = 1, clusters_at_once = 16, memory_left = 1L << 34;
@@ -42,10 +42,10 @@ Result cuDeviceGetAttribute(int *value, int which, int device) {
 }
 Result cuDevicePrimaryCtxRetain(Handle *context, int device) { *context = (Handle)(long)(0x100 + device); return SUCCESS; }
 Result cuCtxPushCurrent(Handle context) { contexts[++depth] = context; return SUCCESS; }
-Result cuCtxPopCurrent(Handle *context) { *context = contexts[depth--]; return SUCCESS; }
-Result cuCtxSetCurrent(Handle context) { contexts[depth] = context; return SUCCESS; }
+Result cuCtxPopCurrent(Handle *context) { if (!depth) return NO_CONTEXT; *context = contexts[depth--]; return SUCCESS; }
+Result cuCtxSetCurrent(Handle context) { depth += !depth; contexts[depth] = context; return SUCCESS; }
 Result cuCtxGetCurrent(Handle *context) { *context = contexts[depth]; return SUCCESS; }
-Result cuCtxGetDevice(int *device) { *device = contexts[depth] ? (int)((long)contexts[depth] - 0x100) : 0; return contexts[depth] ? SUCCESS : 201; }
+Result cuCtxGetDevice(int *device) { *device = contexts[depth] ? (int)((long)contexts[depth] - 0x100) : 0; return contexts[depth] ? SUCCESS : NO_CONTEXT; }
 Result cuCtxSynchronize(void) { return failure; }
 Result cuStreamSynchronize(Handle stream) { return failure; }
 Result cuStreamGetCtx(Handle stream, Handle *context) { *context = contexts[depth]; return SUCCESS; }
