@@ -92,8 +92,11 @@ def _type_of(kind):
 
 
 @lru_cache(maxsize=1024)
-def _config(grid, threads, shared, cooperative):
-    return LaunchConfig(grid=grid, block=threads, shmem_size=shared, is_cooperative=cooperative)
+def _config(grid, threads, shared, cooperative, cluster=1):
+    options = {"block": threads, "shmem_size": shared, "is_cooperative": cooperative}
+    if cluster == 1:
+        return LaunchConfig(grid=grid, **options)
+    return LaunchConfig(grid=(grid[0] // cluster, *grid[1:]), cluster=(cluster, 1, 1), **options)  # a grid of clusters
 
 
 @lru_cache(maxsize=128)
@@ -164,7 +167,7 @@ class Program:
                 self._at_once[own] = at_once
             if at_once < together:
                 raise DoesNotFit(at_once)
-            config = _config(grid, self.threads, self.shared, self.cooperative)
+            config = _config(grid, self.threads, self.shared, self.cooperative, self.cluster)
             start(_core_stream(stream), config, own.kernel, *values)
         except Exception as error:
             if any(name in str(error) for name in NOT_FITTING):

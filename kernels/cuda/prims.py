@@ -4,7 +4,6 @@
 A primitive's Python body is its meaning, which simulators run; compiled code gets the instruction.
 """
 
-from functools import cache
 from inspect import Signature
 
 import numpy as np
@@ -246,21 +245,6 @@ def cluster_wait():
 def cluster_rank():
     """This block's number in its cluster."""
     of_many_threads()
-
-
-@cache
-def in_clusters(size):
-    """A statement in a kernel: its blocks come in clusters of `size`, neighbours in the grid's first dimension."""
-
-    def emit(context, builder, kinds, values):
-        about = [builder.function, "cluster_dim_x", INT32(size)]
-        builder.module.add_named_metadata("nvvm.annotations", builder.module.add_metadata(about))
-
-    @primitive(emit)
-    def state():
-        """Known when the kernel is compiled."""
-
-    return state
 
 
 def _emit_store_remote(context, builder, kinds, values):

@@ -11,6 +11,9 @@ from numba import cuda as numba_cuda
 import fastgate as fg
 from fastgate.cuda import array, on_stream
 from fastgate.kernels.cuda import plan, recurrence, streams
+from fastgate.kernels.cuda.blocks import Block
+from fastgate.kernels.cuda.cells import cell
+from fastgate.kernels.cuda.persistent import make_forward
 
 driver = ctypes.CDLL("libcuda.so.1")
 layer = fg.GRU(8, 64, num_layers=2, seed=0, device="cuda")
@@ -97,6 +100,16 @@ def what_does_not_fit_is_not_launched():
     launches = told("launches")
     fresh(own)
     assert told("launches") - launches >= 6  # a launch for every step
+
+
+def clusters_are_launched():
+    for program in (Block(16, 8, 8, cluster=4), Block(2, 8, 8, together=4)):
+        own = make_forward(cell("lstm", "float32"), 64, program)
+        some = array(np.zeros(64, np.float32)).flat
+        whole = array(np.zeros(4, np.int32)).flat
+        numbers = 1, 1, 0
+        own.launch((8, 2, 1), (*[some] * 3, whole, *[some] * 5, *numbers, whole, 0, 1, 1))
+        assert (told("blocks"), told("cluster")) == (16, 4)
 
 
 def other_streams_are_waited_for():

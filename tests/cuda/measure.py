@@ -13,7 +13,7 @@ from numba import cuda, float32
 from recurrence import Recurrence, Sizes, unwritten
 
 from fastgate.kernels.cuda import plan
-from fastgate.kernels.cuda.clustered import make_prepare, meet
+from fastgate.kernels.cuda.clustered import meet
 from fastgate.kernels.cuda.device import device_name, elapsed
 from fastgate.kernels.cuda.exchange import LIMIT
 from fastgate.kernels.cuda.launch import Program
@@ -54,10 +54,7 @@ def read_together(x, rounds):
 
 
 def make_meetings(size):
-    prepare = make_prepare(size)
-
     def meetings(x, rounds):
-        prepare()
         for _ in range(rounds):
             meet()
 

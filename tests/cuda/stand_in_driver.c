@@ -10,7 +10,7 @@ typedef void *Handle;
 enum { SUCCESS, OUT_OF_MEMORY = 2, NO_CONTEXT = 201, TOO_LARGE = 720 };
 
 /* What a test reads and sets. */
-long launches, allocations, frees, blocks_at_once = 1, clusters_at_once = 16, memory_left = 1L << 34;
+long cluster, blocks, launches, allocations, frees, blocks_at_once = 1, clusters_at_once = 16, memory_left = 1L << 34;
 long multiprocessors = 132, devices = 2, capability = 90, refused = 0, failure = 0, waits;
 static long last_handle = 0x1000;
 static __thread Handle contexts[16];
@@ -82,7 +82,10 @@ Result cuOccupancyMaxActiveBlocksPerMultiprocessor(int *count) { *count = blocks
 Result cuOccupancyMaxActiveClusters(int *count) { *count = clusters_at_once; return SUCCESS; }
 Result cuLaunchKernelEx(unsigned *config, Handle kernel, void **arguments, void **extra) {
     if (refused && config[6]) return refused--, TOO_LARGE; /* of those with dynamic shared memory */
-    launches++;
+    launches++, cluster = 1, blocks = (long)config[0] * config[1] * config[2];
+    char *attributes = *(char **)(config + 10);
+    for (unsigned n = 0; n < config[12]; n++)
+        if (*(int *)(attributes + 72 * n) == 4) cluster = *(unsigned *)(attributes + 72 * n + 8);
     return SUCCESS;
 }
 

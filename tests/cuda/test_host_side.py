@@ -45,6 +45,7 @@ def run(tmp_path_factory):
         "nothing_is_allocated_in_a_loop",
         "a_full_device_is_an_error_and_no_end",
         "what_does_not_fit_is_not_launched",
+        "clusters_are_launched",
         "other_streams_are_waited_for",
         "failures_are_said",
         "a_forked_process_says_so",
