@@ -78,7 +78,7 @@ def device_step(layer: Any) -> tuple[Any, Any]:
     Returns
     -------
     step : device function
-    weights : DeviceArray, as Numba's kernels take it
+    weights : array of Numba's, on the device
         A snapshot: later writes to ``layer.params`` do not change it.
 
     Raises
@@ -98,7 +98,7 @@ def device_step(layer: Any) -> tuple[Any, Any]:
     parts = [part.copy_to_host().reshape(-1) for weights in packed for part in weights.in_order()]
     sizes = own.input_size, own.hidden_size, own.num_layers
     step = _kernels.make_step(own._cell.of(own.dtype), *sizes, own.dtype.name)
-    return step, _kernels.from_host(np.concatenate(parts)).flat
+    return step, _kernels.as_numba(_kernels.from_host(np.concatenate(parts)).flat)
 
 
 @contextmanager
@@ -112,6 +112,11 @@ def on_stream(stream: Any) -> Iterator[None]:
     """
     with _kernels.on_stream(_kernels.external(stream) if isinstance(stream, int) else stream):
         yield
+
+
+def release() -> None:
+    """Give memory that is kept for later calls, and that nobody uses now, back to the driver, for other programs."""
+    _kernels.release()
 
 
 def missing() -> str | None:

@@ -41,8 +41,9 @@ KERNELS_MAY_IMPORT = {
         "sys",
         "threading",
         "time",
+        "types",
     ),
-    *("typing", "llvmlite", "numba", "numpy"),
+    *("typing", "llvmlite", "numba", "numba_cuda", "numpy"),
     "cuda",  # of NVIDIA, where there is one
 }
 # Everything else takes its kernels from there.

@@ -15,6 +15,7 @@ from fastgate.kernels.cuda.device_step import make_step as make_step
 from fastgate.kernels.cuda.direction import Backward as Backward
 from fastgate.kernels.cuda.direction import Forward as Forward
 from fastgate.kernels.cuda.direction import Trace as Trace
+from fastgate.kernels.cuda.driver import version as driver_version
 from fastgate.kernels.cuda.dropout import dropout as dropout
 from fastgate.kernels.cuda.dropout import dropout_of_entries as dropout_of_entries
 from fastgate.kernels.cuda.foreign import contiguous as contiguous
@@ -22,7 +23,8 @@ from fastgate.kernels.cuda.foreign import is_on_device as is_on_device
 from fastgate.kernels.cuda.foreign import to_host as to_host
 from fastgate.kernels.cuda.foreign import view as view
 from fastgate.kernels.cuda.kinds import cell as cell
-from fastgate.kernels.cuda.launch import driver_version as driver_version
+from fastgate.kernels.cuda.launch import as_numba as as_numba
+from fastgate.kernels.cuda.memory import release as release
 from fastgate.kernels.cuda.missing import missing as missing
 from fastgate.kernels.cuda.rows import Schedule as Schedule
 from fastgate.kernels.cuda.rows import put as put

@@ -1,17 +1,17 @@
 """Arrays on the device: always C-contiguous, shared with other libraries by two protocols, and with NumPy by copies.
 
-Kernels take the flat array inside, of which every view here is a piece.
+Kernels take the `Memory` inside, flat, of which every view here is a piece.
 """
 
 from math import prod
 from threading import local
 
 import numpy as np
-from numba import cuda
 
-from fastgate.kernels.cuda import dlpack, elementwise, moves, streams, transfers
+from fastgate.kernels.cuda import dlpack, driver, elementwise, memory, moves, streams, transfers
+from fastgate.kernels.cuda.memory import Lease, Memory
 from fastgate.kernels.cuda.numpy_like import NumpyLike
-from fastgate.kernels.cuda.streams import SIMULATED
+from fastgate.kernels.cuda.prims import SIMULATED
 
 _local = local()
 
@@ -65,26 +65,28 @@ class DeviceArray(NumpyLike):
     @property
     def address(self):
         """Where it begins in the memory of the device."""
-        if not self.size:
-            return 0
-        if SIMULATED:
-            return self.flat.__array_interface__["data"][0]
-        return self.flat.__cuda_array_interface__["data"][0]
+        return self.flat.address if self.size else 0
 
     @property
     def __cuda_array_interface__(self):
         """Version 3; who takes it waits for the stream that wrote it."""
+        self.flat.give_away()
         data, kind, stream = (self.address, False), self.dtype.str, streams.address_of(self.stream)
         return {"shape": self.shape, "typestr": kind, "data": data, "strides": None, "stream": stream, "version": 3}
 
     def __dlpack_device__(self):
-        return dlpack.CPU if SIMULATED else dlpack.CUDA, 0
+        if SIMULATED:
+            return dlpack.CPU, 0
+        owner = self.flat.owner
+        return dlpack.CUDA, owner.home[0] if isinstance(owner, Lease) else driver.device_of(self.address)
 
     def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
         if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
             raise BufferError("a DeviceArray is given away where it is and without a copy")
         if stream != -1:
-            transfers.let_wait(streams.external(stream), self.stream)
+            theirs = streams.external(stream)
+            transfers.let_wait(theirs, self.stream)
+            self.flat.use_at((self.__dlpack_device__()[1], theirs))
         return dlpack.capsule(self, *self.__dlpack_device__())
 
     def __array__(self, dtype=None, copy=None):
@@ -142,12 +144,10 @@ class DeviceArray(NumpyLike):
             first, last, step = key.indices(self.shape[0])
             if step == 1:
                 last = max(first, last)
-                return DeviceArray(
-                    _piece(self.flat, first * each, last * each), (last - first, *self.shape[1:]), self.stream
-                )
+                return DeviceArray(self.flat[first * each : last * each], (last - first, *self.shape[1:]), self.stream)
         elif isinstance(key, (int, np.integer)) and not isinstance(key, bool):
             first = range(self.shape[0])[key]
-            return DeviceArray(_piece(self.flat, first * each, (first + 1) * each), self.shape[1:], self.stream)
+            return DeviceArray(self.flat[first * each : (first + 1) * each], self.shape[1:], self.stream)
         raise TypeError("a DeviceArray gives pieces along its first axis; numpy.asarray(array) can be indexed by more")
 
     def __iter__(self):
@@ -174,7 +174,11 @@ class DeviceArray(NumpyLike):
             own = np.ascontiguousarray(np.broadcast_to(np.asarray(value, self.dtype), target.shape))
             transfers.upload(own.reshape(-1), target.flat)
         else:
-            streams.over(elementwise.fill, target.size, target.flat, self.dtype.type(value), target.size)
+            number = self.dtype.type(value)
+            if len(bits := set(number.tobytes())) == 1:
+                transfers.set_bytes(target.flat, bits.pop())
+            else:
+                streams.over(elementwise.fill, target.size, target.flat, number, target.size)
 
     def _is_entry_of_rows(self, key):
         is_pair = isinstance(key, tuple) and len(key) == 2 and self.ndim == 2
@@ -217,11 +221,6 @@ class Mirrored(DeviceArray):
         return self.host
 
 
-def _piece(flat, first, last):
-    """Numba cannot take an empty one of every array."""
-    return flat[first:last] if last > first else cuda.device_array(0, flat.dtype)
-
-
 def _copy_columns(x, x_at, out, out_at, rows, columns):
     """x (M,_)[:, x_at:] -> out (M,_)[:, out_at:], so many columns"""
     places = x_at, x.shape[1], out.flat, out_at, out.shape[1]
@@ -230,8 +229,12 @@ def _copy_columns(x, x_at, out, out_at, rows, columns):
 
 def empty(shape, dtype):
     """An array that nothing has been written into."""
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    return DeviceArray(cuda.device_array(prod(shape), dtype, stream=streams.stream()), shape)
+    shape, dtype, stream = (shape,) if isinstance(shape, int) else tuple(shape), np.dtype(dtype), streams.stream()
+    size = prod(shape)
+    lease, others = memory.take(size * dtype.itemsize, stream)
+    for other in others:
+        transfers.let_wait(stream, other)
+    return DeviceArray(Memory(lease.block.address, (size,), dtype, lease), shape, stream)
 
 
 def zeros(shape, dtype):
@@ -242,11 +245,11 @@ def zeros(shape, dtype):
 
 def scratch(purpose, shape, dtype):
     """As `empty`, but the memory that this thread has had for this purpose before, on this stream."""
-    kept, key = _local.__dict__, (purpose, np.dtype(dtype), id(streams.stream()))
+    kept, key = _local.__dict__, (purpose, np.dtype(dtype), streams.stream(), driver.device_number())
     size = prod(shape)
     if key not in kept or kept[key].size < size:
         kept[key] = empty(1 << max(0, size - 1).bit_length(), dtype)
-    return DeviceArray(_piece(kept[key].flat, 0, size), shape)
+    return DeviceArray(kept[key].flat[:size], shape)
 
 
 def from_host(array):
@@ -263,4 +266,7 @@ def on_device(array):
 
 def convert(x, out):
     """x -> out, an array as large, perhaps of another dtype"""
-    streams.over(elementwise.convert, x.size, x.flat, out.flat, x.size)
+    if x.dtype == out.dtype:
+        transfers.copy(x.flat, out.flat)
+    else:
+        streams.over(elementwise.convert, x.size, x.flat, out.flat, x.size)

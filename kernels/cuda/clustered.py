@@ -15,26 +15,15 @@ from numba import cuda
 
 from fastgate.kernels.cuda.exchange import Exchange
 from fastgate.kernels.cuda.inner_products import sums_pitch_of
-from fastgate.kernels.cuda.prims import cluster_arrive, cluster_rank, cluster_wait, in_clusters, store_remote
+from fastgate.kernels.cuda.prims import cluster_arrive, cluster_rank, cluster_wait, store_remote
 from fastgate.kernels.jit import equation
 
 
 @equation
 def meet():
+    """Kernels begin and end with it: nobody writes into a block that has not begun, or is no more."""
     cluster_arrive()
     cluster_wait()
-
-
-def make_prepare(size):
-    """What a kernel of clusters begins with: nobody writes into a block that has not begun."""
-    state_size = in_clusters(size)
-
-    @equation
-    def prepare():
-        state_size()
-        meet()
-
-    return prepare
 
 
 def make_cluster_exchange(exchanged, start, pitch, block):
@@ -43,7 +32,6 @@ def make_cluster_exchange(exchanged, start, pitch, block):
     CLUSTER, KEPT = block.cluster, len(exchanged.kept)
     FIRST, END = exchanged.written
     kept_of = make_kept(exchanged.kept)
-    prepare = make_prepare(CLUSTER)
 
     @equation
     def receive(shared, source, first, rows, slot, waits, patience, error):
@@ -62,7 +50,7 @@ def make_cluster_exchange(exchanged, start, pitch, block):
                 at = START + (slot % 2 * ROWS + b) * PITCH + unit * KEPT + place
                 store_remote(shared, at, rank, values[kept_of(place)])
 
-    return Exchange(2, prepare, receive, publish, meet)
+    return Exchange(2, meet, receive, publish, meet)
 
 
 def make_kept(kept):
@@ -114,5 +102,4 @@ def make_sums_of_cluster(product, own, N, start, block, dtype):
             store_remote(shared, mine + b * PITCH + row % N, row // N, total)
         meet()
 
-    prepare = make_prepare(TOGETHER)
-    return Sums(START, TOGETHER, PITCH, OF_TURN, bring_together, prepare, 2 * OF_TURN)
+    return Sums(START, TOGETHER, PITCH, OF_TURN, bring_together, meet, 2 * OF_TURN)

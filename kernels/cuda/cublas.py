@@ -5,8 +5,9 @@ from functools import cache
 from threading import local
 from typing import NamedTuple
 
+from fastgate.kernels.cuda import driver
 from fastgate.kernels.cuda.narrow import split
-from fastgate.kernels.cuda.streams import SIMULATED
+from fastgate.kernels.cuda.prims import SIMULATED
 
 FLOAT32, FLOAT64, BFLOAT16 = 0, 1, 14  # CUDA_R_32F, CUDA_R_64F, CUDA_R_16BF
 
@@ -70,14 +71,16 @@ def multiply(a, b, out, rows, columns, depth, a_across, b_across, added, precisi
 
 def _multiply(a, b, out, rows, columns, depth, a_across, b_across, added, way, batch, stream):
     """Row-major matrices, which cuBLAS reads as the transposed ones: out' = b' a'."""
+    for memory in (a, b, out):
+        memory.use_at((driver.device_number(), stream))
     kind_of_out, scalar = (FLOAT64, ctypes.c_double) if way is IN_FLOAT64 else (FLOAT32, ctypes.c_float)
     one, beta = scalar(1), scalar(1 if added else 0)
     many = batch > 1
 
-    def matrix(flat, kind, outer, inner, is_outermost):
+    def matrix(memory, kind, outer, inner, is_outermost):
         """One of a batch (batch,outer,inner), or (outer,batch,inner)."""
         pitch, step = (inner, outer * inner) if is_outermost else (batch * inner, inner)
-        return ctypes.c_void_p(address_of(flat)), kind, pitch, *([ctypes.c_longlong(step)] if many else [])
+        return ctypes.c_void_p(memory.address), kind, pitch, *([ctypes.c_longlong(step)] if many else [])
 
     call = library().cublasGemmStridedBatchedEx if many else library().cublasGemmEx
     _check(
@@ -100,20 +103,14 @@ def _multiply(a, b, out, rows, columns, depth, a_across, b_across, added, way, b
     )
 
 
-def address_of(flat):
-    """Of a flat device array."""
-    return (flat.__array_interface__ if SIMULATED else flat.__cuda_array_interface__)["data"][0]
-
-
 def _handle(stream):
-    """This thread's, told on which stream to work."""
-    if not hasattr(_here, "handle"):
-        handle = ctypes.c_void_p()
-        _check(library().cublasCreate_v2(ctypes.byref(handle)))
-        _here.handle = handle
-    own = 0 if SIMULATED or not stream else int(stream)
-    _check(library().cublasSetStream_v2(_here.handle, ctypes.c_void_p(own)))
-    return _here.handle
+    """This thread's on the current device, told on which stream to work."""
+    kept, number = _here.__dict__, driver.device_number()
+    if number not in kept:
+        kept[number] = ctypes.c_void_p()
+        _check(library().cublasCreate_v2(ctypes.byref(kept[number])))
+    _check(library().cublasSetStream_v2(kept[number], ctypes.c_void_p(driver.handle_of(stream))))
+    return kept[number]
 
 
 def _check(status):

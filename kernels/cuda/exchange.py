@@ -72,7 +72,7 @@ def make_memory_exchange(exchanged, start, pitch, block, dtype):
     gather = make_gather(exchanged, start, pitch, block, dtype)
     FIRST, END = exchanged.written
     COUNT = END - FIRST
-    WHOLE = width(dtype) == COUNT
+    WHOLE = width(dtype) == COUNT and exchanged.of % COUNT == 0 and FIRST % COUNT == 0  # then they are aligned, too
     NAN = np.dtype(dtype).type(np.nan)
 
     @equation

@@ -1,13 +1,8 @@
 """Arrays of other libraries that lie on the device: seen where they are, in the order of their streams and ours."""
 
-import ctypes
-
-import numpy as np
-from numba import cuda
-
-from fastgate.kernels.cuda import dlpack, elementwise, streams, transfers
+from fastgate.kernels.cuda import dlpack, driver, elementwise, streams, transfers
 from fastgate.kernels.cuda.arrays import DeviceArray, empty
-from fastgate.kernels.cuda.streams import SIMULATED
+from fastgate.kernels.cuda.memory import Memory, c_strides
 
 
 def is_on_device(value):
@@ -27,32 +22,33 @@ def stream_of(value):
 
 
 def view(value):
-    """An array of Numba's, of any strides: this thread's stream waits for whoever writes there."""
+    """Its `Memory`, of any strides: this thread's stream waits for whoever writes there."""
     if isinstance(value, DeviceArray):
         transfers.wait_for(value.stream)
-        return value.flat.reshape(value.shape)
+        return value.flat.reshape(*value.shape)
     if hasattr(value, "__dlpack__"):
         taken = value.__dlpack__(stream=streams.address_of(streams.stream()))
-        return _array(*dlpack.describe(taken), taken)
-    interface = value.__cuda_array_interface__
-    transfers.wait_for(stream_of(value))
-    dtype = np.dtype(interface["typestr"])
-    return _array(interface["data"][0], tuple(interface["shape"]), interface.get("strides"), dtype, value)
+        address, shape, strides, dtype = dlpack.describe(taken)
+        interface, owner = {"data": (address, False), "shape": shape, "strides": strides, "typestr": dtype.str}, taken
+    else:
+        interface, owner = value.__cuda_array_interface__, value
+        transfers.wait_for(stream_of(value))
+    found = Memory.of(interface, owner)
+    own, theirs = driver.device_number(), driver.device_of(found.address)
+    if own != theirs:
+        raise ValueError(f"expected an array on the current GPU, number {own}, got one on number {theirs}")
+    return found
 
 
 def with_three_axes(x):
-    """An array of Numba's of at most three axes, and of any strides, with axes of one before them."""
-    more = 3 - len(x.shape)
-    if not more:
-        return x
-    if SIMULATED:
-        return _fake(x._ary[(None,) * more])
-    shape, strides = (1,) * more + tuple(x.shape), (0,) * more + tuple(x.strides)
-    return _array(x.__cuda_array_interface__["data"][0], shape, strides, x.dtype, x)
+    """A `Memory` of at most three axes, and of any strides, with axes of one before them."""
+    more = 3 - x.ndim
+    strides = x.strides or c_strides(x.shape, x.dtype)
+    return Memory(x.address, (1,) * more + x.shape, x.dtype, x.owner, (0,) * more + strides)
 
 
 def contiguous(x, dtype):
-    """x, an array of Numba's of at most three axes and any strides: the same memory where it can be, else a copy"""
+    """x, a `Memory` of at most three axes and any strides: the same memory where it can be, else a copy"""
     if x.dtype == dtype and x.flags["C_CONTIGUOUS"]:
         return DeviceArray(x.reshape(x.size), x.shape)
     out = empty(x.shape, dtype)
@@ -65,23 +61,4 @@ def to_host(value):
     if isinstance(value, DeviceArray):
         return value.copy_to_host()
     found = view(value)
-    streams.synchronize()
-    return np.array(found.copy_to_host())
-
-
-def _fake(array):
-    from numba.cuda.cudadrv.devicearray import FakeCUDAArray
-
-    return FakeCUDAArray(array)
-
-
-def _array(address, shape, strides, dtype, owner):
-    if SIMULATED:
-        strides = strides or np.empty(shape, dtype).strides
-        extent = sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True)) + dtype.itemsize
-        memory = (ctypes.c_char * (extent if 0 not in shape else 0)).from_address(address)
-        found = _fake(np.ndarray(shape, dtype, memory, 0, strides))
-        found.owner = owner
-        return found
-    description = {"shape": shape, "strides": strides, "data": (address, False), "typestr": dtype.str, "version": 3}
-    return cuda.from_cuda_array_interface(description, owner=owner)
+    return contiguous(found, found.dtype).copy_to_host()

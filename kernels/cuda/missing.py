@@ -4,7 +4,7 @@ from functools import cache
 
 from numba import cuda
 
-from fastgate.kernels.cuda.streams import SIMULATED
+from fastgate.kernels.cuda.prims import HAS_NUMBA_CUDA, SIMULATED
 
 
 @cache
@@ -12,7 +12,7 @@ def missing():
     """None where there is a device, real or simulated; else what there is not."""
     if SIMULATED:
         return None
-    if getattr(cuda, "implementation", "") != "NVIDIA":
+    if not HAS_NUMBA_CUDA:
         return "no numba-cuda"
     if not cuda.is_available():
         said = " ".join(str(cuda.cuda_error() or "no NVIDIA GPU").split())

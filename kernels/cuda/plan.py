@@ -9,28 +9,38 @@ from functools import cache
 from itertools import product as combinations
 from typing import Any, NamedTuple
 
+from fastgate.kernels.cuda import driver
 from fastgate.kernels.cuda.blocks import Block, grid_of
-from fastgate.kernels.cuda.launch import Program, current_device
+from fastgate.kernels.cuda.missing import missing
 from fastgate.kernels.cuda.persistent import make_forward
 from fastgate.kernels.cuda.persistent_backward import make_backward
-from fastgate.kernels.cuda.prims import width
+from fastgate.kernels.cuda.prims import SIMULATED, width
 from fastgate.kernels.cuda.tensor_products import PRECISIONS
+
+CLOCK = 1980.0  # MHz
 
 
 class Device(NamedTuple):
     multiprocessors: int = 132
     shared: int = 227 * 1024  # bytes of a block
     has_clusters: bool = True
+    clock: float = CLOCK
+    number: int = 0
 
     @classmethod
     def here(cls):
         """The current one; an H200 where there is none."""
-        facts = current_device()
-        return cls() if facts is None else cls(*facts)
+        if missing() is not None or SIMULATED:
+            return cls()
+        return cls.of(driver.device_number())
+
+    @classmethod
+    @cache
+    def of(cls, number):
+        return cls(*driver.facts_of(number), number)
 
 
 # Per multiprocessor and microsecond: multiplications, by precision; bytes from memory common to all, or from a cluster.
-CLOCK = 1980.0
 RATES = {"highest": 128 * CLOCK / 1.25, "high": 0.62 * 2048 * CLOCK / 3, "medium": 0.62 * 1024 * CLOCK}
 RATE_OF_16_BITS, RATE_OF_FLOAT64 = 0.62 * 2048 * CLOCK, 64 * CLOCK / 1.25
 FROM_L2, FROM_DRAM, FROM_CLUSTER = 45e3, 32e3, 25e3
@@ -40,6 +50,20 @@ LAUNCH, PLAIN = 20.0, 0.02  # microseconds of a step's launches, and what of the
 
 MOST_WORDS = 128  # of W in a thread's registers, of which it has 255
 WARPS = 8
+
+
+HIGHEST_GRID = 65535  # of blocks in its second dimension
+
+_at_once = {}  # device, size of a cluster -> blocks that run at once, where a launch has shown that they are fewer
+
+
+def refuse(choice, at_once):
+    """Only so many of its blocks run at once on the current device: plans keep to that from now on.
+
+    Candidates are not tried one after the other, since each would be compiled first.
+    """
+    _at_once[Device.here().number, choice.program.cluster] = at_once
+    plan_for.cache_clear()
 
 
 class Choice(NamedTuple):
@@ -91,9 +115,10 @@ def choices(cell, H, B, directions, dtype, precision, device, make, backward):
     times = [_time(cell, H, B, directions, dtype, own, device, block, parts, backward) for block, parts, own in ways]
     for time, (block, parts, own) in sorted(zip(times, ways, strict=True), key=lambda pair: pair[0]):
         if _fits(cell, H, block, dtype, own):
-            program: Program = make(block, own)
-            if program.shared <= device.shared and program.words <= MOST_WORDS:
-                yield Choice(_kind(block), time, block, grid_of(H, B, block, parts, directions), program)
+            program, grid = make(block, own), grid_of(H, B, block, parts, directions)
+            is_possible = program.shared <= device.shared and program.words <= MOST_WORDS and grid[1] <= HIGHEST_GRID
+            if is_possible and program.blocks_together(grid) <= _at_once.get((device.number, program.cluster), 1 << 31):
+                yield Choice(_kind(block), time, block, grid, program)
 
 
 def _kind(block):
@@ -139,6 +164,7 @@ def _time(cell, H, B, directions, dtype, precision, device, block, parts, backwa
     gates = cell.gradients if backward else 1  # numbers of each unit that are exchanged
     K, N = H * (cell.gates if backward else 1), block.units * (1 if backward else cell.gates)
     rate = RATE_OF_FLOAT64 if dtype == "float64" else RATES.get(precision, RATE_OF_16_BITS)
+    rate *= device.clock / CLOCK
     phases = len(cell.phases)
     if block.cluster > 1:
         grid = grid_of(H, B, block, parts, directions)

@@ -1,16 +1,18 @@
-"""Instructions that Python has no word for, as inline PTX: all that knows numba-cuda from inside, but for `launch.py`.
+"""Instructions that Python has no word for, as inline PTX: all that knows numba-cuda from inside, but for
+`launch.py`, `driver.py` and `cache.py`.
 
 A primitive's Python body is its meaning, which simulators run; compiled code gets the instruction.
 """
 
-from functools import cache
 from inspect import Signature
 
 import numpy as np
 from llvmlite import ir
+from numba import cuda
 from numba.core import config, types
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
+HAS_NUMBA_CUDA = not SIMULATED and getattr(cuda, "implementation", "") == "NVIDIA"  # and not Numba's own target
 BYTES = 16  # that one load or store moves
 UNSET = -1  # all bits: a NaN that no arithmetic gives, so that memory filled with it is known to be not yet written
 MEANINGS = {}  # of each primitive, the Python function: for simulators that bind it instead
@@ -155,28 +157,39 @@ def _store(kind_of_store, whole):
     return emit
 
 
+def assert_aligned(memory, i):
+    """Where 16 bytes are moved from or to must be a multiple of them: a GPU would stop."""
+    assert (memory.__array_interface__["data"][0] + i * memory.itemsize) % BYTES == 0, "16 bytes that are not aligned"
+
+
+def move16(to, first_to, source, first_source):
+    """The Python of all moves of 16 bytes."""
+    count = width(source.dtype)
+    to[first_to : first_to + count] = source[first_source : first_source + count]
+
+
 # ------------------------------------------------------------------ numbers between memory and registers, a local array
 
 
 @primitive(_load("", whole=True))
 def load16(registers, j, array, i):
     """16 bytes of `array`, from i on (a multiple of their number), into `registers` from j on."""
-    count = width(array.dtype)
-    registers[j : j + count] = array[i : i + count]
+    assert_aligned(array, i)
+    move16(registers, j, array, i)
 
 
 @primitive(_store("", whole=True))
 def store16(array, i, registers, j):
     """16 bytes of `registers`, from j on, into `array` from i on."""
-    count = width(array.dtype)
-    array[i : i + count] = registers[j : j + count]
+    assert_aligned(array, i)
+    move16(array, i, registers, j)
 
 
 @primitive(_load("ld.relaxed.gpu.global", whole=True))
 def poll16(registers, j, array, i):
     """`load16` of what other blocks write meanwhile: each number is old or new, whatever the others beside it are."""
-    count = width(array.dtype)
-    registers[j : j + count] = array[i : i + count]
+    assert_aligned(array, i)
+    move16(registers, j, array, i)
 
 
 @primitive(_load("ld.relaxed.gpu.global", whole=False))
@@ -188,8 +201,8 @@ def poll1(registers, j, array, i):
 @primitive(_store("st.relaxed.gpu.global", whole=True))
 def publish16(array, i, registers, j):
     """`store16` of what other blocks poll."""
-    count = width(array.dtype)
-    array[i : i + count] = registers[j : j + count]
+    assert_aligned(array, i)
+    move16(array, i, registers, j)
 
 
 @primitive(_store("st.relaxed.gpu.global", whole=False))
@@ -232,21 +245,6 @@ def cluster_wait():
 def cluster_rank():
     """This block's number in its cluster."""
     of_many_threads()
-
-
-@cache
-def in_clusters(size):
-    """A statement in a kernel: its blocks come in clusters of `size`, neighbours in the grid's first dimension."""
-
-    def emit(context, builder, kinds, values):
-        about = [builder.function, "cluster_dim_x", INT32(size)]
-        builder.module.add_named_metadata("nvvm.annotations", builder.module.add_metadata(about))
-
-    @primitive(emit)
-    def state():
-        """Known when the kernel is compiled."""
-
-    return state
 
 
 def _emit_store_remote(context, builder, kinds, values):

@@ -9,7 +9,7 @@ import numpy as np
 from numba import cuda, float32, float64
 
 from fastgate.kernels.arithmetic import fma
-from fastgate.kernels.cuda import cublas, streams
+from fastgate.kernels.cuda import cublas, launch, streams
 from fastgate.kernels.cuda.streams import SIMULATED
 
 EACH = 4  # rows and columns of a thread
@@ -39,8 +39,8 @@ def product(
     kernel = _tiles(a_across, b_across, bias is not None, added, str(out.dtype))
     across = -(-columns // BLOCK)
     blocks = across * -(-rows // BLOCK)
-    sizes = rows, columns, depth, across, blocks, batch
-    kernel[blocks * batch, THREADS, streams.stream()](a, b, out if bias is None else bias, out, *sizes)
+    arguments = a, b, out if bias is None else bias, out, rows, columns, depth, across, blocks, batch
+    launch.run(kernel, blocks * batch, THREADS, arguments, streams.stream())
 
 
 def over_rows(kernel, out, rows, columns, *arguments):

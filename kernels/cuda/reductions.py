@@ -5,9 +5,9 @@ from functools import cache
 import numpy as np
 from numba import cuda, from_dtype
 
-from fastgate.kernels.cuda import streams
+from fastgate.kernels.cuda import launch, streams
 from fastgate.kernels.cuda.elementwise import larger, smaller
-from fastgate.kernels.cuda.streams import SIMULATED
+from fastgate.kernels.cuda.prims import SIMULATED
 from fastgate.kernels.jit import equation
 
 THREADS = 1 if SIMULATED else 128  # of a block, which reduces a row at a time; a power of two
@@ -48,7 +48,7 @@ def of_rows(kind, x, out, width, unit=1.0):
         kernel = kernel_of(*kind, dtype.name)
         blocks = min(out.size, MOST_BLOCKS)
         arguments = x, out, x.size, width, out.size, start_of(kind, dtype), dtype.type(unit)
-        kernel[blocks, THREADS, streams.stream()](*arguments)
+        launch.run(kernel, blocks, THREADS, arguments, streams.stream())
 
 
 @cache

@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numba import cuda
 
-from fastgate.kernels.cuda import arrays, streams
+from fastgate.kernels.cuda import arrays, driver, streams
 from fastgate.kernels.cuda.foreign import with_three_axes
 from fastgate.kernels.jit import equation
 
@@ -28,7 +28,7 @@ class Schedule:
         self.is_ragged, self.table, self.batch, self.steps = counts is not None, None, B, T
         self._owners, self._given = owners, (counts, times, owners)
         if counts is None:
-            self.lengths = _all_steps(B, T)
+            self.lengths = _all_steps(B, T, driver.device_number())
             return
         self.batch, self.steps = counts.size, int(counts.max(initial=0))
         self.lengths = arrays.from_host(counts.astype(np.int32))
@@ -57,7 +57,11 @@ class Schedule:
     @cached_property
     def sequences(self):
         """(batch,), of which of the user's each sequence is"""
-        return _in_order(self.batch) if self._owners is None else arrays.from_host(self._owners.astype(np.int64))
+        return (
+            _in_order(self.batch, driver.device_number())
+            if self._owners is None
+            else arrays.from_host(self._owners.astype(np.int64))
+        )
 
     def valid(self, leading):
         """Which steps run, as the user's array is laid out; None for all."""
@@ -74,7 +78,7 @@ class Schedule:
 
 
 def take(x, schedule, dtype):
-    """x, an array of Numba's of any strides, the user's (B,T,F), (T,B,F) or (T,F) -> rows inside (S,B,F)
+    """x, a `Memory` of any strides, the user's (B,T,F), (T,B,F) or (T,F) -> rows inside (S,B,F)
 
     It is x itself where that is the same.
     """
@@ -97,17 +101,17 @@ def put(rows, schedule, out):
 
 
 @lru_cache
-def _all_steps(B, T):
+def _all_steps(B, T, device):
     return arrays.from_host(np.full(B, T, np.int32))
 
 
 @lru_cache
-def _in_order(B):
+def _in_order(B, device):
     return arrays.from_host(np.arange(B))
 
 
 @lru_cache
-def _no_table():
+def _no_table(device):
     return arrays.from_host(np.zeros(1, np.int64))
 
 
@@ -115,7 +119,12 @@ def where(schedule):
     """What `users_row` needs: a table and its size; 0 where rows are only permuted, or -1 where not even that."""
     if schedule.table is not None:
         return schedule.table.flat, schedule.table.size, schedule.users_batch, schedule.users_steps
-    return _no_table().flat, -1 if schedule.is_identity else 0, schedule.users_batch, schedule.users_steps
+    return (
+        _no_table(driver.device_number()).flat,
+        -1 if schedule.is_identity else 0,
+        schedule.users_batch,
+        schedule.users_steps,
+    )
 
 
 @equation

@@ -6,6 +6,8 @@ from threading import local
 
 from numba import cuda
 
+from fastgate.kernels.cuda import driver, launch
+from fastgate.kernels.cuda.memory import Memory
 from fastgate.kernels.cuda.prims import SIMULATED
 
 THREADS = 1 if SIMULATED else 256  # of a block; the simulator takes a thread of Python for each
@@ -46,29 +48,51 @@ def external(address):
 
 def of_copies():
     """Three streams of this thread: for copies to the device, for kernels, and for copies back."""
-    if not hasattr(local_state, "of_copies"):
-        local_state.of_copies = cuda.stream(), cuda.stream(), cuda.stream()
-    return local_state.of_copies
+    kept, number = local_state.__dict__.setdefault("of_copies", {}), driver.device_number()
+    if number not in kept:
+        kept[number] = cuda.stream(), cuda.stream(), cuda.stream()
+    return kept[number]
 
 
 def over(kernel, count, *arguments):
     """Run a kernel whose threads share out `count` entries among them, as `cuda.grid` and `cuda.gridsize` tell."""
     if count:
         blocks = min(-(-count // THREADS), MOST_BLOCKS)
-        kernel[blocks, THREADS, stream()](*arguments)
+        launch.run(kernel, blocks, THREADS, arguments, stream())
 
 
 def synchronize():
-    """Wait until the stream is done, so that the host can read; raise if a kernel has waited in vain meanwhile."""
+    """Wait until the stream is done, so that the host can read; raise if a kernel has waited in vain, or failed."""
     own = stream()
-    if own:
-        own.synchronize()
-    else:
-        cuda.synchronize()
-    error = getattr(local_state, "error", None)
-    if error is not None and error.flat.copy_to_host()[0]:
-        del local_state.error
+    try:
+        if own:
+            own.synchronize()
+        else:
+            cuda.synchronize()
+    except Exception as error:
         raise RuntimeError(
-            "a kernel on the GPU did not make progress: its blocks wait for one another, and some do not run, perhaps"
-            " because another program holds the GPU; what was computed since is not valid"
-        )
+            f"the GPU failed in what was queued before ({error}): nothing more can be computed on it in this process"
+        ) from error
+    check_progress()
+
+
+def error_flag():
+    """(1,) int32 of this thread, which the host sees, too: kernels write 1 there if they have waited in vain."""
+    flags = local_state.__dict__.setdefault("flags", {})
+    number = driver.device_number()
+    if number not in flags:
+        flag, address = driver.shared_flag()
+        flags[number] = Memory(address, (1,), flag.dtype, flag)
+    return flags[number]
+
+
+def check_progress():
+    """Raise if a kernel of this thread has waited in vain, and has said so by now."""
+    for flag in getattr(local_state, "flags", {}).values():
+        if flag.owner[0]:
+            cuda.synchronize()  # others that wait, too, say it now, and not of later calls
+            flag.owner[0] = 0
+            raise RuntimeError(
+                "a kernel on the GPU did not make progress: its blocks wait for one another, and some do not run,"
+                " perhaps because another program holds the GPU; what was computed since is not valid"
+            )

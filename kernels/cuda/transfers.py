@@ -8,7 +8,7 @@ from threading import local
 import numpy as np
 from numba import cuda
 
-from fastgate.kernels.cuda import streams
+from fastgate.kernels.cuda import driver, streams
 from fastgate.kernels.cuda.streams import SIMULATED
 
 PIECE = 1 << 23  # bytes; twice as many are pinned for each thread that copies more than one
@@ -26,9 +26,10 @@ class _Pinned:
 
 
 def _pinned():
-    if not hasattr(_here, "pinned"):
-        _here.pinned = _Pinned(), _Pinned()
-    return _here.pinned
+    kept, number = _here.__dict__, driver.device_number()
+    if number not in kept:
+        kept[number] = _Pinned(), _Pinned()
+    return kept[number]
 
 
 def _pieces(host):
@@ -42,15 +43,16 @@ def _pieces(host):
 def upload(host, device):
     """host (N) -> device (N), of the same dtype; `host` may be written again when this returns"""
     stream = streams.stream()
+    device.use_at((driver.device_number(), stream))
     if host.nbytes <= PIECE:
         if host.size:
-            device.copy_to_device(host, stream=stream)
+            driver.copy_to_device(device.address, host, stream)
             streams.synchronize()
         return
     for part, own, piece in _pieces(host):
         own.event.synchronize()  # it has left
         piece[...] = host[part]
-        device[part].copy_to_device(piece, stream=stream)
+        driver.copy_to_device(device[part].address, piece, stream)
         own.event.record(stream)
 
 
@@ -59,18 +61,36 @@ def download(device, host):
     stream = streams.stream()
     if host.nbytes <= PIECE:
         if host.size:
-            device.copy_to_host(host, stream=stream)
+            driver.copy_to_host(device.address, host, stream)
             streams.synchronize()
         return
     before = None
     for part, own, piece in _pieces(host):
-        device[part].copy_to_host(piece, stream=stream)
+        driver.copy_to_host(device[part].address, piece, stream)
         own.event.record(stream)
         if before is not None:
             _arrived(*before)
         before = own, piece, host[part]
     _arrived(*before)
     streams.synchronize()
+
+
+def copy(source, target):
+    """source -> target, `Memory` of one dtype and size"""
+    _queue(driver.copy_on_device, (source, target), source.address, target.address, source.size * source.dtype.itemsize)
+
+
+def set_bytes(target, byte):
+    """byte -> all bytes of a `Memory`"""
+    _queue(driver.set_bytes, (target,), target.address, byte, target.size * target.dtype.itemsize)
+
+
+def _queue(work, memories, *arguments):
+    stream = streams.stream()
+    if memories[0].size:
+        for memory in memories:
+            memory.use_at((driver.device_number(), stream))
+        work(*arguments, stream)
 
 
 def _arrived(own, piece, target):

@@ -7,6 +7,8 @@ import pytest
 from numba import cuda
 from numba.core import config
 
+from fastgate.kernels.cuda import memory
+
 SIMULATED = bool(config.ENABLE_CUDASIM)
 
 if SIMULATED:
@@ -19,16 +21,16 @@ def nan_in_unset_memory_of_devices():
     if not SIMULATED:
         yield
         return
-    allocate = cuda.device_array
+    take = memory.take
 
-    def poisoned(shape, dtype, **options):
-        array = allocate(shape, dtype, **options)
-        if np.dtype(dtype).kind == "f":
-            array[:] = np.nan
-        return array
+    def poisoned(size, stream):
+        lease, others = take(size, stream)
+        whole = size // 4
+        memory.Memory(lease.block.address, (whole,), np.dtype(np.uint32), lease).on_host()[:] = 0x7FC00001
+        return lease, others
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuda, "device_array", poisoned)
+        patch.setattr(memory, "take", poisoned)
         yield
 
 

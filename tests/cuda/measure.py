@@ -17,7 +17,7 @@ import fastgate as fg
 from fastgate.kernels.arithmetic import fma
 from fastgate.kernels.cuda import arrays, cublas, plan, recurrence
 from fastgate.kernels.cuda.blocks import Block
-from fastgate.kernels.cuda.clustered import make_prepare, meet
+from fastgate.kernels.cuda.clustered import meet
 from fastgate.kernels.cuda.device import device_name, elapsed
 from fastgate.kernels.cuda.exchange import LIMIT
 from fastgate.kernels.cuda.launch import Program
@@ -74,10 +74,7 @@ def make_reading(apart):
 
 
 def make_meetings(size):
-    prepare = make_prepare(size)
-
     def meetings(x, rounds):
-        prepare()
         for _ in range(rounds):
             meet()
 
@@ -86,11 +83,10 @@ def make_meetings(size):
 
 def make_sending(size):
     """Every thread writes a number into each block of its cluster, some times in every round."""
-    prepare = make_prepare(size)
 
     def send(x, rounds):
         shared = cuda.shared.array(0, float32)
-        prepare()
+        meet()
         for _ in range(rounds):
             for n in range(SENT):
                 for rank in range(size):

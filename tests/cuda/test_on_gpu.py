@@ -6,8 +6,10 @@ import sys
 
 import numpy as np
 import pytest
+from numba import cuda as numba_cuda
 
 import fastgate as fg
+import fastgate.cuda
 from fastgate.cuda import array
 
 pytestmark = pytest.mark.gpu
@@ -164,6 +166,25 @@ def test_a_race_would_give_other_bits():
     first = np.asarray(layer(x)[0])
     for _ in range(20):
         np.testing.assert_array_equal(np.asarray(layer(x)[0]), first)
+
+
+def test_a_loop_allocates_nothing():
+    layer = fg.LSTM(64, 256, seed=0, device="cuda", bidirectional=True)
+    x = array(np.ones((16, 20, 64), np.float32))
+    room = []
+    for n in range(200):
+        y, _, tape = layer.forward(x)
+        layer.backward(tape, y)
+        if n in (3, 199):
+            numba_cuda.synchronize()
+            room.append(numba_cuda.current_context().get_memory_info().free)
+    assert room[0] == room[1]
+
+
+def test_a_full_device_is_an_error_and_no_end():
+    with pytest.raises(MemoryError, match="no room"):
+        fg.cuda.DeviceArray.of((1 << 45,), np.float32)
+    assert np.asarray(array(np.ones(3))).sum() == 3
 
 
 def test_pytorch_shares_memory_and_streams(torch):

@@ -55,6 +55,9 @@ BACKWARD = {
     "gru_reset_before": ("gru_reset_before", 512, RESIDENT, {}, HOPPER, {"HMMA": 0, "BAR.SYNC": 4}),
     "gru_reset_carry": ("gru_reset_carry", 512, RESIDENT, {}, HOPPER, {"HMMA": 0, "BAR.SYNC": 4}),
     "gru": ("gru", 1024, RESIDENT, {}, HOPPER, {"HMMA": 0}),
+    "three numbers of float64": (
+        *("gru_reset_before", 128, Block(4, 8, 8), {"dtype": "float64"}, HOPPER), {"STG.E.128.STRONG.GPU": 0},
+    ),
     "TF32": ("lstm", 1024, BACKWARD_ON_TENSOR_CORES, {"precision": "medium"}, AMPERE, {"HMMA.1688.F32.TF32": 64}),
     "columns shared": (
         *("lstm", 1024, Block(8, 32, 8, together=8), {"precision": "high"}, HOPPER), {"HMMA.16816.F32.BF16": 96},
@@ -98,6 +101,8 @@ def test_what_is_compiled(which, name, tmp_path, monkeypatch):
     program = make(cell(cell_name, dtype), H, block, **options)
     made = check(program, which, float64 if dtype == "float64" else float32, tmp_path, architecture)
     assert (made.stack, made.spills) == (0, 0)
+    if block.cluster == 1:  # a NaN that came in is published as the usual one, never as `UNSET`
+        assert ("0f7FC00000" if dtype == "float32" else "0d7FF8000000000000") in made.ptx
     found = {instruction: counted(made.instructions, instruction) for instruction in expected}
     assert all(found[key] == count if count is not None else found[key] > 0 for key, count in expected.items()), found
 

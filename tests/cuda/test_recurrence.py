@@ -6,8 +6,9 @@ import pytest
 from test_device_layers import assert_equal, parts_of
 
 import fastgate as fg
-from fastgate.kernels.cuda import plan, recurrence
+from fastgate.kernels.cuda import plan, recurrence, streams
 from fastgate.kernels.cuda.launch import Program
+from fastgate.kernels.cuda.memory import Memory
 from fastgate.kernels.cuda.prims import SIMULATED
 
 pytest.importorskip("greenlet", reason="the simulator of many blocks needs greenlet")
@@ -24,7 +25,7 @@ def launched(monkeypatch):
 
     def run(self, grid, arguments, stream=0):
         found.append(self)
-        own = [getattr(argument, "_ary", argument) for argument in arguments]
+        own = [argument.on_host() if isinstance(argument, Memory) else argument for argument in arguments]
         launch(self.function, grid, self.threads, own, shared=self.shared, cluster=self.cluster, seed=len(found))
 
     monkeypatch.setattr(recurrence, "HAS_PLANS", True)
@@ -110,7 +111,7 @@ def test_a_wait_in_vain_is_an_error(monkeypatch, launched):
     layer(np.zeros((1, 2, 2)))
 
     def in_vain(self, grid, arguments, stream=0):
-        recurrence.error_flag()[...] = 1
+        streams.error_flag().on_host()[:] = 1
 
     monkeypatch.setattr(Program, "launch", in_vain)
     with pytest.raises(RuntimeError, match="did not make progress"):

@@ -78,10 +78,11 @@ def publish1(array, i, registers, j):
     array[i] = registers[j]
 
 
-def one_by_one(move):
+def one_by_one(move, memory_first=False):
     """Of 16 bytes each number is whole, but not all of them together: others may run in between."""
 
     def moved(to, first_to, source, first_source):
+        prims.assert_aligned(*(to, first_to) if memory_first else (source, first_source))
         for e in range(prims.width(source.dtype)):
             move(to, first_to + e, source, first_source + e)
 
@@ -147,7 +148,7 @@ OF_THREADS = {
     prims.poll1: poll1,
     prims.poll16: one_by_one(poll1),
     prims.publish1: publish1,
-    prims.publish16: one_by_one(publish1),
+    prims.publish16: one_by_one(publish1, memory_first=True),
     prims.cluster_arrive: cluster_arrive,
     prims.cluster_wait: cluster_wait,
     prims.cluster_rank: cluster_rank,
