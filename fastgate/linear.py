@@ -152,8 +152,7 @@ class Linear(Dense):
         """A snapshot of the weights for `fastgate.jit.linear`; see `LSTM.jit`."""
         from fastgate import _embedded
 
-        self._check_on_cpu("jit")
-        return _embedded.linear_cell(self)
+        return _embedded.linear_cell(self.to("cpu"))
 
     def _forward(self, x: Array, snapshot: Snapshot) -> Array:
         weights = snapshot.derived.get("forward")

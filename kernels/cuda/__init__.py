@@ -15,7 +15,7 @@ from fastgate.kernels.cuda.device_step import make_step as make_step
 from fastgate.kernels.cuda.direction import Backward as Backward
 from fastgate.kernels.cuda.direction import Forward as Forward
 from fastgate.kernels.cuda.direction import Trace as Trace
-from fastgate.kernels.cuda.driver import version as driver_version
+from fastgate.kernels.cuda.driver import driver_version as driver_version
 from fastgate.kernels.cuda.dropout import dropout as dropout
 from fastgate.kernels.cuda.dropout import dropout_of_entries as dropout_of_entries
 from fastgate.kernels.cuda.foreign import contiguous as contiguous

@@ -52,7 +52,7 @@ def facts_of(number):
     return Facts(device.MULTIPROCESSOR_COUNT, shared, device.compute_capability >= (9, 0), clock)
 
 
-def version():
+def driver_version():
     """The newest CUDA that the driver knows."""
     return "none" if SIMULATED else ".".join(map(str, driver.get_version()))
 

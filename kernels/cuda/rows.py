@@ -57,11 +57,9 @@ class Schedule:
     @cached_property
     def sequences(self):
         """(batch,), of which of the user's each sequence is"""
-        return (
-            _in_order(self.batch, driver.device_number())
-            if self._owners is None
-            else arrays.from_host(self._owners.astype(np.int64))
-        )
+        if self._owners is None:
+            return _in_order(self.batch, driver.device_number())
+        return arrays.from_host(self._owners.astype(np.int64))
 
     def valid(self, leading):
         """Which steps run, as the user's array is laid out; None for all."""

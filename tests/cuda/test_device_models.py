@@ -203,8 +203,6 @@ def test_exports_go_through_the_cpu(name, tmp_path):
 
 REFUSED = {
     "per_sample": lambda model, x: model.backward(model.forward(x)[1], np.ones((1, 2, 1)), per_sample=True),
-    "jit": lambda model, x: model.layers[1].jit(),
-    r"members\[0\]": lambda model, x: fg.Ensemble([model]),
 }
 
 
@@ -213,6 +211,25 @@ def test_what_models_do_not_do_there_is_refused_by_name(name):
     model = fg.Sequential(fg.GRU(2, 3), fg.Linear(3, 1)).to("cuda")
     with pytest.raises(ValueError, match=f"^{name}.*expected .* on the CPU"):
         REFUSED[name](model, np.zeros((1, 2, 2)))
+
+
+def test_ensembles():
+    members = [fg.Sequential(fg.GRU(2, 3, seed=n, **FLOAT64), fg.Linear(3, 1, seed=n, **FLOAT64)) for n in range(2)]
+    x = np.random.default_rng(0).standard_normal((2, 3, 2))
+    twin, own = fg.Ensemble(members), fg.Ensemble([member.to("cuda") for member in members])
+    same(own(x)[0], twin(x)[0])
+    (y, _, tape), (own_y, _, own_tape) = twin.forward(x), own.forward(array(x))
+    same(np.asarray(own_y), y)
+    found, expected = own.backward(own_tape, own_y), twin.backward(tape, y)
+    same(np.asarray(found.params.flat), expected.params.flat)
+    same(np.asarray(found.x), expected.x)
+
+
+def test_a_snapshot_of_a_linear_layer_is_for_the_cpu():
+    layer = fg.Linear(2, 3, seed=0)
+    own, expected = layer.to("cuda").jit(), layer.jit()
+    assert type(own) is type(expected)
+    np.testing.assert_array_equal(own.packed, expected.packed)
 
 
 def test_steps_and_streams():
