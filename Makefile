@@ -23,7 +23,8 @@ bench-cuda: .venv/cuda.stamp
 
 OFFLINE = .venv-cuda/bin
 test-cuda-offline: .venv-cuda/stamp
-	$(OFFLINE)/python -m pytest $(ARGS) tests/cuda/test_persistent_offline.py tests/cuda/test_offline_compilation.py
+	$(OFFLINE)/python -m pytest $(ARGS) tests/cuda/test_host_side.py tests/cuda/test_persistent_offline.py \
+	    tests/cuda/test_offline_compilation.py
 
 .venv-cuda/stamp: pyproject.toml tests/cuda/requirements.txt
 	$(PYTHON) -m venv .venv-cuda
