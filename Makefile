@@ -19,7 +19,8 @@ test-cuda: .venv/cuda.stamp
 
 bench-cuda: .venv/cuda.stamp
 	$(BIN)/python tests/cuda/measure.py
-	$(BIN)/python -m fastgate bench --device cuda --mode inference training $(ARGS)
+	$(BIN)/python -m fastgate bench --device cuda --mode inference training \
+	    --folder asv_benchmarks/results/gpu $(ARGS)
 
 OFFLINE = .venv-cuda/bin
 test-cuda-offline: .venv-cuda/stamp
