@@ -92,18 +92,19 @@ def _open_cache(function, variant):
     return _NoCache()
 
 
-class _Announcement:
-    """One line on stderr when the process compiles for the first time."""
+class Announcement:
+    """One line on stderr when the process compiles for the first time, for each kind of processor."""
 
-    made = False
+    processor = "CPU"
+    made = set()
 
     def load_overload(self, sig, target_context):
         found = super().load_overload(sig, target_context)
-        if found is None and not _Announcement.made:
-            _Announcement.made = True
+        if found is None and self.processor not in self.made:
+            self.made.add(self.processor)
             kept = "once, then cached" if self.cache_path else "in every process: there is no cache"
             with suppress(AttributeError, OSError, ValueError):  # there may be no stderr, or a closed one
-                sys.stderr.write(f"fastgate: compiling kernels for this CPU, some seconds ({kept}) ...\n")
+                sys.stderr.write(f"fastgate: compiling kernels for this {self.processor}, some seconds ({kept}) ...\n")
         return found
 
 
@@ -121,7 +122,7 @@ class _KeyedFile(IndexDataCacheFile):
         self._save_index(self._load_index() | {key: name})
 
 
-class _SourceCache(_Announcement, FunctionCache):
+class _SourceCache(Announcement, FunctionCache):
     _impl_class = _SourceCacheImpl
 
     def __init__(self, function, variant):
@@ -134,5 +135,5 @@ class _SourceCache(_Announcement, FunctionCache):
         return sig, codegen.magic_tuple(), self._variant
 
 
-class _NoCache(_Announcement, NullCache):
+class _NoCache(Announcement, NullCache):
     pass

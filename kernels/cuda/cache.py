@@ -5,7 +5,6 @@ factory's closure holds is spelled out here instead, functions by their code.
 """
 
 import hashlib
-import sys
 from contextlib import suppress
 from functools import cache
 from types import CodeType, FunctionType, ModuleType
@@ -27,19 +26,8 @@ def open_cache(function):
     return _NoCache()
 
 
-class _Announcement:
-    """One line on stderr when the process compiles for the first time."""
-
-    made = False
-
-    def load_overload(self, sig, target_context):
-        found = super().load_overload(sig, target_context)
-        if found is None and not _Announcement.made:
-            _Announcement.made = True
-            kept = "once, then cached" if self.cache_path else "in every process: there is no cache"
-            with suppress(AttributeError, OSError, ValueError):  # there may be no stderr, or a closed one
-                sys.stderr.write(f"fastgate: compiling kernels for this GPU, some seconds ({kept}) ...\n")
-        return found
+class _Announcement(jit.Announcement):
+    processor = "GPU"
 
 
 class _SourceCacheImpl(CUDACacheImpl):
