@@ -10,6 +10,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
 from numba import njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache
@@ -96,7 +97,7 @@ class Announcement:
     """One line on stderr when the process compiles for the first time, for each kind of processor."""
 
     processor = "CPU"
-    made = set()
+    made: ClassVar = set()
 
     def load_overload(self, sig, target_context):
         found = super().load_overload(sig, target_context)
