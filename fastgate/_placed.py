@@ -42,7 +42,7 @@ class Placed(Frozen):
         Raises
         ------
         ValueError, RuntimeError
-            If there is no such device, or an option that it does not have; the message names it.
+            If there is no such device.
         """
         return self if as_choice("device", device, DEVICES) == self.device else self.replace(device=device)
 

@@ -150,6 +150,12 @@ def test_complex_numbers_are_refused_there_too():
             call()
 
 
+def test_a_step_of_no_sequences():
+    layer = fg.GRU(I, H, device="cuda")
+    for x in (np.ones((0, I), np.float32), array(np.ones((0, I), np.float32))):
+        assert layer.step(x)[0].shape == (0, H)
+
+
 def test_outputs_that_cannot_be_written():
     layer, x = fg.LSTM(I, H, seed=0, device="cuda"), np.ones((2, 3, I), np.float32)
     y, _ = layer(x)
