@@ -152,9 +152,14 @@ def kind_of(array: Array) -> str:
 def as_real(name: str, value: Any) -> Array:
     """Any real, integer or boolean array, not yet converted."""
     array = as_array(name, value)
+    check_real(name, array)
+    return array
+
+
+def check_real(name: str, array: Any) -> None:
+    """Raise unless it holds such numbers, wherever it lies."""
     if array.dtype.kind not in "fiub":
         raise _errors.wrong_type(name, "an array of real numbers", f"dtype {array.dtype}")
-    return array
 
 
 def address_of(array: Any) -> int:

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgate import _border, _errors
-from fastgate._arrays import Array, as_floating, as_real
+from fastgate._arrays import Array, as_floating, as_real, check_real
 from fastgate._configuration import Configured
 from fastgate._kernels import on
+from fastgate._places import check_fits
 from fastgate._segments import Segments, read_steps
 from fastgate._tape import State
 
@@ -52,12 +53,13 @@ def read_batch(
     if cuda.is_on_device(parameters):  # not those of a quantized layer
         cuda.wait_for(parameters.stream)
     stays = cuda.is_on_device(x)
-    array = cuda.view(x) if stays else as_real("x", x)
+    array = _as_real_there("x", x) if stays else as_real("x", x)
     _border.check_input(layer, tuple(array.shape))
     is_unbatched, B, T = _border.sizes_of(layer, array.shape)
     batch_first = layer.batch_first or is_unbatched
     counts, times, valid, owners, segments = read_steps(lengths, mask, reset, array, layer.batch_first)
     schedule = cuda.Schedule(B, T, batch_first, counts, times, owners)
+    check_fits("x", x, layer.dtype, valid)
     rows = _rows_inside(layer, "x", array, schedule, valid, stays)
     layout = layer._layout
     batch = Batch(
@@ -114,6 +116,13 @@ def in_stretches(layer: Any, x: Any, state: Any, out: Any) -> tuple[Any, State] 
     return y, (ends[0], ends[1]) if len(ends) == 2 else ends[0]
 
 
+def _as_real_there(name: str, value: Any) -> Any:
+    """As `as_real`, of what lies on the device: a view."""
+    array = on("cuda").view(value)
+    check_real(name, array)
+    return array
+
+
 def _rows_inside(layer: Configured, name: str, array: Any, schedule: Any, valid: Array | None, stays: bool) -> Any:
     """(B,T,F), (T,B,F) or (T,F), NumPy's or Numba's -> (T,B,F) as all kernels take it"""
     cuda = on("cuda")
@@ -124,12 +133,14 @@ def _rows_inside(layer: Configured, name: str, array: Any, schedule: Any, valid:
 
 def check_output(layer: Configured, out: Any, batch: Batch, x: Any, start: list[Any]) -> None:
     """Raise unless y can be written there, a copy of what is computed."""
-    cuda, expected = on("cuda"), f"a C-contiguous array of dtype {layer.dtype} that lies where x does"
-    if cuda.is_on_device(out) != batch.stays:
+    cuda, expected = on("cuda"), f"a writable C-contiguous array of dtype {layer.dtype} that lies where x does"
+    if not (cuda.is_on_device(out) if batch.stays else isinstance(out, np.ndarray)):
         raise _errors.wrong_type("out", expected, type(out).__name__)
-    own = cuda.view(out) if batch.stays else np.asarray(out)
-    if own.dtype != layer.dtype or not own.flags["C_CONTIGUOUS"]:
-        raise _errors.wrong_type("out", expected, f"dtype {own.dtype}, strides {own.strides}")
+    own = cuda.view(out) if batch.stays else out
+    is_locked = getattr(out, "is_locked", False) if batch.stays else not out.flags.writeable
+    if own.dtype != layer.dtype or not own.flags["C_CONTIGUOUS"] or is_locked:
+        got = "one that is read-only" if is_locked else f"dtype {own.dtype}, strides {own.strides}"
+        raise _errors.wrong_type("out", expected, got)
     if own.shape != batch.users_y_shape:
         raise _errors.wrong_shape("out", f"that of y, {batch.users_y_shape}", own.shape)
 
@@ -148,7 +159,7 @@ def _read_state(layer: Configured, name: str, value: Any, zeros: Any, unbatched:
         return zeros
     cuda = on("cuda")
     stays = cuda.is_on_device(value)
-    array = cuda.view(value) if stays else as_floating(name, value, layer.dtype)
+    array = _as_real_there(name, value) if stays else as_floating(name, value, layer.dtype)
     _border.check_state(name, array, zeros, unbatched)
     if not stays:
         return cuda.from_host(array).reshape(zeros.shape)
@@ -222,7 +233,9 @@ def _read_like(layer: Configured, name: str, value: Any, like: str, shape: tuple
     if value is None:
         return cuda.zeros(shape, layer.dtype)
     stays = cuda.is_on_device(value)
-    array = cuda.view(value) if stays else as_real(name, value)
+    array = _as_real_there(name, value) if stays else as_real(name, value)
     if array.shape != (expected := batch.users_shape(shape[2])):
         raise _errors.wrong_shape(name, f"that of {like}, {expected}", array.shape)
-    return _rows_inside(layer, name, array, batch.schedule, batch.schedule.valid(array.shape[:-1]), stays)
+    valid = batch.schedule.valid(array.shape[:-1])
+    check_fits(name, value, layer.dtype, valid)
+    return _rows_inside(layer, name, array, batch.schedule, valid, stays)

@@ -98,7 +98,7 @@ class Model(Frozen):
         Raises
         ------
         ValueError, RuntimeError
-            If there is no such device, or a layer has an option that it does not have; a note names the layer.
+            If there is no such device.
         """
         as_device(device)
         there = [layer.device == device for _, layer, _ in self._described() if isinstance(layer, Placed)]
@@ -142,8 +142,4 @@ def _moved(part: Any, device: str) -> Any:
         return part.replace(**{name: _moved(option, device) for name, option in options.items()})
     if not isinstance(part, Placed):
         return copy.deepcopy(part)
-    try:
-        return part.replace(device=device)
-    except (ValueError, RuntimeError) as error:
-        error.add_note(f"in {part!r}")
-        raise
+    return part.replace(device=device)

@@ -118,10 +118,11 @@ def _as_shaped(name: str, value: Any, like: Array) -> Array:
 
 
 def _read_only(flat: Array) -> Array:
-    """A view that cannot be written; what lies on a GPU is what it is."""
-    if isinstance(flat, np.ndarray):
-        flat = flat.view()
-        flat.flags.writeable = False
+    """A view that cannot be written."""
+    if not isinstance(flat, np.ndarray):
+        return flat.locked()
+    flat = flat.view()
+    flat.flags.writeable = False
     return flat
 
 
@@ -149,7 +150,8 @@ class Params(Mapping[str, Array]):
         with layer.params.edit() as p:
             p["weight_hh_l0"] *= 0.9
 
-    A write takes effect all at once and raises `version` by one. Arrays read earlier keep the values they had.
+    A write takes effect all at once and raises `version` by one. Arrays read earlier keep the values they had. Other
+    libraries that are given one on a GPU see its memory, and must not write there.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ class Placed(Frozen):
         Raises
         ------
         ValueError, RuntimeError
-            If there is no such device, or an option that it does not have; the message names it.
+            If there is no such device.
         """
         return self if as_choice("device", device, DEVICES) == self.device else self.replace(device=device)
 
@@ -70,7 +70,7 @@ class Dense(Placed):
             raise _errors.wrong_shape(name, f"(..., {features})", array.shape)
         return self._brought(name, array)
 
-    def _brought(self, name: str, array: Array) -> Array:
+    def _brought(self, name: str, array: Any) -> Array:
         """Where the layer lies, in its dtype, when its parameters are written."""
         if self.device == "cpu":
             return as_floating(name, array, self.dtype)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgate._arrays import DTYPES, Array, as_floating, as_real, beside, is_there
+from fastgate._arrays import DTYPES, Array, as_floating, as_real, beside, check_real, is_there
 from fastgate._kernels import on
 
 
@@ -24,13 +24,23 @@ def as_numbers(name: str, value: Any, dtype: Any = None) -> Array:
     else:
         array = kernels.view(value)
         found = kernels.contiguous(array, array.dtype)
+    check_real(name, found)
     there: Array = found if dtype is None else found.astype(dtype)
     return there
 
 
 def as_floating_there(name: str, value: Any, dtype: Any) -> Array:
     """Numbers in `dtype`, where they are."""
-    return as_numbers(name, value, dtype) if is_there(value) else as_floating(name, value, dtype)
+    if not is_there(value):
+        return as_floating(name, value, dtype)
+    check_fits(name, value, dtype)
+    return as_numbers(name, value, dtype)
+
+
+def check_fits(name: str, value: Any, dtype: Any, valid: Array | None = None) -> None:
+    """Raise where the host sees that numbers for the GPU would become infinite in this dtype; see `as_floating`."""
+    if isinstance(value, on("cuda").Mirrored) and value.dtype != dtype:
+        as_floating(name, value.host, dtype, valid)
 
 
 def as_floating_beside(name: str, value: Any, like: Any) -> Array:
@@ -42,7 +52,8 @@ def as_floating_beside(name: str, value: Any, like: Any) -> Array:
 def as_any_floating(name: str, value: Any) -> Array:
     """For parts without a dtype of their own: float32 stays what it is, and everything else becomes float64."""
     array = as_numbers(name, value)
-    return as_floating_there(name, array, DTYPES["float32" if array.dtype == np.float32 else "float64"])
+    dtype = DTYPES["float32" if array.dtype == np.float32 else "float64"]
+    return as_floating(name, array, dtype) if isinstance(array, np.ndarray) else array.astype(dtype)
 
 
 def unshared(own: Array, given: Any) -> Array:
@@ -50,18 +61,20 @@ def unshared(own: Array, given: Any) -> Array:
     return own.copy() if np.may_share_memory(own, given) else own
 
 
-def placed(x: Any, device: str, dtype: Any) -> Any:
+def placed(x: Any, device: str, dtype: Any, name: str = "x") -> Any:
     """What a model of this dtype is given, to its device: itself where it lies there, or on the CPU.
 
-    It goes there in the dtype that is smaller.
+    It goes there in the dtype that is smaller, unless it has numbers too large for that: some may not count.
     """
     if device == "cpu" or is_there(x):
         return x
-    array = as_real("x", x)
+    array = as_real(name, x)
     narrow = array.dtype.kind == "f" and (array.dtype.itemsize > dtype.itemsize or array.dtype not in DTYPES.values())
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         own = array.astype(dtype if narrow else array.dtype.newbyteorder("="), copy=False)
-    return on(device).Mirrored(np.ascontiguousarray(own))
+    if narrow and (np.isinf(own) & np.isfinite(array)).any():
+        own = array.astype(DTYPES["float64"])
+    return on(device).Mirrored(np.asarray(own, order="C"))
 
 
 def given_back(value: Any) -> Any:

@@ -22,7 +22,7 @@ class Plain(Frozen):
 
     def _tape(self, y: Any, *kept: Any) -> PlainTape:
         """With what `_backward` needs."""
-        return PlainTape(self, y.shape, y.dtype, kept, empty_beside(y, (0,)))
+        return PlainTape(self, y.shape, kept, empty_beside(y, (0,)))
 
     def backward(self, tape: PlainTape, dy: npt.ArrayLike) -> LayerGradients:
         """From the gradient in y to that in x.

@@ -129,7 +129,7 @@ def _step_of_sequence(layer: Any, x: Any, state: Any) -> tuple[Array, State]:
         raise _errors.wrong_shape("x", f"(batch, {layer.input_size}) or ({layer.input_size},)", tuple(x.shape))
     axis = int(layer.batch_first) if len(x.shape) == 2 else 0
     y, end = layer(x.reshape(*x.shape[:axis], 1, *x.shape[axis:]), state)
-    return y.reshape((*x.shape[:-1], -1)), end
+    return y.reshape((*x.shape[:-1], y.shape[-1])), end
 
 
 def _prepare(layer: Configured, B: int) -> Ready:

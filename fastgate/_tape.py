@@ -85,9 +85,13 @@ class PlainTape:
 
     owner: Any = field(repr=False)
     y_shape: tuple[int, ...]
-    dtype: np.dtype[Any]
     kept: Any = field(repr=False)  # whatever the owner's backward needs
-    like: Any = field(repr=False)  # an empty array that lies where y does
+    like: Any = field(repr=False)  # an empty array of y's dtype that lies where y does
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """That of y."""
+        return self.like.dtype  # type: ignore[no-any-return]
 
     @property
     def nbytes(self) -> int:

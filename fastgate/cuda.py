@@ -12,7 +12,8 @@ there and back::
 So do `Linear`, `Embedding`, `LayerNorm` and whole models, after ``model.to("cuda")``: between their layers nothing
 leaves the GPU. Layers without parameters compute where their input lies; so do losses and metrics. What tells which
 steps count, lengths and masks, stays on the host, as do the integers of an `Embedding` and what `Masking` and
-`RepeatPast` look at: where these lie on the GPU, they are copied back. `fit` copies each batch to the GPU once.
+`RepeatPast` look at: where these lie on the GPU, they are copied back. `fit` copies each batch to the GPU once. Of
+float64 there nobody looks whether it fits into a layer's float32: what does not is infinite.
 
 Work is queued on the default stream, or on that of `on_stream`. It waits for the streams of whatever arrays it is
 given, and who takes its results waits for it, as both protocols have it. Without a GPU all of it also runs, slowly, in
@@ -27,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgate import _errors, _stack
-from fastgate._arrays import as_array
+from fastgate._arrays import as_real
 from fastgate._kernels import on
 from fastgate._recurrent import Recurrent
 
@@ -40,13 +41,19 @@ def array(x: npt.ArrayLike) -> Any:
 
     Parameters
     ----------
-    x : array_like
+    x : array_like of real numbers
 
     Returns
     -------
     DeviceArray
+
+    Raises
+    ------
+    TypeError
+        If it holds anything else.
     """
-    return _kernels.from_host(as_array("x", x))
+    own = as_real("x", x)
+    return _kernels.from_host(own.astype(own.dtype.newbyteorder("="), copy=False))
 
 
 def device_step(layer: Any) -> tuple[Any, Any]:

@@ -96,10 +96,12 @@ class Dropout(Plain):
         (key,) = kept
         return dy.copy() if key is None else self._dropped(dy, key)
 
-    @quiet
     def _dropped(self, array: Array, key: int) -> Array:
-        if not self.same_every_step:
-            return self._drop(array.copy(), key)
+        return self._dropped_alike(array, key) if self.same_every_step else self._drop(array.copy(), key)
+
+    @quiet
+    def _dropped_alike(self, array: Array, key: int) -> Array:
+        """The same at every step."""
         axis = int(self.batch_first and array.ndim == 3)
         factors = empty_beside(array, (*array.shape[:axis], 1, *array.shape[axis + 1 :]))
         factors[...] = 1

@@ -137,12 +137,13 @@ class Embedding(Dense):
             If dy is not shaped as y, or the tape is of another layer or of parameters written since.
         """
         check_tape(tape, LayerTape, self)
-        own = as_numbers("dy", dy)
+        own = self._brought("dy", dy)
         if own.shape != tape.y_shape:
             raise _errors.wrong_shape("dy", f"that of y, {tape.y_shape}", own.shape)
-        gradients = NamedArrays(self._there.zeros(self.params.flat.shape, self.dtype), self.params._shapes)
-        rows = self._brought("dy", own).reshape(-1, self.embedding_dim)
-        self._there.scatter_add(rows, tape.x.reshape(-1), 0, rows.shape[0], self.embedding_dim, gradients["weight"])
+        kernels = self._there
+        gradients = NamedArrays(kernels.zeros(self.params.flat.shape, self.dtype), self.params._shapes)
+        rows = own.reshape(-1, self.embedding_dim)
+        kernels.scatter_add(rows, tape.x.reshape(-1), 0, rows.shape[0], self.embedding_dim, gradients["weight"])
         if self.padding_idx is not None:
             gradients["weight"][self.padding_idx] = 0
         return LayerGradients(None, gradients)

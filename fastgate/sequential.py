@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from fastgate import _assembly, _errors, _passes, _samples
-from fastgate._arrays import Array, as_flag
+from fastgate._arrays import Array, as_flag, is_there
 from fastgate._chained import Chained, States
 from fastgate._model import ModelGradients, ModelTape, check_model_tape
 from fastgate._params import NamedArrays
@@ -224,12 +224,12 @@ class Sequential(Chained, Streamed):
         if dy is None and dstate is None:
             raise _errors.nothing_to_propagate()
         axis = int(not self.batch_first) if as_flag("per_sample", per_sample) else None
-        if per_sample and self.device != "cpu":
-            raise _errors.not_on_device("per_sample", self.device)
+        if per_sample and any(map(is_there, (own.flat for own in self.params.layers))):
+            raise _errors.not_on_device("per_sample", "cuda")
         samples = None if axis is None else _samples.count(self._members, tape.tapes, axis)
         axis = None if samples is None else axis
         gradients = self.params._new_gradients() if samples is None else self.params._new_gradients(samples)
-        own = None if dy is None else self._cleared(placed(dy, self.device, self.dtype), tape.beyond)
+        own = None if dy is None else self._cleared(placed(dy, self.device, self.dtype, "dy"), tape.beyond)
         ends, targets = self._read_states("dstate", dstate), self.params.split(gradients)
         dx, starts = _passes.backward(self._members, tape.tapes, own, ends, targets, axis)
         if per_sample and samples is None:

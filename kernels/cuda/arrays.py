@@ -30,11 +30,11 @@ class DeviceArray(NumpyLike):
     dtype : numpy.dtype
     """
 
-    __slots__ = ("dtype", "flat", "shape", "stream")
+    __slots__ = ("dtype", "flat", "is_locked", "shape", "stream")
     lies_there = True  # on the device, as is told without asking for its address
 
-    def __init__(self, flat, shape, stream=None):
-        self.flat, self.shape, self.dtype = flat, tuple(shape), flat.dtype
+    def __init__(self, flat, shape, stream=None, *, is_locked=False):
+        self.flat, self.shape, self.dtype, self.is_locked = flat, tuple(shape), flat.dtype, is_locked
         self.stream = streams.stream() if stream is None else stream  # where it is written
 
     @staticmethod
@@ -102,6 +102,18 @@ class DeviceArray(NumpyLike):
         transfers.download(self.flat, out.reshape(-1))
         return out
 
+    def locked(self):
+        """The same memory, which cannot be written by way of this array or of pieces of it."""
+        return self._piece(self.flat, self.shape, is_locked=True)
+
+    def check_writable(self):
+        """Raise if it is locked."""
+        if self.is_locked:
+            raise ValueError("this array on the device is read-only")
+
+    def _piece(self, flat, shape, *, is_locked=False):
+        return DeviceArray(flat, shape, self.stream, is_locked=is_locked or self.is_locked)
+
     def copy(self):
         """Another array with the same entries."""
         out = empty(self.shape, self.dtype)
@@ -116,7 +128,7 @@ class DeviceArray(NumpyLike):
             own = tuple(self.size // max(1, rest) if length == -1 else length for length in own)
         if prod(own) != self.size:
             raise ValueError(f"cannot reshape an array of shape {self.shape} into {tuple(own)}")
-        return DeviceArray(self.flat, own, self.stream)
+        return self._piece(self.flat, own)
 
     def __len__(self):
         return self.shape[0]
@@ -144,10 +156,10 @@ class DeviceArray(NumpyLike):
             first, last, step = key.indices(self.shape[0])
             if step == 1:
                 last = max(first, last)
-                return DeviceArray(self.flat[first * each : last * each], (last - first, *self.shape[1:]), self.stream)
+                return self._piece(self.flat[first * each : last * each], (last - first, *self.shape[1:]))
         elif isinstance(key, (int, np.integer)) and not isinstance(key, bool):
             first = range(self.shape[0])[key]
-            return DeviceArray(self.flat[first * each : (first + 1) * each], self.shape[1:], self.stream)
+            return self._piece(self.flat[first * each : (first + 1) * each], self.shape[1:])
         raise TypeError("a DeviceArray gives pieces along its first axis; numpy.asarray(array) can be indexed by more")
 
     def __iter__(self):
@@ -155,6 +167,7 @@ class DeviceArray(NumpyLike):
 
     def __setitem__(self, key, value):
         """Entries from an array of the same shape on either side, or one number for all."""
+        self.check_writable()
         if self._is_entry_of_rows(key):
             streams.over(moves.place, len(value), value.flat, key[1].flat, self.flat, self.shape[1], len(value))
             return
@@ -207,7 +220,7 @@ class Mirrored(DeviceArray):
     __slots__ = ("_flat", "host")
 
     def __init__(self, host):
-        self.host, self.shape, self.dtype = host, host.shape, host.dtype
+        self.host, self.shape, self.dtype, self.is_locked = host, host.shape, host.dtype, False
         self.stream, self._flat = streams.stream(), None
 
     @property
@@ -255,7 +268,7 @@ def scratch(purpose, shape, dtype):
 def from_host(array):
     """A copy of a NumPy array."""
     out = empty(array.shape, array.dtype)
-    out[...] = array if array.ndim else array[None]
+    out[...] = array
     return out
 
 

@@ -131,6 +131,7 @@ def _computed(function, inputs, target=None):
         target = arrays[0].of(shape, dtype)
     elif target.shape != shape:
         raise ValueError(f"expected an array of shape {shape} to write to, got {target.shape}")
+    target.check_writable()
     operands = [_flat(value) if _is_array(value) else own.type(value) for value in inputs]
     number = elementwise.NUMBER, 1
     readers = [elementwise.reader(value.shape, shape) if _is_array(value) else number for value in inputs]
@@ -188,9 +189,9 @@ def _split(array, parts, axis):
         return _on_host(np.split)(array, parts, axis)
     *leading, whole = array.shape
     width, found = whole // parts, []
-    for first in range(0, whole, width):
+    for part in range(parts):
         out = array.of((*leading, width), array.dtype)
-        streams.over(moves.columns, out.size, _flat(array), first, whole, out.flat, 0, width, width, out.size)
+        streams.over(moves.columns, out.size, _flat(array), part * width, whole, out.flat, 0, width, width, out.size)
         found.append(out)
     return found
 
@@ -221,7 +222,7 @@ def _broadcast_to(array, shape):
     *leading, width = shape
     if array.shape[-1:] != (width,):
         return _on_host(np.broadcast_to)(array, shape)
-    rows = np.broadcast_to(np.arange(array.size // max(1, width)).reshape(array.shape[:-1]), leading)
+    rows = np.broadcast_to(np.arange(math.prod(array.shape[:-1])).reshape(array.shape[:-1]), leading)
     return _take(array.reshape(-1, width), rows, 0)
 
 

@@ -148,6 +148,16 @@ def test_pieces_copies_and_pickles():
         array[:, 0]
 
 
+def test_what_an_array_can_be_made_of():
+    for host in (np.array(3.0), np.array(0), np.zeros((2, 0)), np.arange(3.0).astype(">f4"), np.ones((2, 3)).T):
+        own = array(host)
+        assert (own.shape, own.dtype) == (host.shape, host.dtype.newbyteorder("="))
+        np.testing.assert_array_equal(np.asarray(own), host)
+    for wrong in ("abc", np.array([None]), np.ones(2) * 1j):
+        with pytest.raises(TypeError, match="x: expected an array of real numbers"):
+            array(wrong)
+
+
 @pytest.mark.parametrize("entries", [0, 1, 3, 4, 11])
 def test_large_copies_go_piece_by_piece(entries, monkeypatch):
     monkeypatch.setattr(transfers, "PIECE", 32)  # four numbers

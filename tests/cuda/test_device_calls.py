@@ -6,6 +6,7 @@ from test_device_layers import CASES, RESET, H, I, assert_equal, example, parts_
 
 import fastgate as fg
 from fastgate.cuda import DeviceArray, array
+from fastgate.kernels.cuda import from_host
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -125,6 +126,46 @@ def test_everything_stays_where_it_is():
     dparams = twin.backward(twin.forward(array(x))[2], y).params  # on the device, too
     expected = layer.jvp(x, dparams={name: np.asarray(part) for name, part in dparams.items()})[2]
     np.testing.assert_allclose(twin.jvp(array(x), dparams=dparams)[2], expected, rtol=0, atol=1e-14)
+
+
+def test_complex_numbers_are_refused_there_too():
+    layer, linear = fg.LSTM(I, H, device="cuda"), fg.Linear(I, 2, device="cuda")
+    x = np.ones((2, 3, I))
+    odd, pair = from_host(x * 1j), from_host(np.ones((1, 2, H)) * 1j)
+    tape, dense = layer.forward(array(x))[2], linear.forward(array(x))[1]
+    for name, call in {
+        "x": lambda: layer(odd),
+        r"state\[0\]": lambda: layer(x, (pair, pair)),
+        "dx": lambda: layer.jvp(x, dx=odd),
+        "dy": lambda: layer.backward(tape, from_host(np.ones((2, 3, H)) * 1j)),
+    }.items():
+        with pytest.raises(TypeError, match=f"^{name}.*: expected an array of real numbers, got dtype complex128"):
+            call()
+    for name, call in {
+        "x": lambda: linear(odd),
+        "dy": lambda: linear.backward(dense, from_host(np.ones((2, 3, 2)) * 1j)),
+        "y": lambda: fg.mse(odd, x),
+    }.items():
+        with pytest.raises(TypeError, match=f"^{name}: expected an array of real numbers"):
+            call()
+
+
+def test_a_step_of_no_sequences():
+    layer = fg.GRU(I, H, device="cuda")
+    for x in (np.ones((0, I), np.float32), array(np.ones((0, I), np.float32))):
+        assert layer.step(x)[0].shape == (0, H)
+
+
+def test_outputs_that_cannot_be_written():
+    layer, x = fg.LSTM(I, H, seed=0, device="cuda"), np.ones((2, 3, I), np.float32)
+    y, _ = layer(x)
+    locked = np.empty_like(y)
+    locked.flags.writeable = False
+    for out in (locked, y.tolist(), array(y), y.astype(float)):
+        with pytest.raises(TypeError, match="out: expected a writable C-contiguous array of dtype float32"):
+            layer(x, out=out)
+    with pytest.raises(TypeError, match=r"out: .* got one that is read-only"):
+        layer(array(x), out=array(y).locked())
 
 
 def test_ensembles():

@@ -77,6 +77,14 @@ def test_layers_without_parameters_compute_where_their_input_is(name, shape):
     both_ways(layer, layer, x, **options)
 
 
+@pytest.mark.parametrize("layer", [fg.MergeDirections("mul"), fg.Dropout(0.4, seed=3, same_every_step=True)], ids=repr)
+def test_no_features(layer):
+    x = np.zeros((2, 4, 0))
+    options = {"rng_key": 7} if isinstance(layer, fg.Dropout) else {}
+    y, tape = layer.forward(array(x), **options)
+    assert y.shape == layer.backward(tape, y).x.shape == x.shape
+
+
 @pytest.mark.parametrize("options", [{}, {"padding_idx": 2}])
 def test_embedding(options):
     layer = fg.Embedding(5, 3, **FLOAT64, **options)

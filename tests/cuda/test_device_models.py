@@ -208,9 +208,31 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_models_do_not_do_there_is_refused_by_name(name):
-    model = fg.Sequential(fg.GRU(2, 3), fg.Linear(3, 1)).to("cuda")
-    with pytest.raises(ValueError, match=f"^{name}.*expected .* on the CPU"):
-        REFUSED[name](model, np.zeros((1, 2, 2)))
+    gru, linear = fg.GRU(2, 3), fg.Linear(3, 1)
+    for layers in ((gru.to("cuda"), linear.to("cuda")), (gru, linear.to("cuda"))):
+        with pytest.raises(ValueError, match=f"^{name}.*expected .* on the CPU"):
+            REFUSED[name](fg.Sequential(*layers), np.zeros((1, 2, 2)))
+
+
+def test_what_would_become_infinite_is_refused_unless_it_does_not_count():
+    x = np.ones((2, 3, 2))
+    x[0, 2] = 1e300
+    for first in (fg.Linear(2, 2, seed=0), fg.GRU(2, 2, seed=0)):
+        model = fg.Sequential(first)
+        for own in (model, model.to("cuda")):
+            with pytest.raises(ValueError, match=r"^x: holds finite values that would become infinite in float32"):
+                own(x)
+        found = [own.predict(x, lengths=[2, 3]) for own in (model, model.to("cuda"))]
+        np.testing.assert_allclose(*found, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match=r"^x: expected shape \(\.\.\., 2\), got \(\)"):
+        fg.Sequential(fg.Linear(2, 2, device="cuda"))(1.0)
+
+
+def test_what_goes_there_keeps_its_name():
+    model = fg.Sequential(fg.Linear(3, 1, device="cuda"))
+    tape = model.forward(np.ones((2, 3)))[1]
+    with pytest.raises(TypeError, match=r"^dy: expected an array of real numbers"):
+        model.backward(tape, np.ones((2, 1)) * 1j)
 
 
 def test_ensembles():

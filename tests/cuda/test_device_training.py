@@ -39,6 +39,29 @@ def test_the_same_bits_as_on_the_cpu(name, dtype):
         np.testing.assert_array_equal(np.asarray(twin.params.flat), layer.params.flat)
 
 
+def test_parameters_are_read_only():
+    layer = fg.LSTM(2, 3, seed=0, device="cuda")
+    before, flat = np.asarray(layer.params.flat), layer.params.flat
+
+    def added(array):
+        array += 1
+
+    for write in (
+        lambda: added(flat),
+        lambda: added(layer.params["weight_ih_l0"]),
+        lambda: flat.__setitem__(slice(0, 2), 0),
+        lambda: layer.params["weight_hh_l0"][0].__setitem__(..., 0),
+        lambda: flat.reshape(-1, 1).__setitem__(..., 0),
+        lambda: copy.deepcopy(layer).params.flat.__setitem__(..., 0),
+    ):
+        with pytest.raises(ValueError, match="read-only"):
+            write()
+    np.testing.assert_array_equal(np.asarray(layer.params.flat), before)
+    layer.params.flat = flat + 1
+    assert layer.params.version == 2
+    flat.copy()[...] = 0
+
+
 def test_clipping():
     vector = np.random.default_rng(0).standard_normal(50)
     pair = [fg.NamedArrays(own, {"w": (50,)}) for own in (vector, fastgate.cuda.array(vector))]
