@@ -214,7 +214,9 @@ def test_what_models_do_not_do_there_is_refused_by_name(name):
 
 
 def test_ensembles():
-    members = [fg.Sequential(fg.GRU(2, 3, seed=n, dtype="float64"), fg.Linear(3, 1, seed=n, dtype="float64")) for n in range(2)]
+    members = [
+        fg.Sequential(fg.GRU(2, 3, seed=n, dtype="float64"), fg.Linear(3, 1, seed=n, dtype="float64")) for n in range(2)
+    ]
     x = np.random.default_rng(0).standard_normal((2, 3, 2))
     twin, own = fg.Ensemble(members), fg.Ensemble([member.to("cuda") for member in members])
     same(own(x)[0], twin(x)[0])
