@@ -97,8 +97,9 @@ class Model(Frozen):
 
         Raises
         ------
-        ValueError, RuntimeError
-            If there is no such device, or a layer has an option that it does not have; a note names the layer.
+        TypeError, ValueError, RuntimeError
+            If there is no such device, or a layer has an option that it does not have, or is quantized; a note names
+            the layer.
         """
         as_device(device)
         there = [layer.device == device for _, layer, _ in self._described() if isinstance(layer, Placed)]
@@ -143,7 +144,7 @@ def _moved(part: Any, device: str) -> Any:
     if not isinstance(part, Placed):
         return copy.deepcopy(part)
     try:
-        return part.replace(device=device)
-    except (ValueError, RuntimeError) as error:
+        return part.replace(device=device) if part.device == device else part.to(device)
+    except (TypeError, ValueError, RuntimeError) as error:
         error.add_note(f"in {part!r}")
         raise

@@ -118,10 +118,11 @@ def _as_shaped(name: str, value: Any, like: Array) -> Array:
 
 
 def _read_only(flat: Array) -> Array:
-    """A view that cannot be written; what lies on a GPU is what it is."""
-    if isinstance(flat, np.ndarray):
-        flat = flat.view()
-        flat.flags.writeable = False
+    """A view that cannot be written; on a GPU other libraries can write all the same."""
+    if not isinstance(flat, np.ndarray):
+        return flat.locked()
+    flat = flat.view()
+    flat.flags.writeable = False
     return flat
 
 

@@ -30,11 +30,11 @@ class DeviceArray(NumpyLike):
     dtype : numpy.dtype
     """
 
-    __slots__ = ("dtype", "flat", "shape", "stream")
+    __slots__ = ("dtype", "flat", "is_locked", "shape", "stream")
     lies_there = True  # on the device, as is told without asking for its address
 
-    def __init__(self, flat, shape, stream=None):
-        self.flat, self.shape, self.dtype = flat, tuple(shape), flat.dtype
+    def __init__(self, flat, shape, stream=None, is_locked=False):
+        self.flat, self.shape, self.dtype, self.is_locked = flat, tuple(shape), flat.dtype, is_locked
         self.stream = streams.stream() if stream is None else stream  # where it is written
 
     @staticmethod
@@ -46,6 +46,15 @@ class DeviceArray(NumpyLike):
     def copied(array):
         """One with the entries of an array of NumPy's."""
         return from_host(array)
+
+    def locked(self):
+        """The same memory, which is not written by way of this array, nor of what is made of it here."""
+        return DeviceArray(self.flat, self.shape, self.stream, True)
+
+    def check_writable(self):
+        """Raise if it is locked."""
+        if self.is_locked:
+            raise ValueError("assignment destination is read-only: a DeviceArray that others depend on; copy() is not")
 
     @property
     def ndim(self):
@@ -116,7 +125,7 @@ class DeviceArray(NumpyLike):
             own = tuple(self.size // max(1, rest) if length == -1 else length for length in own)
         if prod(own) != self.size:
             raise ValueError(f"cannot reshape an array of shape {self.shape} into {tuple(own)}")
-        return DeviceArray(self.flat, own, self.stream)
+        return DeviceArray(self.flat, own, self.stream, self.is_locked)
 
     def __len__(self):
         return self.shape[0]
@@ -149,12 +158,14 @@ class DeviceArray(NumpyLike):
             first, last, step = key.indices(self.shape[0])
             if step == 1:
                 last = max(first, last)
-                return DeviceArray(self.flat[first * each : last * each], (last - first, *self.shape[1:]), self.stream)
+                piece, shape = self.flat[first * each : last * each], (last - first, *self.shape[1:])
+                return DeviceArray(piece, shape, self.stream, self.is_locked)
         elif isinstance(key, (int, np.integer)) and not isinstance(key, bool):
             if not -len(self) <= key < len(self):
                 raise IndexError(f"index {key} is out of range for a DeviceArray of shape {self.shape}")
             first = range(len(self))[key]
-            return DeviceArray(self.flat[first * each : (first + 1) * each], self.shape[1:], self.stream)
+            piece = self.flat[first * each : (first + 1) * each]
+            return DeviceArray(piece, self.shape[1:], self.stream, self.is_locked)
         raise TypeError("a DeviceArray gives pieces along its first axis; numpy.asarray(array) can be indexed by more")
 
     def __iter__(self):
@@ -162,6 +173,7 @@ class DeviceArray(NumpyLike):
 
     def __setitem__(self, key, value):
         """Entries from an array of the same shape on either side, or one number for all."""
+        self.check_writable()
         if self._is_entry_of_rows(key):
             streams.over(moves.place, len(value), value.flat, key[1].flat, self.flat, self.shape[1], len(value))
             return
@@ -215,7 +227,7 @@ class Mirrored(DeviceArray):
 
     def __init__(self, host):
         self.host, self.shape, self.dtype = host, host.shape, host.dtype
-        self.stream, self._flat = streams.stream(), None
+        self.stream, self._flat, self.is_locked = streams.stream(), None, False
 
     @property
     def flat(self):

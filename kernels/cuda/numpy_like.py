@@ -146,6 +146,8 @@ def _computed(function, inputs, target=None):
         target = arrays[0].of(shape, dtype)
     elif target.shape != shape:
         raise ValueError(f"expected an array of shape {shape} to write to, got {target.shape}")
+    else:
+        target.check_writable()
     operands = [_flat(value) if _is_array(value) else own.type(value) for value in inputs]
     number = elementwise.NUMBER, 1
     readers = [elementwise.reader(value.shape, shape) if _is_array(value) else number for value in inputs]
