@@ -163,7 +163,7 @@ def no_device(device: str, missing: str) -> RuntimeError:
 
 
 def not_on_device(what: str, device: str) -> ValueError:
-    return ValueError(f"{what}: expected a layer on the CPU, as this is not computed on {device!r}; layer.to('cpu')")
+    return ValueError(f"{what}: expected a layer on the CPU, as this is not computed on {device!r}; take .to('cpu')")
 
 
 def shared_output(other: str) -> ValueError:
