@@ -15,7 +15,7 @@ test: .venv/test.stamp
 .venv/cuda.stamp: .venv/test.stamp
 
 test-cuda: .venv/cuda.stamp
-	$(BIN)/python -m pytest -m gpu $(ARGS) tests/cuda
+	$(BIN)/python -m pytest -m gpu -rs $(ARGS) tests/cuda
 
 bench-cuda: .venv/cuda.stamp
 	$(BIN)/python tests/cuda/measure.py

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 Shapes = Mapping[str, tuple[int, ...]]
 LONGEST = 500  # characters of what a file says about itself
@@ -96,6 +97,11 @@ def other_shapes(layer: str, options: Mapping[str, object], own: Shapes, new: Sh
     return ValueError(f"replace: {changed}: expected the same parameters, as they are copied, got {got}, {had}")
 
 
+def quantized_elsewhere(layer: Any, device: str) -> TypeError:
+    call = f"to({device!r}).quantized({layer.weights!r})"
+    return TypeError(f"to: {layer} stays on {layer.device!r}; of the layer that it was made from take layer.{call}")
+
+
 def quantized_options(layer: object) -> TypeError:
     return TypeError(f"replace: {layer} has no options of its own; quantize what replace makes of its original")
 
@@ -152,12 +158,12 @@ def key_needed(dropout: float, recurrent_dropout: float = 0.0) -> ValueError:
 def no_device(device: str, missing: str) -> RuntimeError:
     return RuntimeError(
         f"device={device!r} needs an NVIDIA GPU with its driver, and the extra: pip install fastgate[cuda]; found:"
-        f" {missing}"
+        f" {missing}; NUMBA_ENABLE_CUDASIM=1 simulates one, slowly"
     )
 
 
 def not_on_device(what: str, device: str) -> ValueError:
-    return ValueError(f"{what}: expected a layer on the CPU, as this is not computed on {device!r}; layer.to('cpu')")
+    return ValueError(f"{what}: expected a layer on the CPU, as this is not computed on {device!r}; take .to('cpu')")
 
 
 def shared_output(other: str) -> ValueError:

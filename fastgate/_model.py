@@ -97,8 +97,8 @@ class Model(Frozen):
 
         Raises
         ------
-        ValueError, RuntimeError
-            If there is no such device.
+        TypeError, ValueError, RuntimeError
+            If there is no such device, or a layer is quantized; a note names the layer.
         """
         as_device(device)
         there = [layer.device == device for _, layer, _ in self._described() if isinstance(layer, Placed)]
@@ -142,4 +142,8 @@ def _moved(part: Any, device: str) -> Any:
         return part.replace(**{name: _moved(option, device) for name, option in options.items()})
     if not isinstance(part, Placed):
         return copy.deepcopy(part)
-    return part.replace(device=device)
+    try:
+        return part.replace(device=device) if part.device == device else part.to(device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        error.add_note(f"in {part!r}")
+        raise

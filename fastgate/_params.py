@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from fastgate import _errors
 from fastgate._allowance import claim
-from fastgate._arrays import Array, as_choice, as_dtype, as_floating, as_size
-from fastgate._kernels import DEVICES, on
+from fastgate._arrays import Array, as_dtype, as_floating, as_size
+from fastgate._kernels import on
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -118,7 +118,7 @@ def _as_shaped(name: str, value: Any, like: Array) -> Array:
 
 
 def _read_only(flat: Array) -> Array:
-    """A view that cannot be written."""
+    """A view that cannot be written; on a GPU other libraries can write all the same."""
     if not isinstance(flat, np.ndarray):
         return flat.locked()
     flat = flat.view()
@@ -180,8 +180,10 @@ class Params(Mapping[str, Array]):
     def __init__(
         self, shapes: Mapping[str, Sequence[int]], dtype: npt.DTypeLike = "float32", device: str = "cpu"
     ) -> None:
+        from fastgate._placed import as_device  # which is made of this module
+
         shapes, dtype = _as_shapes(shapes), as_dtype(dtype)
-        device = as_choice("device", device, DEVICES)
+        device = as_device(device)
         claim(len(shapes), total_size(shapes))
         self._shapes = shapes
         self._snapshot = Snapshot(on(device).zeros(total_size(shapes), dtype), shapes, 0)

@@ -28,7 +28,7 @@ class Placed(Frozen):
     device: str
 
     def to(self, device: str) -> Self:
-        """This layer on a device.
+        """This layer on a device; `help("fastgate.cuda")` says which arrays it takes there.
 
         Parameters
         ----------
@@ -41,8 +41,8 @@ class Placed(Frozen):
 
         Raises
         ------
-        ValueError, RuntimeError
-            If there is no such device.
+        TypeError, ValueError, RuntimeError
+            If there is no such device, or the layer is quantized.
         """
         return self if as_choice("device", device, DEVICES) == self.device else self.replace(device=device)
 

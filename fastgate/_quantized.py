@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
 from fastgate import _errors
 from fastgate._arrays import Array, as_choice
-from fastgate._kernels import cpu
+from fastgate._kernels import DEVICES, cpu
 from fastgate._params import Params, on_host
 from fastgate._recurrent import Recurrent
 
@@ -77,6 +77,12 @@ class Quantized(Recurrent):
     def config(self) -> NoReturn:
         """Not of this layer: it raises a TypeError."""
         raise _errors.quantized_config(self)
+
+    def to(self, device: str) -> Self:
+        """Itself where it is there; else it raises a TypeError, since its weights are not those to begin with."""
+        if as_choice("device", device, DEVICES) == self.device:
+            return self
+        raise _errors.quantized_elsewhere(self, device)
 
     def replace(self, **options: Any) -> NoReturn:
         """Not of this layer: it raises a TypeError."""

@@ -7,7 +7,7 @@ there and back::
     layer = fg.LSTM(64, 256, device="cuda")
     y, state = layer(x)  # NumPy in, NumPy out
     y, state = layer(torch_tensor)  # on the GPU
-    y = torch.from_dlpack(y)
+    y = torch.from_dlpack(y)  # or numpy.asarray(y), a copy
 
 So do `Linear`, `Embedding`, `LayerNorm` and whole models, after ``model.to("cuda")``: between their layers nothing
 leaves the GPU. Layers without parameters compute where their input lies; so do losses and metrics. What tells which
@@ -17,7 +17,8 @@ float64 there nobody looks whether it fits into a layer's float32: what does not
 
 Work is queued on the default stream, or on that of `on_stream`. It waits for the streams of whatever arrays it is
 given, and who takes its results waits for it, as both protocols have it. Without a GPU all of it also runs, slowly, in
-Numba's simulator: with the environment variable ``NUMBA_ENABLE_CUDASIM=1``.
+Numba's simulator, which rounds no products, whatever a layer's `precision`: with the environment variable
+``NUMBA_ENABLE_CUDASIM=1``.
 """
 
 from collections.abc import Iterator
@@ -30,7 +31,11 @@ import numpy.typing as npt
 from fastgate import _errors, _stack
 from fastgate._arrays import as_real
 from fastgate._kernels import on
+from fastgate._placed import as_device
+from fastgate._quantized import Quantized
 from fastgate._recurrent import Recurrent
+
+__all__ = ["DeviceArray", "array", "device_step", "missing", "on_stream", "release"]
 
 _kernels = on("cuda")
 DeviceArray: Any = _kernels.DeviceArray
@@ -41,18 +46,23 @@ def array(x: npt.ArrayLike) -> Any:
 
     Parameters
     ----------
-    x : array_like of real numbers
+    x : array_like
+        Of real numbers or booleans.
 
     Returns
     -------
     DeviceArray
+        In the same dtype, with native bytes.
 
     Raises
     ------
-    TypeError
-        If it holds anything else.
+    TypeError, RuntimeError
+        If it is no such array, or there is no device.
     """
+    as_device("cuda")
     own = as_real("x", x)
+    if own.dtype.itemsize > 8:
+        raise _errors.wrong_type("x", "numbers of at most 8 bytes", f"dtype {own.dtype}")
     return _kernels.from_host(own.astype(own.dtype.newbyteorder("="), copy=False))
 
 
@@ -61,12 +71,14 @@ def device_step(layer: Any) -> tuple[Any, Any]:
 
     Each thread that calls it advances one sequence::
 
+        from numba import cuda
+
         step, weights = fastgate.cuda.device_step(layer)
 
 
-        @numba.cuda.jit
+        @cuda.jit
         def simulate(weights, x, h, c, h_next, c_next):
-            n = numba.cuda.grid(1)
+            n = cuda.grid(1)
             if n < x.shape[0]:
                 step(weights, x[n], h[n], c[n], h_next[n], c_next[n])
 
@@ -80,7 +92,7 @@ def device_step(layer: Any) -> tuple[Any, Any]:
     Parameters
     ----------
     layer : LSTM, GRU or RNN
-        On any device; of one direction and without a projection.
+        On any device; of one direction, without a projection and not quantized.
 
     Returns
     -------
@@ -99,6 +111,9 @@ def device_step(layer: Any) -> tuple[Any, Any]:
         raise _errors.no_single_step("device_step")
     if layer._layout.is_projected:
         raise _errors.not_embeddable(layer, f"proj_size={layer._layout.output_size}", "device_step")
+    if isinstance(layer, Quantized):
+        reason = f"weights={layer.weights!r}; use the layer that it was made from"
+        raise _errors.not_embeddable(layer, reason, "device_step")
     own = layer.to("cuda")
     snapshot, places = own.params._snapshot, own._layout.places()
     packed = [_stack.packed(own, own._cell, snapshot, place) for place in places]
@@ -116,14 +131,25 @@ def on_stream(stream: Any) -> Iterator[None]:
     ----------
     stream : stream of Numba's, or the address of one
         As ``torch.cuda.current_stream().cuda_stream`` or ``cupy.cuda.get_current_stream().ptr``.
+
+    Raises
+    ------
+    TypeError, RuntimeError
+        If it is neither, or there is no device.
     """
+    as_device("cuda")
+    is_address = isinstance(stream, int) and not isinstance(stream, bool) and stream >= 0
+    if not is_address and not hasattr(stream, "auto_synchronize"):
+        expected = "a stream of Numba's, or the address of one, an integer"
+        raise _errors.wrong_type("stream", expected, repr(stream))
     with _kernels.on_stream(_kernels.external(stream) if isinstance(stream, int) else stream):
         yield
 
 
 def release() -> None:
     """Give memory that is kept for later calls, and that nobody uses now, back to the driver, for other programs."""
-    _kernels.release()
+    if missing() is None:
+        _kernels.release()
 
 
 def missing() -> str | None:

@@ -45,7 +45,7 @@ class LSTM(Recurrent):
     dtype : "float32" or "float64"
         Everything is computed in it.
     device : "cpu" or "cuda"
-        "cuda": on an NVIDIA GPU, see `Recurrent.to`; needs the extra `cuda`.
+        "cuda": on an NVIDIA GPU, see ``help("fastgate.cuda")``; needs the extra `cuda`.
     precision : "highest", "high", "medium", "bfloat16" or "float16"
         To what numbers of float32 on a GPU may be rounded before they are multiplied, for its tensor cores; sums,
         states and all else stay float32, and so does a recurrence whose weights do not fit into registers. "highest":

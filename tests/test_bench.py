@@ -224,6 +224,8 @@ def test_beside_torch():
         (["--plot", "chart.txt"], "--plot chart.txt: expected a name that ends in .png"),
         (["--plot", "no/chart.png"], "--plot no/chart.png: expected a file in a folder that exists"),
         (["--folder", "results"], "--folder: expected with --device cuda"),
+        (["--device", "cuda", "--mode", "step"], "--mode: on a GPU inference and training"),
+        (["--device", "cuda", "--dtype", "float64"], "--plot, --threads, --dtype: not with --device cuda"),
         (["--json", "no/figures.json"], "--json no/figures.json: expected a file in a folder that exists"),
     ],
 )

@@ -39,8 +39,6 @@ def run(options: Namespace, works: list[str], cells: list[str]) -> int:
     rows: list[dict[str, Any]] = []
     for cell in cells:
         for work in works:
-            if work not in SHAPES:
-                raise UserError("--mode: on a GPU inference and training are measured, no single steps")
             chosen = options.shapes or SHAPES[work].split()
             say(f"{cell}, {work.replace('_', ' ')}\n" + device_report.header())
             for text in chosen:

@@ -93,12 +93,21 @@ def _shapes(texts: Sequence[str] | None, work: str) -> list[Shape]:
 
 def _check(options: Namespace) -> None:
     """Before anything is measured, not after it."""
+    if options.device == "cuda":
+        _check_of_device(options)
     if options.plot is not None:
         _picture.check(options.plot, "bench")
     if options.json is not None:
         check_target("--json", options.json)
     if options.folder is not None and options.device == "cpu":
         raise UserError("--folder: expected with --device cuda; --json and --plot write what is measured on a CPU")
+
+
+def _check_of_device(options: Namespace) -> None:
+    if "step" in options.modes:
+        raise UserError("--mode: on a GPU inference and training are measured, no single steps")
+    if options.plot is not None or options.threads or set(options.dtypes) != {"float32"}:
+        raise UserError("--plot, --threads, --dtype: not with --device cuda, where float32 is measured")
 
 
 def machine() -> dict[str, str]:

@@ -109,7 +109,7 @@ class DeviceArray(NumpyLike):
     def check_writable(self):
         """Raise if it is locked."""
         if self.is_locked:
-            raise ValueError("this array on the device is read-only")
+            raise ValueError("assignment destination is read-only: a DeviceArray that others depend on; copy() is not")
 
     def _piece(self, flat, shape, *, is_locked=False):
         return DeviceArray(flat, shape, self.stream, is_locked=is_locked or self.is_locked)
@@ -133,11 +133,16 @@ class DeviceArray(NumpyLike):
     def __len__(self):
         return self.shape[0]
 
+    def __bool__(self):
+        if self.size != 1:
+            raise ValueError(f"the truth value of an array of shape {self.shape} is ambiguous")
+        return bool(self.copy_to_host().reshape(()))
+
     def __getitem__(self, key):
         """A piece along the first axis, by an integer or a slice without steps; `...` is all of it. Of a matrix copies:
         of columns, `[:, first:last]`, or of one entry of each row, ``array[numpy.arange(len(array)), columns]``.
         """
-        if key is Ellipsis or key == ():
+        if key is Ellipsis or (isinstance(key, tuple) and not key):
             return self
         if self._is_entry_of_rows(key):
             out = empty((self.shape[0],), self.dtype)
@@ -158,7 +163,9 @@ class DeviceArray(NumpyLike):
                 last = max(first, last)
                 return self._piece(self.flat[first * each : last * each], (last - first, *self.shape[1:]))
         elif isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-            first = range(self.shape[0])[key]
+            if not -len(self) <= key < len(self):
+                raise IndexError(f"index {key} is out of range for a DeviceArray of shape {self.shape}")
+            first = range(len(self))[key]
             return self._piece(self.flat[first * each : (first + 1) * each], self.shape[1:])
         raise TypeError("a DeviceArray gives pieces along its first axis; numpy.asarray(array) can be indexed by more")
 

@@ -1,4 +1,4 @@
-"""cuBLAS through ctypes: the library that numba-cuda's pinned toolkit or the system has."""
+"""cuBLAS through ctypes: the wheel nvidia-cublas, which PyTorch for CUDA brings, or the system's library."""
 
 import ctypes
 from functools import cache

@@ -19,7 +19,7 @@ class NumpyLike(NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, dtype=None, **options):
         if method != "__call__" or options:
-            return NotImplemented
+            return _refused(ufunc, inputs)
         target = None if out is None else out[0]
         if ufunc is np.square:
             ufunc, inputs = np.multiply, inputs * 2
@@ -27,10 +27,11 @@ class NumpyLike(NDArrayOperatorsMixin):
             (x,) = inputs
             return _of(x * -math.sqrt(0.5), elementwise.erfc) * 0.5
         if ufunc not in elementwise.KNOWN:
-            return NotImplemented
+            return _refused(ufunc, inputs)
         if dtype is not None:
             inputs = [value.astype(dtype) if isinstance(value, NumpyLike) else value for value in inputs]
-        return _computed(ufunc, inputs, target)
+        found = _computed(ufunc, inputs, target)
+        return _refused(ufunc, (*inputs, target)) if found is NotImplemented else found
 
     def __array_function__(self, function, types, arguments, options):
         return FUNCTIONS.get(function, _on_host(function))(*arguments, **options)
@@ -58,8 +59,10 @@ class NumpyLike(NDArrayOperatorsMixin):
         products.sum_rows(_flat(self), out.flat, self.size // max(1, width), width, parts.flat)
         return out
 
-    def mean(self, axis, keepdims=False):
-        """Over the last axis."""
+    def mean(self, axis=None, keepdims=False):
+        """Over all axes (a number), or the last."""
+        if axis is None:
+            return self.sum() / self.size
         return self.sum(axis, keepdims=keepdims) / self.shape[-1]
 
     def max(self, axis=None, keepdims=False):
@@ -111,6 +114,18 @@ def _of(x, kernel):
     out = x.of(x.shape, x.dtype)
     streams.over(kernel, x.size, _flat(x), out.flat, x.size)
     return out
+
+
+def _refused(ufunc, inputs):
+    """To NumPy, which asks other libraries next; where there are none, an error that says what would help."""
+    if any(isinstance(value, np.ndarray) for value in inputs):
+        raise TypeError(
+            f"numpy.{ufunc.__name__} of a DeviceArray and an array of NumPy's: both on one side, by"
+            " fastgate.cuda.array(x) or numpy.asarray(array)"
+        )
+    if all(_is_array(value) or np.ndim(value) == 0 for value in inputs):
+        raise TypeError(f"numpy.{ufunc.__name__} is not computed so on the GPU; of copies: numpy.asarray(array)")
+    return NotImplemented
 
 
 def _is_array(value):

@@ -14,6 +14,8 @@ from numba import cuda, float32, float64, int32
 from recurrence import Recurrence, Sizes, unwritten
 
 import fastgate as fg
+from fastgate._errors import no_device
+from fastgate.cuda import missing
 from fastgate.kernels.arithmetic import fma
 from fastgate.kernels.cuda import arrays, cublas, plan, recurrence
 from fastgate.kernels.cuda.blocks import Block
@@ -25,6 +27,7 @@ from fastgate.kernels.cuda.persistent import make_forward
 from fastgate.kernels.cuda.persistent_backward import make_backward
 from fastgate.kernels.cuda.prims import is_unset, poll16, publish16, store_remote
 from fastgate.kernels.cuda.products import product
+from fastgate.kernels.cuda.streams import SIMULATED
 from fastgate.kernels.cuda.tensor_products import PRECISIONS
 
 THREADS, ROUNDS = 256, 1000
@@ -273,6 +276,8 @@ def main():
     parser.add_argument("--most", type=int, default=6, help="kernels to measure for each size (default: 6)")
     parser.add_argument("--precisions", nargs="+", default=["highest", "high", "medium", "bfloat16"])
     options, say = parser.parse_args(), sys.stdout.write
+    if lacking := "only Numba's simulator" if SIMULATED else missing():
+        return str(no_device("cuda", lacking))
     say(f"{device_name()}\n{'measured':>9} {'plan.py':>9}\n")
     for name, measured, assumed in constants():
         say(f"{measured:9.4g} {assumed:9.4g}  {name}\n")

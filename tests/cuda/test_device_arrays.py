@@ -10,7 +10,7 @@ from numba import cuda as numba_cuda
 
 import fastgate as fg
 from fastgate import _device_border, _stack
-from fastgate.cuda import DeviceArray, array, on_stream
+from fastgate.cuda import DeviceArray, array, device_step, on_stream
 from fastgate.kernels import cuda
 from fastgate.kernels.cuda import dlpack, transfers
 from fastgate.kernels.cuda.streams import SIMULATED
@@ -201,3 +201,46 @@ def test_streams_of_the_user():
     np.testing.assert_array_equal(np.asarray(found.x), expected.x)
     with on_stream(1):  # the default one has this address
         assert array(x).stream == 0
+
+
+@pytest.mark.usefixtures("device")
+def test_parameters_are_read_only_there_too():
+    layer = fg.Linear(3, 2, seed=0, device="cuda")
+    before = np.asarray(layer.params.flat)
+    for own in (layer.params.flat, layer.params.flat[1:], layer.params["weight"], layer.params["weight"].reshape(-1)):
+        with pytest.raises(ValueError, match="read-only"):
+            own[...] = 1
+        with pytest.raises(ValueError, match="read-only"):
+            own *= 2
+    np.testing.assert_array_equal(layer.params.flat, before)
+    own = layer.params.flat.copy()
+    own *= 2
+    layer.params.flat = own
+    np.testing.assert_array_equal(layer.params.flat, before * 2)
+
+
+@pytest.mark.usefixtures("device")
+def test_what_is_refused_is_named():
+    x = array(np.ones((2, 3), np.float32))
+    for wrong in (None, "abc", np.ones(2, complex), np.ones(2, np.longdouble)):
+        with pytest.raises(TypeError, match="x: expected"):
+            array(wrong)
+    for stream in ("a", 1.5, None, True, -1):
+        with pytest.raises(TypeError, match="stream: expected"), on_stream(stream):
+            pass
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(x == x)
+    with pytest.raises(IndexError, match="index 2 is out of range"):
+        x[2]
+    with pytest.raises(TypeError, match=r"numpy\.subtract of a DeviceArray and an array of NumPy's"):
+        x - np.ones((2, 3))
+    with pytest.raises(TypeError, match=r"numpy\.power is not computed so on the GPU"):
+        x**2
+    assert np.asarray(array(3.0)) == 3.0
+    assert x.mean() == 1.0
+    quantized = fg.LSTM(2, 3).quantized("int8")
+    assert quantized.to("cpu") is quantized
+    with pytest.raises(TypeError, match=r"layer\.to\('cuda'\)\.quantized\('int8'\)"):
+        fg.Sequential(quantized).to("cuda")
+    with pytest.raises(ValueError, match="weights='int8'"):
+        device_step(quantized)
