@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
 
 Shapes = Mapping[str, tuple[int, ...]]
 LONGEST = 500  # characters of what a file says about itself
@@ -95,11 +94,6 @@ def other_shapes(layer: str, options: Mapping[str, object], own: Shapes, new: Sh
     got = f"{name} of shape {new[name]}" if name in new else f"no {name}"
     had = f"of shape {own[name]} in this {layer}" if name in own else f"which this {layer} does not have"
     return ValueError(f"replace: {changed}: expected the same parameters, as they are copied, got {got}, {had}")
-
-
-def quantized_elsewhere(layer: Any, device: str) -> TypeError:
-    call = f"to({device!r}).quantized({layer.weights!r})"
-    return TypeError(f"to: {layer} stays on {layer.device!r}; of the layer that it was made from take layer.{call}")
 
 
 def quantized_options(layer: object) -> TypeError:

@@ -82,7 +82,9 @@ class Quantized(Recurrent):
         """Itself where it is there; else it raises a TypeError, since its weights are not those to begin with."""
         if as_choice("device", device, DEVICES) == self.device:
             return self
-        raise _errors.quantized_elsewhere(self, device)
+        call = f"to({device!r}).quantized({self.weights!r})"
+        expected = f"{self.device!r}, where this layer stays; of the one that it was made from take layer.{call}"
+        raise _errors.wrong_type("device", expected, repr(device))
 
     def replace(self, **options: Any) -> NoReturn:
         """Not of this layer: it raises a TypeError."""
