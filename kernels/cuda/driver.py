@@ -141,7 +141,7 @@ def set_bytes(address, byte, size, stream):
         ctypes.memset(address, byte, size)
         return
     device_number()
-    if size % 4 == 0:
+    if (address | size) % 4 == 0:
         driver.cuMemsetD32Async(address, byte * 0x01010101, size // 4, handle_of(stream))
     else:
         driver.cuMemsetD8Async(address, byte, size, handle_of(stream))

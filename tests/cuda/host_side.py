@@ -136,6 +136,23 @@ def other_streams_are_waited_for():
         assert array(np.zeros(5000, np.float32)).address != seen[0]
 
 
+def pinned_memory_is_not_written_while_it_is_read():
+    first, second = numba_cuda.stream(), numba_cuda.stream()
+    other = array(np.full(5 << 20, 2, np.float32))  # of three pieces
+    with on_stream(first):
+        own = array(np.ones(5 << 20, np.float32))  # its last pieces are on their way
+    with on_stream(second):
+        assert np.all(np.asarray(other) == 2)
+    assert np.all(np.asarray(own) == 1)
+
+
+def bytes_are_set_from_any_address():
+    own = array(np.ones(9, np.int8))
+    own[1:9] = 0
+    own[3:4] = 7
+    assert np.asarray(own).tolist() == [1, 0, 0, 7, 0, 0, 0, 0, 0]
+
+
 def failures_are_said():
     own = array(x)
     flag = streams.error_flag()
