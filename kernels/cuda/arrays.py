@@ -83,7 +83,9 @@ class DeviceArray(NumpyLike):
     def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
         if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
             raise BufferError("a DeviceArray is given away where it is and without a copy")
-        if stream != -1:
+        if stream == -1:
+            self.flat.give_away()  # they do not say where they use it
+        else:
             theirs = streams.external(stream)
             transfers.let_wait(theirs, self.stream)
             self.flat.use_at((self.__dlpack_device__()[1], theirs))

@@ -130,10 +130,32 @@ def other_streams_are_waited_for():
         again = array(np.zeros(5000, np.float32))
     assert again.address == address
     assert told("waits") == waits + 1
-    seen = again.__cuda_array_interface__["data"]  # by somebody of whom nobody knows when they are done
-    del again
+    for give in (lambda own: own.__cuda_array_interface__, lambda own: own.__dlpack__(stream=-1)):
+        address = again.address
+        give(again)  # to somebody of whom nobody knows when they are done
+        del again
+        with on_stream(first):
+            again = array(np.zeros(5000, np.float32))
+        assert again.address != address
+
+
+def who_has_written_is_waited_for():
+    first, second = numba_cuda.stream(), numba_cuda.stream()
     with on_stream(first):
-        assert array(np.zeros(5000, np.float32)).address != seen[0]
+        made = array(np.zeros((50, 100), np.float32))
+    for number, write in enumerate(
+        (lambda: made.__iadd__(1), lambda: made.__setitem__(..., 1), lambda: made.__setitem__(3, made[4]))
+    ):
+        waits = told("waits")
+        with on_stream((second, first)[number % 2]):  # that of the last one waits
+            write()
+        assert told("waits") == waits + 1, number
+    for read in (lambda: made.copy(), lambda: made[:, 2:4], lambda: made + 1):
+        waits = told("waits")
+        with on_stream(first):
+            kept = read()
+        assert told("waits") == waits + 1
+        assert kept.stream is first
 
 
 def pinned_memory_is_not_written_while_it_is_read():
