@@ -144,7 +144,7 @@ def who_has_written_is_waited_for():
     with on_stream(first):
         made = array(np.zeros((50, 100), np.float32))
     for number, write in enumerate(
-        (lambda: made.__iadd__(1), lambda: made.__setitem__(..., 1), lambda: made.__setitem__(3, made[4]))
+        (lambda: made.__iadd__(1), lambda: made.__setitem__(..., 1), lambda: made.__setitem__(3, 0.5))
     ):
         waits = told("waits")
         with on_stream((second, first)[number % 2]):  # that of the last one waits
