@@ -4,6 +4,7 @@ import ctypes
 import gc
 import os
 import sys
+from threading import Thread
 
 import numpy as np
 from numba import cuda as numba_cuda
@@ -137,6 +138,19 @@ def other_streams_are_waited_for():
         with on_stream(first):
             again = array(np.zeros(5000, np.float32))
         assert again.address != address
+
+
+def who_lets_go_needs_no_device():
+    given = [array(np.zeros(5000, np.float32)) for _ in range(50)]
+    for own in given:
+        assert own.__cuda_array_interface__["data"][0] == own.address
+    del own
+    frees = told("frees")
+    thread = Thread(target=given.clear)
+    thread.start()
+    thread.join()
+    fg.cuda.release()
+    assert told("frees") >= frees + 50
 
 
 def who_has_written_is_waited_for():

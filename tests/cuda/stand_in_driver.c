@@ -72,6 +72,7 @@ Result cuMemAlloc(Handle *found, size_t size) {
     return SUCCESS;
 }
 Result cuMemFree(Handle where) {
+    if (!contexts[depth]) return NO_CONTEXT;
     long *memory = (long *)((char *)where - 512);
     frees++, memory_left += *memory;
     free(memory);

@@ -47,6 +47,7 @@ def run(tmp_path_factory):
         "what_does_not_fit_is_not_launched",
         "clusters_are_launched",
         "other_streams_are_waited_for",
+        "who_lets_go_needs_no_device",
         "who_has_written_is_waited_for",
         "pinned_memory_is_not_written_while_it_is_read",
         "bytes_are_set_from_any_address",
