@@ -10,6 +10,7 @@ import numpy as np
 from numba import cuda as numba_cuda
 
 import fastgate as fg
+from fastgate import _device_border
 from fastgate.cuda import array, on_stream
 from fastgate.kernels.cuda import plan, recurrence, streams
 from fastgate.kernels.cuda.blocks import Block
@@ -138,6 +139,17 @@ def other_streams_are_waited_for():
         with on_stream(first):
             again = array(np.zeros(5000, np.float32))
         assert again.address != address
+
+
+def copies_do_not_wait_for_the_stretch_that_is_computed():
+    _device_border.STRETCH = 10 * x[:, :1].nbytes
+    long = np.ones((4, 80, 8), np.float32)
+    layer(long)
+    not_waited_for = (ctypes.c_long * 2).in_dll(driver, "not_waited_for")
+    before = list(not_waited_for)
+    layer(long)
+    found = [now - then for now, then in zip(not_waited_for, before, strict=True)]
+    assert found == [7, 7], found  # of eight; the first and the last have nothing to wait for but all
 
 
 def who_lets_go_needs_no_device():

@@ -47,6 +47,7 @@ def run(tmp_path_factory):
         "what_does_not_fit_is_not_launched",
         "clusters_are_launched",
         "other_streams_are_waited_for",
+        "copies_do_not_wait_for_the_stretch_that_is_computed",
         "who_lets_go_needs_no_device",
         "who_has_written_is_waited_for",
         "pinned_memory_is_not_written_while_it_is_read",
