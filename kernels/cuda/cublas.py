@@ -60,7 +60,7 @@ def is_there():
 
 def multiply(a, b, out, rows, columns, depth, a_across, b_across, added, precision, batch, stream):
     """As `products.product`."""
-    way = IN_FLOAT64 if out.dtype.itemsize == 8 else WAYS[precision]
+    way = IN_FLOAT64 if out.dtype.itemsize == 8 else WAYS[precision if driver.has_tensor_cores() else "highest"]
     parts_of_a, parts_of_b = (a,), (b,)
     if way.kind == BFLOAT16:
         parts_of_a, parts_of_b = split("a", a, batch * rows * depth), split("b", b, batch * depth * columns)
