@@ -96,17 +96,28 @@ def in_stretches(layer: Any, x: Any, state: Any, out: Any) -> tuple[Any, State] 
         return None
     cuda, by_batch = on("cuda"), layer.batch_first
     y = np.empty((*x.shape[:2], layer._layout.output_size), layer.dtype)
-    to_device, kernels, back = cuda.of_copies()
+    *to_device, kernels, back = cuda.of_copies()
+    places = []  # of every second stretch each, on a stream of its own: it waits for the last but one alone
+    for stream in to_device:
+        with cuda.on_stream(stream):
+            places.append(cuda.empty((B * steps * layer.input_size,), layer.dtype))
     before: tuple[Any, Any] | None = None
-    for first in range(0, T, steps):
+    for number, first in enumerate(range(0, T, steps)):
         part = (slice(None), slice(first, first + steps)) if by_batch else slice(first, first + steps)
-        with cuda.on_stream(to_device):
-            own = cuda.from_host(as_floating("x", x[part], layer.dtype))
+        stream, place = to_device[number % 2], places[number % 2]
+        with cuda.on_stream(stream):
+            given = as_floating("x", x[part], layer.dtype)
+            own = place[: given.size].reshape(given.shape)
+            own[...] = given
         with cuda.on_stream(kernels):
             found, state = layer(own, state)
+        with cuda.on_stream(stream):
+            cuda.wait_for(kernels)
         with cuda.on_stream(back):
             if before is not None:
                 y[before[0]] = before[1].copy_to_host()
+            cuda.wait_for(kernels)  # before more is queued there
+            found = cuda.DeviceArray(found.flat, found.shape)
         before = part, found
     assert before is not None
     with cuda.on_stream(back):

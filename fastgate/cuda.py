@@ -19,6 +19,9 @@ Work is queued on the default stream, or on that of `on_stream`. It waits for th
 given, and who takes its results waits for it, as both protocols have it. Without a GPU all of it also runs, slowly, in
 Numba's simulator, which rounds no products, whatever a layer's `precision`: with the environment variable
 ``NUMBA_ENABLE_CUDASIM=1``.
+
+Streams must outlive the arrays that were used on them. Another library may use memory that it frees again at once, even
+while work of this one that reads it is still queued: run such work on that library's own stream, by `on_stream`.
 """
 
 from collections.abc import Iterator

@@ -25,7 +25,7 @@ from fastgate.kernels.activations import (
     tanh,
     tanh_slope,
 )
-from fastgate.kernels.arithmetic import choose, clip, complement, fma, indicator, like, power_of_two
+from fastgate.kernels.arithmetic import choose, clip, complement, fma, indicator, like, magnitude, power_of_two
 from fastgate.kernels.jit import equation
 
 
@@ -177,13 +177,15 @@ def activation(name, parameters=(), bound=None):
 
 def _clipped(real, function, slope, bound, falls):
     lowest, highest, zero = real(bound if falls else -bound), real(-bound if falls else bound), real(0)
-    bound = real(bound)
+    # Compilers may round y and what it is compared with differently, as in a product fused with a sum.
+    bound, margin = real(bound), real(4 * np.finfo(real).eps)
 
     def clipped(x):
         return function(clip(x, -bound, bound))
 
     def clipped_slope(y):
         low, high = function(like(y, lowest)), function(like(y, highest))
+        low, high = fma(magnitude(low), margin, low), fma(magnitude(high), zero - margin, high)
         return choose(y - low, choose(high - y, slope(y), zero), zero)
 
     return clipped, clipped_slope

@@ -28,6 +28,7 @@ KERNELS_MAY_IMPORT = {
     *(
         "contextlib",
         "copy",
+        "atexit",
         "ctypes",
         "functools",
         "hashlib",

@@ -83,7 +83,9 @@ class DeviceArray(NumpyLike):
     def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
         if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
             raise BufferError("a DeviceArray is given away where it is and without a copy")
-        if stream != -1:
+        if stream == -1:
+            self.flat.give_away()  # they do not say where they use it
+        else:
             theirs = streams.external(stream)
             transfers.let_wait(theirs, self.stream)
             self.flat.use_at((self.__dlpack_device__()[1], theirs))
@@ -146,6 +148,7 @@ class DeviceArray(NumpyLike):
             return self
         if self._is_entry_of_rows(key):
             out = empty((self.shape[0],), self.dtype)
+            transfers.wait_for(self.stream)
             streams.over(moves.pick, out.size, self.flat, key[1].flat, out.flat, self.shape[1])
             return out
         if (columns := self._columns(key)) is not None:
@@ -174,8 +177,9 @@ class DeviceArray(NumpyLike):
 
     def __setitem__(self, key, value):
         """Entries from an array of the same shape on either side, or one number for all."""
-        self.check_writable()
+        self.write_here()
         if self._is_entry_of_rows(key):
+            transfers.wait_for(value.stream)
             streams.over(moves.place, len(value), value.flat, key[1].flat, self.flat, self.shape[1], len(value))
             return
         if (columns := self._columns(key)) is not None:
@@ -198,7 +202,14 @@ class DeviceArray(NumpyLike):
             if len(bits := set(number.tobytes())) == 1:
                 transfers.set_bytes(target.flat, bits.pop())
             else:
-                streams.over(elementwise.fill, target.size, target.flat, number, target.size)
+                kind = np.dtype(f"i{self.dtype.itemsize}")  # which launches take for every dtype
+                streams.over(elementwise.fill, target.size, target.flat.view(kind), number.view(kind), target.size)
+
+    def write_here(self):
+        """It is written on this thread's stream, after what was written before; who reads it waits for that."""
+        self.check_writable()
+        transfers.wait_for(self.stream)
+        self.stream = streams.stream()
 
     def _is_entry_of_rows(self, key):
         is_pair = isinstance(key, tuple) and len(key) == 2 and self.ndim == 2
@@ -243,6 +254,7 @@ class Mirrored(DeviceArray):
 
 def _copy_columns(x, x_at, out, out_at, rows, columns):
     """x (M,_)[:, x_at:] -> out (M,_)[:, out_at:], so many columns"""
+    transfers.wait_for(x.stream)
     places = x_at, x.shape[1], out.flat, out_at, out.shape[1]
     streams.over(moves.columns, rows * columns, x.flat, *places, columns, rows * columns)
 
@@ -286,6 +298,7 @@ def on_device(array):
 
 def convert(x, out):
     """x -> out, an array as large, perhaps of another dtype"""
+    transfers.wait_for(x.stream)
     if x.dtype == out.dtype:
         transfers.copy(x.flat, out.flat)
     else:

@@ -32,6 +32,7 @@ WAYS = {
 PLAIN, TRANSPOSED, ANY_ALGORITHM = 0, 1, -1
 NAMES = "libcublas.so.13", "libcublas.so.12", "libcublas.so", "cublas64_13.dll", "cublas64_12.dll"
 _here = local()
+_idle = {}  # device -> handles of threads that have ended
 
 
 @cache
@@ -59,7 +60,7 @@ def is_there():
 
 def multiply(a, b, out, rows, columns, depth, a_across, b_across, added, precision, batch, stream):
     """As `products.product`."""
-    way = IN_FLOAT64 if out.dtype.itemsize == 8 else WAYS[precision]
+    way = IN_FLOAT64 if out.dtype.itemsize == 8 else WAYS[precision if driver.has_tensor_cores() else "highest"]
     parts_of_a, parts_of_b = (a,), (b,)
     if way.kind == BFLOAT16:
         parts_of_a, parts_of_b = split("a", a, batch * rows * depth), split("b", b, batch * depth * columns)
@@ -103,14 +104,30 @@ def _multiply(a, b, out, rows, columns, depth, a_across, b_across, added, way, b
     )
 
 
+class _Held:
+    """A handle in the hands of one thread; the next one has it when that has ended, with the memory it works in."""
+
+    def __init__(self, address, shelf):
+        self.address, self.shelf = address, shelf
+
+    def __del__(self):
+        self.shelf.append(self.address)
+
+
 def _handle(stream):
     """This thread's on the current device, told on which stream to work."""
     kept, number = _here.__dict__, driver.device_number()
     if number not in kept:
-        kept[number] = ctypes.c_void_p()
-        _check(library().cublasCreate_v2(ctypes.byref(kept[number])))
-    _check(library().cublasSetStream_v2(kept[number], ctypes.c_void_p(driver.handle_of(stream))))
-    return kept[number]
+        shelf = _idle.setdefault(number, [])
+        try:
+            address = shelf.pop()
+        except IndexError:
+            address = ctypes.c_void_p()
+            _check(library().cublasCreate_v2(ctypes.byref(address)))
+        kept[number] = _Held(address, shelf)
+    address = kept[number].address
+    _check(library().cublasSetStream_v2(address, ctypes.c_void_p(driver.handle_of(stream))))
+    return address
 
 
 def _check(status):

@@ -1,5 +1,6 @@
 """DLPack: memory that a library gives away without a copy. The structures are those of its C header."""
 
+import atexit
 import ctypes
 import math
 
@@ -56,6 +57,15 @@ def _delete_untaken(capsule):
     """A taker renames the capsule; nobody has taken one that still has its name."""
     if _is_valid(capsule, NAME):
         _delete(_pointer_of(capsule, NAME))
+
+
+@atexit.register
+def _leave():
+    """Who still has memory may give it up when Python is no more: there is then nobody to tell."""
+    for managed, *_ in _given_away.values():
+        managed.deleter = DELETER()
+    for kept in (_given_away, _delete, _delete_untaken):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
 
 
 def capsule(array, kind, number):

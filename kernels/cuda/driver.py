@@ -42,6 +42,7 @@ class Facts(NamedTuple):
     shared: int  # bytes of a block
     has_clusters: bool
     clock: float  # MHz
+    has_tensor_cores: bool  # that take TF32 and bfloat16
 
 
 @lru_cache
@@ -49,7 +50,13 @@ def facts_of(number):
     """Of the device of this number, the current one."""
     device = cuda.get_current_device()
     shared, clock = device.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, device.CLOCK_RATE / 1e3
-    return Facts(device.MULTIPROCESSOR_COUNT, shared, device.compute_capability >= (9, 0), clock)
+    capability = device.compute_capability
+    return Facts(device.MULTIPROCESSOR_COUNT, shared, capability >= (9, 0), clock, capability >= (8, 0))
+
+
+def has_tensor_cores():
+    """Whether the current device has those that take TF32 and bfloat16."""
+    return SIMULATED or facts_of(device_number()).has_tensor_cores
 
 
 def driver_version():
@@ -141,7 +148,7 @@ def set_bytes(address, byte, size, stream):
         ctypes.memset(address, byte, size)
         return
     device_number()
-    if size % 4 == 0:
+    if (address | size) % 4 == 0:
         driver.cuMemsetD32Async(address, byte * 0x01010101, size // 4, handle_of(stream))
     else:
         driver.cuMemsetD8Async(address, byte, size, handle_of(stream))

@@ -13,6 +13,7 @@ from fastgate.kernels.cuda import driver
 
 SMALLEST = 512  # bytes; every piece of the pool starts at a multiple of what the driver aligns to
 _shelves = {}  # (device, stream), bytes -> blocks that nobody has
+_leaving = []  # blocks that only the driver can free, by a thread that has a device: who lets go need not have one
 
 
 class Memory:
@@ -117,14 +118,14 @@ class Lease:
             )
         self.block.others.add(home[1])
 
-    def __del__(self):
-        if not self.is_known_elsewhere:
-            self.block.shelf.append(self.block)
+    def __del__(self, leaving=_leaving):
+        (leaving if self.is_known_elsewhere else self.block.shelf).append(self.block)
 
 
 def take(size, stream):
     """A `Lease` of so many bytes, and the streams that this one has to wait for before it writes there."""
     home = driver.device_number(), stream
+    _leaving.clear()
     shelf = _shelves.setdefault((home, _rounded(size)), [])
     try:
         block = shelf.pop()
@@ -156,6 +157,6 @@ def _allocated(size):
 
 def release():
     """Give what nobody has back to the driver, for others to use; it waits for the GPU."""
-    for shelf in list(_shelves.values()):
+    for shelf in (_leaving, *_shelves.values()):
         shelf.clear()
     driver.free_what_nobody_holds()

@@ -55,6 +55,7 @@ class NumpyLike(NDArrayOperatorsMixin):
     def _sum_of_rows(self, out):
         width = self.shape[-1]
         out = self.of((width,), self.dtype) if out is None else out
+        out.write_here()
         parts = self.of((products.COLUMN_PARTS * width,), self.dtype)
         products.sum_rows(_flat(self), out.flat, self.size // max(1, width), width, parts.flat)
         return out
@@ -146,7 +147,8 @@ def _computed(function, inputs, target=None):
         target = arrays[0].of(shape, dtype)
     elif target.shape != shape:
         raise ValueError(f"expected an array of shape {shape} to write to, got {target.shape}")
-    target.check_writable()
+    else:
+        target.write_here()
     operands = [_flat(value) if _is_array(value) else own.type(value) for value in inputs]
     number = elementwise.NUMBER, 1
     readers = [elementwise.reader(value.shape, shape) if _is_array(value) else number for value in inputs]

@@ -25,6 +25,7 @@ class Device(NamedTuple):
     shared: int = 227 * 1024  # bytes of a block
     has_clusters: bool = True
     clock: float = CLOCK
+    has_tensor_cores: bool = True
     number: int = 0
 
     @classmethod
@@ -92,8 +93,9 @@ class Plan(NamedTuple):
 @cache
 def plan_for(cell, H, B, *, directions=1, dtype="float32", precision="highest", keeps=True, device=None):
     """The `Plan` of a `Cell` of H units for B sequences."""
-    precision = "highest" if dtype == "float64" else precision
-    size = (cell, H, B, directions, dtype, precision, device or Device.here())
+    device = device or Device.here()
+    precision = precision if dtype == "float32" and device.has_tensor_cores else "highest"
+    size = (cell, H, B, directions, dtype, precision, device)
     return Plan(
         _best(*size, lambda block, own: make_forward(cell, H, block, dtype=dtype, precision=own, keeps=keeps), False),
         _best(*size, lambda block, own: make_backward(cell, H, block, dtype=dtype, precision=own), True),

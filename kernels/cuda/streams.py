@@ -47,10 +47,10 @@ def external(address):
 
 
 def of_copies():
-    """Three streams of this thread: for copies to the device, for kernels, and for copies back."""
+    """Four streams of this thread: two for copies to the device, for kernels, and for copies back."""
     kept, number = local_state.__dict__.setdefault("of_copies", {}), driver.device_number()
     if number not in kept:
-        kept[number] = cuda.stream(), cuda.stream(), cuda.stream()
+        kept[number] = [cuda.stream() for _ in range(4)]
     return kept[number]
 
 

@@ -33,10 +33,11 @@ def _pinned():
 
 
 def _pieces(host):
-    """Slices of an array (N), and for each of them one half of the pinned memory, as large as it."""
+    """Slices of an array (N), and for each of them one half of the pinned memory, as large as it, when that is free."""
     entries = PIECE // host.itemsize
     for number, first in enumerate(range(0, host.size, entries)):
         part, own = slice(first, min(first + entries, host.size)), _pinned()[number % 2]
+        own.event.synchronize()  # what was there has left, on whichever stream: perhaps to be read in another copy
         yield part, own, own.of(host.dtype, part.stop - part.start)
 
 
@@ -50,7 +51,6 @@ def upload(host, device):
             streams.synchronize()
         return
     for part, own, piece in _pieces(host):
-        own.event.synchronize()  # it has left
         piece[...] = host[part]
         driver.copy_to_device(device[part].address, piece, stream)
         own.event.record(stream)

@@ -4,11 +4,13 @@ import ctypes
 import gc
 import os
 import sys
+from threading import Thread
 
 import numpy as np
 from numba import cuda as numba_cuda
 
 import fastgate as fg
+from fastgate import _device_border
 from fastgate.cuda import array, on_stream
 from fastgate.kernels.cuda import plan, recurrence, streams
 from fastgate.kernels.cuda.blocks import Block
@@ -130,10 +132,73 @@ def other_streams_are_waited_for():
         again = array(np.zeros(5000, np.float32))
     assert again.address == address
     assert told("waits") == waits + 1
-    seen = again.__cuda_array_interface__["data"]  # by somebody of whom nobody knows when they are done
-    del again
+    for give in (lambda own: own.__cuda_array_interface__, lambda own: own.__dlpack__(stream=-1)):
+        address = again.address
+        give(again)  # to somebody of whom nobody knows when they are done
+        del again
+        with on_stream(first):
+            again = array(np.zeros(5000, np.float32))
+        assert again.address != address
+
+
+def copies_do_not_wait_for_the_stretch_that_is_computed():
+    _device_border.STRETCH = 10 * x[:, :1].nbytes
+    long = np.ones((4, 80, 8), np.float32)
+    layer(long)
+    not_waited_for = (ctypes.c_long * 2).in_dll(driver, "not_waited_for")
+    before = list(not_waited_for)
+    layer(long)
+    found = [now - then for now, then in zip(not_waited_for, before, strict=True)]
+    assert found == [7, 7], found  # of eight; the first and the last have nothing to wait for but all
+
+
+def who_lets_go_needs_no_device():
+    given = [array(np.zeros(5000, np.float32)) for _ in range(50)]
+    for own in given:
+        assert own.__cuda_array_interface__["data"][0] == own.address
+    del own
+    frees = told("frees")
+    thread = Thread(target=given.clear)
+    thread.start()
+    thread.join()
+    fg.cuda.release()
+    assert told("frees") >= frees + 50
+
+
+def who_has_written_is_waited_for():
+    first, second = numba_cuda.stream(), numba_cuda.stream()
     with on_stream(first):
-        assert array(np.zeros(5000, np.float32)).address != seen[0]
+        made = array(np.zeros((50, 100), np.float32))
+    for number, write in enumerate(
+        (lambda: made.__iadd__(1), lambda: made.__setitem__(..., 1), lambda: made.__setitem__(3, 0.5))
+    ):
+        waits = told("waits")
+        with on_stream((second, first)[number % 2]):  # that of the last one waits
+            write()
+        assert told("waits") == waits + 1, number
+    for read in (lambda: made.copy(), lambda: made[:, 2:4], lambda: made + 1):
+        waits = told("waits")
+        with on_stream(first):
+            kept = read()
+        assert told("waits") == waits + 1
+        assert kept.stream is first
+
+
+def pinned_memory_is_not_written_while_it_is_read():
+    first, second = numba_cuda.stream(), numba_cuda.stream()
+    other = array(np.full(5 << 20, 2, np.float32))  # of three pieces
+    with on_stream(first):
+        own = array(np.ones(5 << 20, np.float32))  # its last pieces are on their way
+    with on_stream(second):
+        assert np.all(np.asarray(other) == 2)
+    assert np.all(np.asarray(own) == 1)
+
+
+def bytes_are_set_from_any_address():
+    own = array(np.ones(9, np.int8))
+    own[1:9] = 0
+    own[3:4] = 7
+    assert np.asarray(own).tolist() == [1, 0, 0, 7, 0, 0, 0, 0, 0]
 
 
 def failures_are_said():

@@ -7,7 +7,7 @@
 
 typedef int Result;
 typedef void *Handle;
-enum { SUCCESS, OUT_OF_MEMORY = 2, NO_CONTEXT = 201, TOO_LARGE = 720 };
+enum { SUCCESS, INVALID_VALUE, OUT_OF_MEMORY, NO_CONTEXT = 201, TOO_LARGE = 720 };
 
 /* What a test reads and sets. */
 long cluster, blocks, launches, allocations, frees, blocks_at_once = 1, clusters_at_once = 16, memory_left = 1L << 34;
@@ -46,12 +46,38 @@ Result cuCtxPopCurrent(Handle *context) { if (!depth) return NO_CONTEXT; *contex
 Result cuCtxSetCurrent(Handle context) { depth += !depth; contexts[depth] = context; return SUCCESS; }
 Result cuCtxGetCurrent(Handle *context) { *context = contexts[depth]; return SUCCESS; }
 Result cuCtxGetDevice(int *device) { *device = contexts[depth] ? (int)((long)contexts[depth] - 0x100) : 0; return contexts[depth] ? SUCCESS : NO_CONTEXT; }
-Result cuCtxSynchronize(void) { return failure; }
-Result cuStreamSynchronize(Handle stream) { return failure; }
+/* What a stream, or an event, comes after: so many launches. Copies, to and from, that do not come after all of them. */
+long not_waited_for[2];
+static long lasts[1 << 16];
+static long *last_of(Handle it) { return lasts + (long)it / 16 % (1 << 16); }
+Result cuEventRecord(Handle event, Handle stream) { *last_of(event) = *last_of(stream); return SUCCESS; }
+Result cuMemcpyDtoHAsync(void *to, void *from, size_t size, Handle stream) {
+    not_waited_for[1] += launches > *last_of(stream);
+    memcpy(to, from, size);
+    return SUCCESS;
+}
+
+/* Copies to the device are on their way until somebody waits, those back arrive at once. */
+static struct { void *to, *from; size_t size; } late[64];
+static int lates;
+static void arrive(void) { for (int n = 0; n < lates; n++) memcpy(late[n].to, late[n].from, late[n].size); lates = 0; }
+Result cuMemcpyHtoDAsync(void *to, void *from, size_t size, Handle stream) {
+    if (lates == 64) arrive();
+    not_waited_for[0] += launches > *last_of(stream);
+    late[lates].to = to, late[lates].from = from, late[lates++].size = size;
+    return SUCCESS;
+}
+Result cuCtxSynchronize(void) { arrive(); return failure; }
+Result cuStreamSynchronize(Handle stream) { arrive(); return failure; }
+Result cuEventSynchronize(Handle event) { arrive(); return failure; }
 Result cuStreamGetCtx(Handle stream, Handle *context) { *context = contexts[depth]; return SUCCESS; }
 Result cuStreamCreate(Handle *stream, unsigned flags) { *stream = fresh(); return SUCCESS; }
 Result cuEventCreate(Handle *event, unsigned flags) { *event = fresh(); return SUCCESS; }
-Result cuStreamWaitEvent(Handle stream, Handle event, unsigned flags) { waits++; return SUCCESS; }
+Result cuStreamWaitEvent(Handle stream, Handle event, unsigned flags) {
+    long *own = last_of(stream), other = *last_of(event);
+    waits++, *own = *own > other ? *own : other;
+    return SUCCESS;
+}
 Result cuPointerGetAttribute(int *value, int which, Handle where) { *value = 0; return SUCCESS; }
 
 Result cuMemAlloc(Handle *found, size_t size) {
@@ -62,6 +88,7 @@ Result cuMemAlloc(Handle *found, size_t size) {
     return SUCCESS;
 }
 Result cuMemFree(Handle where) {
+    if (!contexts[depth]) return NO_CONTEXT;
     long *memory = (long *)((char *)where - 512);
     frees++, memory_left += *memory;
     free(memory);
@@ -72,7 +99,12 @@ Result cuMemHostAlloc(Handle *found, size_t size, unsigned flags) { *found = cal
 Result cuMemFreeHost(Handle where) { free(where); return SUCCESS; }
 Result cuMemHostGetDevicePointer(Handle *found, Handle where, unsigned flags) { *found = where; return SUCCESS; }
 static Result copy(void *to, void *from, size_t size) { memcpy(to, from, size); return SUCCESS; }
-Result cuMemsetD32Async(unsigned *to, unsigned value, size_t count) { while (count--) *to++ = value; return SUCCESS; }
+Result cuMemsetD32Async(unsigned *to, unsigned value, size_t count) {
+    if ((long)to % 4) return INVALID_VALUE;
+    while (count--) *to++ = value;
+    return SUCCESS;
+}
+Result cuMemsetD8Async(void *to, unsigned char value, size_t count) { memset(to, value, count); return SUCCESS; }
 
 Result cuLibraryLoadData(Handle *library) { *library = fresh(); return SUCCESS; }
 Result cuLibraryGetKernel(Handle *kernel) { *kernel = fresh(); return SUCCESS; }
@@ -82,7 +114,7 @@ Result cuOccupancyMaxActiveBlocksPerMultiprocessor(int *count) { *count = blocks
 Result cuOccupancyMaxActiveClusters(int *count) { *count = clusters_at_once; return SUCCESS; }
 Result cuLaunchKernelEx(unsigned *config, Handle kernel, void **arguments, void **extra) {
     if (refused && config[6]) return refused--, TOO_LARGE; /* of those with dynamic shared memory */
-    launches++, cluster = 1, blocks = (long)config[0] * config[1] * config[2];
+    *last_of(*(Handle *)(config + 8)) = ++launches, cluster = 1, blocks = (long)config[0] * config[1] * config[2];
     char *attributes = *(char **)(config + 10);
     for (unsigned n = 0; n < config[12]; n++)
         if (*(int *)(attributes + 72 * n) == 4) cluster = *(unsigned *)(attributes + 72 * n + 8);
@@ -99,10 +131,11 @@ static const struct { const char *name; void *function; } known[] = {
     KNOWN(cuCtxSetCurrent), KNOWN(cuCtxGetCurrent), KNOWN(cuCtxGetDevice), KNOWN(cuCtxSynchronize),
     KNOWN(cuStreamSynchronize), KNOWN(cuStreamGetCtx), KNOWN(cuStreamCreate), KNOWN(cuEventCreate), KNOWN(cuMemAlloc),
     KNOWN(cuMemFree), KNOWN(cuMemGetInfo), KNOWN(cuMemHostAlloc), KNOWN(cuMemFreeHost), KNOWN(cuMemHostGetDevicePointer),
-    KNOWN(cuMemsetD32Async), KNOWN(cuGetErrorName), KNOWN(cuGetErrorString), KNOWN(cuStreamWaitEvent), KNOWN(cuPointerGetAttribute), KNOWN(cuLibraryLoadData), KNOWN(cuLibraryGetKernel), KNOWN(cuKernelGetFunction),
+    KNOWN(cuMemsetD32Async), KNOWN(cuMemsetD8Async), KNOWN(cuMemcpyHtoDAsync), KNOWN(cuEventSynchronize), KNOWN(cuEventRecord),
+    KNOWN(cuMemcpyDtoHAsync), KNOWN(cuGetErrorName), KNOWN(cuGetErrorString), KNOWN(cuStreamWaitEvent), KNOWN(cuPointerGetAttribute), KNOWN(cuLibraryLoadData), KNOWN(cuLibraryGetKernel), KNOWN(cuKernelGetFunction),
     KNOWN(cuKernelGetAttribute), KNOWN(cuOccupancyMaxActiveBlocksPerMultiprocessor),
     KNOWN(cuOccupancyMaxActiveClusters), KNOWN(cuLaunchKernelEx),
-    { "cuMemcpyHtoD", copy }, { "cuMemcpyHtoDAsync", copy }, { "cuMemcpyDtoH", copy }, { "cuMemcpyDtoHAsync", copy },
+    { "cuMemcpyHtoD", copy }, { "cuMemcpyDtoH", copy },
     { "cuMemcpyDtoD", copy }, { "cuMemcpyDtoDAsync", copy },
 };
 

@@ -3,6 +3,8 @@
 import copy
 import gc
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -110,6 +112,14 @@ def test_capsules_own_what_they_show():
         np.testing.assert_array_equal(taken, [0, 1, 2])
     with pytest.raises(BufferError, match="without a copy"):
         cuda.from_host(np.zeros(2)).__dlpack__(copy=True)
+
+
+@pytest.mark.skipif(not SIMULATED, reason="NumPy takes nothing of a GPU")
+def test_who_takes_may_outlive_python():
+    kept = "array(numpy.ones(9)).__dlpack__(), numpy.from_dlpack(array(numpy.ones(9)))"
+    program = f"import sys, numpy; from fastgate.cuda import array; sys.kept = {kept}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_arithmetic_rounds_as_numpy_does():

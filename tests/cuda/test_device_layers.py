@@ -18,7 +18,7 @@ MASK = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 0, 1]], bool)
 CASES = {
     "lstm": (fg.LSTM, {"num_layers": 2, "dropout": 0.5, "bidirectional": True}, {"lengths": [2, 4, 0]}),
     "lstm masked": (fg.LSTM, {"num_layers": 2, "dropout": 0.5, "batch_first": False}, {"mask": MASK.T}),
-    "lstm float32": (fg.LSTM, {"dtype": "float32", "bias": False}, {}),
+    "lstm float32": (fg.LSTM, {"dtype": "float32", "bias": False, "clip": 0.4}, {}),
     "lstm activations": (fg.LSTM, {"activations": ("hard_sigmoid", "softsign", "relu"), "clip": 0.5}, {}),
     "gru": (fg.GRU, {"bidirectional": True, "bias": "single"}, {"mask": MASK, "reset": RESET}),
     "gru float32": (

@@ -58,3 +58,13 @@ def test_no_room_is_a_launch_for_every_step():
     choice = plan_for(cell("lstm", "float32"), 4096, 64, device=tiny).backward
     assert (choice.kind, choice.program) == ("steps", None)
     assert "every step" in choice.reason
+
+
+def test_what_has_no_tensor_cores_is_exact():
+    turing = Device(40, 64 * 1024, has_clusters=False, has_tensor_cores=False)
+    for precision in ("high", "medium", "float16"):
+        sizes = {"device": turing, "dtype": "float32"}
+        found = plan_for(cell("lstm", "float32"), 128, 32, precision=precision, **sizes)
+        exact = plan_for(cell("lstm", "float32"), 128, 32, precision="highest", **sizes)
+        assert found.forward.program is exact.forward.program is not None
+        assert found.backward.program is exact.backward.program

@@ -2,6 +2,7 @@
 
 import ctypes
 from itertools import product as combinations
+from threading import Barrier, Thread, local
 
 import numpy as np
 import pytest
@@ -147,3 +148,25 @@ def test_sum_of_rows():
     out, scratch = cuda.empty((3,), x.dtype), cuda.empty((64 * 3,), x.dtype)
     sum_rows(cuda.from_host(x).flat, out.flat, 7, 3, scratch.flat)
     np.testing.assert_allclose(np.asarray(out), x.sum(0), rtol=1e-13)
+
+
+def test_handles_of_threads_that_have_ended_are_taken_again(monkeypatch):
+    class Counting(ColumnMajor):
+        def cublasCreate_v2(self, handle):
+            made.append(handle)
+            return 0
+
+    made, both = [], Barrier(2)
+    monkeypatch.setattr(cublas, "library", Counting)
+    monkeypatch.setattr(cublas, "_here", local())
+    monkeypatch.setattr(cublas, "_idle", {})
+
+    def use(meet):
+        cublas._handle(0), cublas._handle(0)
+        meet()
+
+    for meet, together in ((lambda: None, 1), (lambda: None, 1), (both.wait, 2)):
+        threads = [Thread(target=use, args=(meet,)) for _ in range(together)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+    assert len(made) == 2
