@@ -42,7 +42,7 @@ from fastgate.training.waiting import EarlyStopping, ReduceOnPlateau
 
 Dense = Linear  # as Keras calls it
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 
 __all__ = [
     "GRU",

@@ -177,8 +177,9 @@ def activation(name, parameters=(), bound=None):
 
 def _clipped(real, function, slope, bound, falls):
     lowest, highest, zero = real(bound if falls else -bound), real(-bound if falls else bound), real(0)
-    # Compilers may round y and what it is compared with differently, as in a product fused with a sum.
-    bound, margin = real(bound), real(4 * np.finfo(real).eps)
+    # Compilers may round y and what it is compared with differently, as in a product fused with a sum; Python's numbers
+    # stand for either precision.
+    bound, margin = real(bound), real(4 * np.finfo(f32 if real is float else real).eps)
 
     def clipped(x):
         return function(clip(x, -bound, bound))

@@ -2,7 +2,6 @@
 
 from fastgate.kernels.cuda import dense as dense
 from fastgate.kernels.cuda.arrays import DeviceArray as DeviceArray
-from fastgate.kernels.cuda.arrays import Mirrored as Mirrored
 from fastgate.kernels.cuda.arrays import empty as empty
 from fastgate.kernels.cuda.arrays import from_host as from_host
 from fastgate.kernels.cuda.arrays import scratch as scratch
@@ -25,6 +24,7 @@ from fastgate.kernels.cuda.foreign import view as view
 from fastgate.kernels.cuda.kinds import cell as cell
 from fastgate.kernels.cuda.launch import as_numba as as_numba
 from fastgate.kernels.cuda.memory import release as release
+from fastgate.kernels.cuda.mirrored import Mirrored as Mirrored
 from fastgate.kernels.cuda.missing import missing as missing
 from fastgate.kernels.cuda.rows import Schedule as Schedule
 from fastgate.kernels.cuda.rows import put as put

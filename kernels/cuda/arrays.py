@@ -229,29 +229,6 @@ class DeviceArray(NumpyLike):
         return f"DeviceArray(shape={self.shape}, dtype={self.dtype})"
 
 
-class Mirrored(DeviceArray):
-    """An array of the host that is copied when a kernel first asks for it, and read back at no cost.
-
-    Neither is to be written.
-    """
-
-    __slots__ = ("_flat", "host")
-
-    def __init__(self, host):
-        self.host, self.shape, self.dtype, self.is_locked = host, host.shape, host.dtype, False
-        self.stream, self._flat = streams.stream(), None
-
-    @property
-    def flat(self):
-        if self._flat is None:
-            there = from_host(self.host)
-            self._flat, self.stream = there.flat, there.stream
-        return self._flat
-
-    def copy_to_host(self):
-        return self.host
-
-
 def _copy_columns(x, x_at, out, out_at, rows, columns):
     """x (M,_)[:, x_at:] -> out (M,_)[:, out_at:], so many columns"""
     transfers.wait_for(x.stream)
